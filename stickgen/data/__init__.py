@@ -1,0 +1,1 @@
+"""Motion clips: their file, their check, their split and their batches."""

@@ -1,0 +1,71 @@
+"""The data file, ``sft_data_embedded.pt``: read without running anything in it, written in one step."""
+
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import is_zipfile
+
+import torch
+
+from stickgen.errors import DataError
+from stickgen.files import atomic_write
+
+
+def read_sequences(path: Path) -> tuple[list[Any], dict[str, Any]]:
+    """Read the sequences of a data file and the file's own record.
+
+    Tensors stay on the disk until they are used (``mmap``).
+
+    Returns:
+        the list of sequences, and the dict under ``"info"`` that ``stickgen prepare`` writes ({} elsewhere): the
+        text encoder, frames a second, and how the file was made.
+
+    Raises:
+        DataError: the file is missing, is not a torch file, wants code to be run, or holds no list of clips.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; make one with `stickgen prepare` or set data.path")
+    # Files of before torch 1.6 are no zip archives and cannot be mapped into memory.
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+            raise DataError(
+                f"{path}: holds Python objects, which would have to be executed, and was refused; "
+                "save plain lists, dicts, strings, numbers and tensors (see docs/data.md)"
+            ) from None
+        raise DataError(f"{path}: not a torch file, or damaged: {_first_line(error)}") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: not a torch file, or damaged: {_first_line(error)}") from None
+    info: dict[str, Any] = {}
+    if isinstance(content, dict):
+        info = content.get("info") or {}
+        content = content.get("sequences")
+    if not isinstance(content, list):
+        raise DataError(f"{path}: a list of clips, or a dict with one under 'sequences', expected (see docs/data.md)")
+    if not content:
+        raise DataError(f"{path}: holds no clips")
+    return content, info
+
+
+def write_sequences(
+    path: Path, sequences: Sequence[dict[str, Any]], info: dict[str, Any], *, overwrite: bool = False
+) -> None:
+    """Write a data file.
+
+    Args:
+        path: where to.
+        sequences: the clips, as docs/data.md describes them.
+        info: the file's own record: ``{"text_encoder": {"id": str, "dim": int}, "fps": 25, "made_by": str, …}``.
+        overwrite: replace an existing file.
+
+    Raises:
+        OutputExistsError: ``path`` exists and ``overwrite`` is false.
+    """
+    with atomic_write(path, overwrite=overwrite) as scratch:
+        torch.save({"sequences": list(sequences), "info": info}, scratch)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

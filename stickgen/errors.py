@@ -1,0 +1,29 @@
+"""The errors a user can cause and mend."""
+
+
+class StickgenError(Exception):
+    """A mistake in the input, told in one line: the thing, the place and the way out.
+
+    The command-line entries print the message and exit with status 1, without a traceback. Anything else that
+    is raised is a bug of ours and keeps its traceback.
+    """
+
+
+class ConfigError(StickgenError):
+    """A setting has a value that cannot work; the message begins with its key."""
+
+
+class DataError(StickgenError):
+    """A data file, or a clip in it, is not what docs/data.md describes."""
+
+
+class CheckpointError(StickgenError):
+    """A base, adapter or run on disk is missing, damaged, foreign, or does not fit what it is used with."""
+
+
+class AdapterError(StickgenError):
+    """LoRA adapters do not fit the model, or are in the wrong state for what is asked of them."""
+
+
+class OutputExistsError(StickgenError):
+    """An output is already there; it is kept unless overwriting is asked for."""
