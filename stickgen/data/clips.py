@@ -103,9 +103,7 @@ def _clips_of(sequence: Any, index: int, at: str) -> list[Clip]:
     if actions is not None and not bool(((actions >= 0) & (actions < NUM_ACTIONS)).all()):
         worst = int(actions[(actions < 0) | (actions >= NUM_ACTIONS)].flatten()[0])
         raise DataError(f"{at}: actions: class indices 0 to {NUM_ACTIONS - 1} expected, {worst} found")
-    physics = _tensor(
-        sequence, "physics", at, torch.float32, shapes=((*per_actor, PHYSICS_DIM), (frames, PHYSICS_DIM))
-    )
+    physics = _tensor(sequence, "physics", at, torch.float32, shapes=((*per_actor, PHYSICS_DIM), (frames, PHYSICS_DIM)))
     camera = _tensor(sequence, "camera", at, torch.float32, shapes=((frames, CAMERA_DIM),))
     meta = _mapping(sequence, "meta", at)
 
