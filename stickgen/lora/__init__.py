@@ -1,0 +1,28 @@
+"""Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685) of any ``nn.Module``'s Linear layers."""
+
+from stickgen.lora.inject import (
+    LoRASettings,
+    adapted_layers,
+    adapters_disabled,
+    detach_lora_adapters,
+    inject_lora_adapters,
+    lora_settings,
+)
+from stickgen.lora.layer import LoRALinear
+from stickgen.lora.merge import merge_lora_weights
+from stickgen.lora.state import get_lora_state_dict, load_lora_state_dict
+from stickgen.lora.targets import match_targets
+
+__all__ = [
+    "LoRALinear",
+    "LoRASettings",
+    "adapted_layers",
+    "adapters_disabled",
+    "detach_lora_adapters",
+    "get_lora_state_dict",
+    "inject_lora_adapters",
+    "load_lora_state_dict",
+    "lora_settings",
+    "match_targets",
+    "merge_lora_weights",
+]

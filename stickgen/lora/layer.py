@@ -1,0 +1,101 @@
+"""The adapted Linear layer."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LoRALinear(nn.Module):
+    """A frozen Linear layer and the low-rank update that is trained beside it.
+
+    ``y = W x + b + scaling · B A dropout(x)`` with ``scaling = alpha / rank``, or ``alpha / √rank`` when
+    rank-stabilised (Kalajdzievski 2023, arXiv:2312.03732).
+
+    Shapes: x ``[..., in]``, y ``[..., out]``; ``weight [out, in]`` and ``bias [out]`` are the wrapped layer's own
+    tensors under their own names, so a base's state dict keeps its keys; ``lora_A [rank, in]`` starts
+    Kaiming-uniform (a = √5) and ``lora_B [out, rank]`` zero, so that training starts from the base's function.
+
+    Args:
+        linear: the layer to adapt; its parameters are shared, not copied, and frozen.
+        rank: rank of the update, at least 1.
+        alpha: numerator of the scaling, above 0.
+        dropout: probability of dropping an input of the adapter path, in training mode; from 0 up to but not
+            including 1.
+        use_rslora: scale by alpha / √rank.
+
+    Raises:
+        ValueError: a setting is out of its range.
+    """
+
+    bias: Tensor | None
+
+    def __init__(
+        self, linear: nn.Linear, rank: int, alpha: float, dropout: float = 0.0, *, use_rslora: bool = False
+    ) -> None:
+        super().__init__()
+        check_settings(rank, alpha, dropout)
+        self.in_features = linear.in_features
+        self.out_features = linear.out_features
+        self.rank = rank
+        self.alpha = float(alpha)
+        self.dropout = dropout
+        self.use_rslora = use_rslora
+        self.scaling = alpha / math.sqrt(rank) if use_rslora else alpha / rank
+        self.enabled = True
+        """Whether the update is applied; without it the layer computes exactly what the wrapped one did."""
+
+        self.weight = linear.weight.requires_grad_(False)
+        self.register_parameter("bias", None if linear.bias is None else linear.bias.requires_grad_(False))
+        # Adapters are trained in float32 even beside a base kept in bfloat16: updates of 1e-4 would round away.
+        factory = {"device": linear.weight.device, "dtype": torch.promote_types(linear.weight.dtype, torch.float32)}
+        self.lora_A = nn.Parameter(torch.empty(rank, self.in_features, **factory))
+        self.lora_B = nn.Parameter(torch.zeros(self.out_features, rank, **factory))
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+        self.train(linear.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``y [..., out]`` for ``x [..., in]``."""
+        base = F.linear(x, self.weight, self.bias)
+        if not self.enabled:
+            return base
+        dropped = F.dropout(x, self.dropout, self.training)
+        if not torch.is_autocast_enabled(x.device.type):
+            dropped = dropped.to(self.lora_A.dtype)
+        # The scaling is applied between the thin products, to rank numbers a token instead of out.
+        update = F.linear(F.linear(dropped, self.lora_A) * self.scaling, self.lora_B)
+        return base + update.to(base.dtype)
+
+    def delta_weight(self) -> Tensor:
+        """Return ``scaling · B A``, ``[out, in]`` float64: the change that merging makes to the weight."""
+        return self.scaling * (self.lora_B.detach().double() @ self.lora_A.detach().double())
+
+    def to_linear(self, weight: Tensor | None = None) -> nn.Linear:
+        """Return a plain layer: the wrapped one again, or one with another ``weight [out, in]``."""
+        linear = nn.Linear(self.in_features, self.out_features, self.bias is not None, device="meta")
+        linear.weight = nn.Parameter(self.weight if weight is None else weight, requires_grad=False)
+        if self.bias is not None:
+            linear.bias = nn.Parameter(self.bias, requires_grad=False)
+        return linear.train(self.training)
+
+    def extra_repr(self) -> str:
+        """Return the settings, for ``print(model)``."""
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
+            f"rank={self.rank}, alpha={self.alpha:g}, dropout={self.dropout:g}"
+        )
+
+
+def check_settings(rank: int, alpha: float, dropout: float) -> None:
+    """Refuse settings that cannot work.
+
+    Raises:
+        ValueError: ``rank`` is below 1, ``alpha`` is not a positive number, or ``dropout`` is not in [0, 1).
+    """
+    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
+        raise ValueError(f"rank={rank}: a whole number of at least 1 expected")
+    if not (math.isfinite(alpha) and alpha > 0):
+        raise ValueError(f"alpha={alpha}: a number above 0 expected")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout={dropout}: a number from 0 up to, not including, 1 expected")

@@ -1,0 +1,68 @@
+"""The adapters' own state dict: ``<module path>.lora_A`` and ``<module path>.lora_B``, the base's tensors not."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from stickgen.errors import AdapterError
+from stickgen.lora.inject import LoRASettings, lora_settings, require_adapters
+
+FACTORS = ("lora_A", "lora_B")
+
+
+def get_lora_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """Return copies, on the CPU, of every adapter tensor: ``lora_A [rank, in]``, ``lora_B [out, rank]``.
+
+    Raises:
+        AdapterError: the model has no adapters.
+    """
+    return {
+        f"{path}.{factor}": getattr(layer, factor).detach().cpu().clone()
+        for path, layer in require_adapters(model).items()
+        for factor in FACTORS
+    }
+
+
+def load_lora_state_dict(
+    model: nn.Module, state: Mapping[str, Tensor], *, settings: LoRASettings | None = None
+) -> None:
+    """Load adapter tensors into a model that has adapters of exactly that shape.
+
+    Args:
+        model: a model after :func:`~stickgen.lora.inject_lora_adapters`.
+        state: what :func:`get_lora_state_dict` returned, or a file of it held.
+        settings: the settings the tensors were trained with, where they are known; rank, alpha and scaling rule
+            must then equal the model's, since equal shapes do not show another alpha. Dropout may differ.
+
+    Raises:
+        AdapterError: the model has no adapters; a key is missing or unknown; a tensor has another shape or holds
+            NaN or infinity; the settings differ. The model is then unchanged.
+    """
+    layers = require_adapters(model)
+    own = lora_settings(model)
+    if settings is not None:
+        for name in ("rank", "alpha", "use_rslora"):
+            theirs, ours = getattr(settings, name), getattr(own, name)
+            if theirs != ours:
+                raise AdapterError(f"the adapter was trained with {name}={theirs}, the model has {name}={ours}")
+    slots = {f"{path}.{factor}": getattr(layer, factor) for path, layer in layers.items() for factor in FACTORS}
+    missing, unknown = slots.keys() - state.keys(), state.keys() - slots.keys()
+    for what, keys in (("lacks", missing), ("has unknown", unknown)):
+        if keys:
+            raise AdapterError(f"the adapter {what} {len(keys)} of the model's {len(slots)} keys: {_some(keys)}")
+    for key, slot in slots.items():
+        if state[key].shape != slot.shape:
+            raise AdapterError(
+                f"the adapter's {key} has shape {list(state[key].shape)}, the model's has {list(slot.shape)}"
+            )
+        if not bool(torch.isfinite(state[key]).all()):
+            raise AdapterError(f"the adapter's {key} holds NaN or infinity")
+    with torch.no_grad():
+        for key, slot in slots.items():
+            slot.copy_(state[key])
+
+
+def _some(keys: set[str]) -> str:
+    shown = sorted(keys)[:3]
+    return ", ".join(shown) + (", …" if len(keys) > len(shown) else "")

@@ -1,0 +1,53 @@
+"""Which Linear layers a list of target names means."""
+
+import difflib
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from stickgen.errors import AdapterError
+from stickgen.lora.layer import LoRALinear
+
+
+def match_targets(model: nn.Module, target_modules: Iterable[str]) -> list[str]:
+    """Return the paths of the Linear layers that the targets name, in the model's order, each once.
+
+    A target is one or more names joined by dots that stand, in that order and without a gap, anywhere in a module
+    path: ``transformer_encoder`` means every Linear below it, ``q_proj`` every layer of that name,
+    ``self_attn.out_proj`` and ``transformer_encoder.layers.0`` what they say. Each name may hold the wildcards of
+    file names: ``layers.[0-3].self_attn.*``.
+
+    Raises:
+        AdapterError: the list is empty, or a target names no Linear layer; the message lists near matches.
+    """
+    targets = list(dict.fromkeys(target_modules))
+    if not targets:
+        raise AdapterError("target modules: the list is empty; name at least one")
+    paths = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | LoRALinear)]
+    matched: set[str] = set()
+    for target in targets:
+        hits = {path for path in paths if _names(target, path)}
+        if not hits:
+            raise AdapterError(_no_match(target, paths))
+        matched |= hits
+    return [path for path in paths if path in matched]
+
+
+def _names(target: str, path: str) -> bool:
+    wanted, parts = target.split("."), path.split(".")
+    return any(
+        all(fnmatchcase(part, pattern) for part, pattern in zip(parts[at:], wanted, strict=False))
+        for at in range(len(parts) - len(wanted) + 1)
+    )
+
+
+def _no_match(target: str, paths: list[str]) -> str:
+    names = dict.fromkeys(part for path in paths for part in (path, *path.split(".")))
+    near = difflib.get_close_matches(target, names, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(_top_level(paths))}"
+    return f"target module {target!r} matches no Linear layer of the model; {hint}"
+
+
+def _top_level(paths: list[str]) -> list[str]:
+    return list(dict.fromkeys(path.split(".")[0] for path in paths))

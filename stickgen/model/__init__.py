@@ -1,0 +1,5 @@
+"""The base model: a text-conditioned transformer over stick-figure frames."""
+
+from stickgen.model.transformer import POSE_OUTPUTS, StickFigureTransformer
+
+__all__ = ["POSE_OUTPUTS", "StickFigureTransformer"]

@@ -1,0 +1,125 @@
+"""Blocks of the transformer; all take and return ``[B, L, d]``, batch first, which the attention kernel wants."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+RMS_EPS = 1e-6
+ROPE_BASE = 10000.0
+
+RotaryTable = tuple[Tensor, Tensor]
+"""Cosine and sine of every position's angles, each ``[L, head_dim]``."""
+
+
+class RotaryEmbedding(nn.Module):
+    """Rotary position embedding (Su et al. 2021, arXiv:2104.09864), rotate-half convention.
+
+    ``inv_freq`` is a buffer of every attention layer because checkpoints hold it there; the table it gives is the
+    same in all layers and is computed once a forward pass.
+    """
+
+    inv_freq: Tensor
+
+    def __init__(self, head_dim: int) -> None:
+        super().__init__()
+        exponent = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
+        self.register_buffer("inv_freq", ROPE_BASE**-exponent)
+
+    def table(self, length: int, dtype: torch.dtype) -> RotaryTable:
+        """Return the table of positions 0 to ``length`` − 1, computed in float32 and returned as ``dtype``."""
+        positions = torch.arange(length, device=self.inv_freq.device, dtype=torch.float32)
+        angles = torch.outer(positions, self.inv_freq.float())
+        angles = torch.cat((angles, angles), dim=-1)
+        return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def rotate(x: Tensor, table: RotaryTable) -> Tensor:
+    """Turn queries or keys ``[B, H, L, head_dim]`` by their positions' angles."""
+    cos, sin = table
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with rotary positions, through the fused kernel."""
+
+    def __init__(self, d_model: int, nhead: int, dropout: float) -> None:
+        super().__init__()
+        self.nhead = nhead
+        self.dropout = dropout
+        self.q_proj = nn.Linear(d_model, d_model)
+        self.k_proj = nn.Linear(d_model, d_model)
+        self.v_proj = nn.Linear(d_model, d_model)
+        self.out_proj = nn.Linear(d_model, d_model)
+        self.rope = RotaryEmbedding(d_model // nhead)
+
+    def forward(self, x: Tensor, table: RotaryTable, mask: Tensor | None, causal: bool) -> Tensor:
+        """Attend.
+
+        Args:
+            x: ``[B, L, d]``.
+            table: rotary table of the L positions.
+            mask: bool ``[B, 1, 1, L]``, True where a key may be seen; None where all may. Not with ``causal``.
+            causal: position i sees positions 0 to i only.
+        """
+        query, key, value = (self._heads(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        attended = F.scaled_dot_product_attention(
+            rotate(query, table),
+            rotate(key, table),
+            value,
+            attn_mask=mask,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=causal,
+        )
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.nhead, -1)).transpose(1, 2)
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward block without biases (Shazeer 2020, arXiv:2002.05202)."""
+
+    def __init__(self, d_model: int, dropout: float) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(d_model, 4 * d_model, bias=False)
+        self.value_proj = nn.Linear(d_model, 4 * d_model, bias=False)
+        self.output_proj = nn.Linear(4 * d_model, d_model, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``output(dropout(silu(gate(x)) · value(x)))``, ``[B, L, d]``."""
+        return self.output_proj(self.dropout(F.silu(self.gate_proj(x)) * self.value_proj(x)))
+
+
+class EncoderLayer(nn.Module):
+    """Pre-norm layer: ``x += dropout(attention(norm1(x)))``, then ``x += ffn(norm2(x))``."""
+
+    def __init__(self, d_model: int, nhead: int, dropout: float) -> None:
+        super().__init__()
+        self.self_attn = SelfAttention(d_model, nhead, dropout)
+        self.ffn = SwiGLU(d_model, dropout)
+        self.norm1 = nn.RMSNorm(d_model, eps=RMS_EPS)
+        self.norm2 = nn.RMSNorm(d_model, eps=RMS_EPS)
+        self.dropout1 = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, table: RotaryTable, mask: Tensor | None, causal: bool) -> Tensor:
+        """Return the layer's output, ``[B, L, d]``; arguments as of :meth:`SelfAttention.forward`."""
+        x = x + self.dropout1(self.self_attn(self.norm1(x), table, mask, causal))
+        return x + self.ffn(self.norm2(x))
+
+
+class Encoder(nn.Module):
+    """The stack of layers; there is no norm after the last one."""
+
+    def __init__(self, d_model: int, nhead: int, num_layers: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(EncoderLayer(d_model, nhead, dropout) for _ in range(num_layers))
+
+    def forward(self, x: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+        """Return the hidden states, ``[B, L, d]``; arguments as of :meth:`SelfAttention.forward`."""
+        rope = self.layers[0].self_attn.rope  # type: ignore[union-attr]
+        table = rope.table(x.shape[1], x.dtype)  # type: ignore[union-attr,operator]
+        for layer in self.layers:
+            x = layer(x, table, mask, causal)
+        return x

@@ -1,0 +1,205 @@
+"""StickFigureTransformer, key for key the reference system's model."""
+
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from stickgen.model.layers import Encoder
+
+PoseOutput = Literal["absolute", "residual", "velocity"]
+
+POSE_OUTPUTS: tuple[str, ...] = get_args(PoseOutput)
+"""What the pose head's numbers mean; see :class:`StickFigureTransformer`."""
+
+ACTION_EMBEDDING_DIM = 64
+ENVIRONMENT_DIM = 32
+PHYSICS_DIM = 6
+
+
+class StickFigureTransformer(nn.Module):
+    """Transformer encoder that reads a caption's embedding and motion frames and predicts a pose for every frame.
+
+    Args:
+        input_dim: numbers of an input frame, D (20 or 48).
+        d_model: width d of the hidden states.
+        nhead: attention heads; must divide ``d_model`` into even head sizes.
+        num_layers: encoder layers.
+        output_dim: numbers of a predicted pose.
+        embedding_dim: width E of the text embedding.
+        dropout: dropout probability throughout, in training mode.
+        num_actions: action classes, and rows of the action embedding.
+        causal: whether a frame sees only itself, earlier frames and the text. The reference's checkpoints are not
+            causal; a model that is to predict the next frame, or to generate, must be.
+        pose_output: what the pose head gives, for input frames x and head output h:
+            ``"absolute"``: ``h[t]`` (the reference); ``"residual"``: ``x[t] + pose_scale · h[t]``;
+            ``"velocity"``: ``x[t] + (x[t] − x[t−1]) + pose_scale · h[t]``, with ``x[−1] = x[0]``. The latter two
+            start from the baselines "repeat the last frame" and "constant velocity".
+        pose_scale: size of the correction that a head output of one stands for.
+
+    Raises:
+        ValueError: a setting is impossible.
+    """
+
+    def __init__(
+        self,
+        input_dim: int = 20,
+        d_model: int = 384,
+        nhead: int = 12,
+        num_layers: int = 8,
+        output_dim: int = 20,
+        embedding_dim: int = 1024,
+        dropout: float = 0.1,
+        num_actions: int = 64,
+        *,
+        causal: bool = False,
+        pose_output: PoseOutput = "absolute",
+        pose_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if d_model % nhead or d_model // nhead % 2:
+            raise ValueError(f"nhead={nhead} does not divide d_model={d_model} into heads of even size")
+        if pose_output not in POSE_OUTPUTS:
+            raise ValueError(f"pose_output={pose_output!r}: one of {', '.join(POSE_OUTPUTS)} expected")
+        if pose_output != "absolute" and input_dim != output_dim:
+            raise ValueError(f"pose_output={pose_output}: needs input_dim={input_dim} equal to output_dim={output_dim}")
+        self.settings: dict[str, Any] = {
+            "input_dim": input_dim,
+            "d_model": d_model,
+            "nhead": nhead,
+            "num_layers": num_layers,
+            "output_dim": output_dim,
+            "embedding_dim": embedding_dim,
+            "dropout": dropout,
+            "num_actions": num_actions,
+            "causal": causal,
+            "pose_output": pose_output,
+            "pose_scale": pose_scale,
+        }
+        """The constructor's arguments: with them and the state dict, the model can be built again."""
+        self.causal = causal
+        self.pose_output = pose_output
+        self.pose_scale = pose_scale
+
+        d = d_model
+        self.text_projection = nn.Sequential(
+            nn.Linear(embedding_dim, 2 * d),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(2 * d, d),
+            nn.LayerNorm(d),
+            nn.Dropout(dropout),
+        )
+        self.motion_embedding = _frame_projection(input_dim, d // 2, d, dropout)
+        self.action_embedding = nn.Embedding(num_actions, ACTION_EMBEDDING_DIM)
+        self.action_projection = nn.Sequential(nn.Linear(ACTION_EMBEDDING_DIM, d), nn.LayerNorm(d), nn.Dropout(dropout))
+        self.camera_projection = _frame_projection(3, d // 4, d, dropout)
+        self.partner_projection = _frame_projection(input_dim, d // 2, d, dropout)
+        self.transformer_encoder = Encoder(d, nhead, num_layers, dropout)
+        self.pose_decoder = _decoder(d, d // 2, output_dim, dropout)
+        self.position_decoder = _decoder(d, d // 4, 2, dropout)
+        self.velocity_decoder = _decoder(d, d // 4, 2, dropout)
+        self.action_predictor = _decoder(d, d // 2, num_actions, dropout)
+        self.physics_decoder = _decoder(d, d // 2, PHYSICS_DIM, dropout)
+        self.environment_decoder = _decoder(d, d // 2, ENVIRONMENT_DIM, dropout)
+
+    def forward(
+        self,
+        motion: Tensor,
+        text_embedding: Tensor,
+        return_all_outputs: bool = False,
+        action_sequence: Tensor | None = None,
+        camera_data: Tensor | None = None,
+        partner_motion: Tensor | None = None,
+        *,
+        padding_mask: Tensor | None = None,
+        causal: bool | None = None,
+    ) -> Tensor | dict[str, Tensor]:
+        """Predict a pose, and with ``return_all_outputs`` everything else, for every frame.
+
+        Args:
+            motion: frames ``[T, B, D]``.
+            text_embedding: ``[B, E]``.
+            return_all_outputs: return a dict of all heads instead of the pose alone.
+            action_sequence: int64 ``[T, B]``; leave it out where the action is to be predicted.
+            camera_data: ``[T, B, 3]``: x, y, zoom.
+            partner_motion: ``[T, B, D]``.
+            padding_mask: bool ``[B, T]``, True where a frame is padding; padding follows a clip's real frames. It
+                changes nothing at real frames, nor the means over frames.
+            causal: overrides the model's own setting.
+
+        Returns:
+            pose ``[T, B, output_dim]``, or a dict of ``pose``, ``position [B, 2]``, ``velocity [B, 2]``,
+            ``action_logits [T, B, num_actions]``, ``physics [T, B, 6]`` and ``environment [B, 32]``.
+
+        Raises:
+            ValueError: ``padding_mask`` marks a frame before a real one in a causal pass, or leaves a clip empty.
+        """
+        causal = self.causal if causal is None else causal
+        if padding_mask is not None:
+            _check_padding(padding_mask, causal)
+        x = motion.transpose(0, 1)
+        tokens = self.motion_embedding(x)
+        if action_sequence is not None:
+            tokens = tokens + self.action_projection(self.action_embedding(action_sequence.transpose(0, 1)))
+        if camera_data is not None:
+            tokens = tokens + self.camera_projection(camera_data.transpose(0, 1))
+        if partner_motion is not None:
+            tokens = tokens + self.partner_projection(partner_motion.transpose(0, 1))
+        text = self.text_projection(text_embedding)
+        sequence = torch.cat((text.unsqueeze(1), tokens), dim=1)
+        # Padding follows the real frames, so a causal pass never sees it and needs no mask, only the faster kernel.
+        visible = None if causal or padding_mask is None else _visible_keys(padding_mask)
+        hidden = self.transformer_encoder(sequence, visible, causal)[:, 1:]
+
+        pose = self._pose(self.pose_decoder(hidden), x).transpose(0, 1)
+        if not return_all_outputs:
+            return pose
+        pooled = _mean_over_frames(hidden, padding_mask)
+        return {
+            "pose": pose,
+            "position": self.position_decoder(pooled),
+            "velocity": self.velocity_decoder(pooled),
+            "action_logits": self.action_predictor(hidden).transpose(0, 1),
+            "physics": self.physics_decoder(hidden).transpose(0, 1),
+            "environment": self.environment_decoder(pooled),
+        }
+
+    def _pose(self, head: Tensor, x: Tensor) -> Tensor:
+        """Turn the pose head's output ``[B, T, D]`` into poses, given the input frames ``[B, T, D]``."""
+        if self.pose_output == "absolute":
+            return head
+        pose = x + self.pose_scale * head
+        if self.pose_output == "velocity":
+            pose = pose + torch.cat((torch.zeros_like(x[:, :1]), x[:, 1:] - x[:, :-1]), dim=1)
+        return pose
+
+
+def _frame_projection(width: int, hidden: int, d_model: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, d_model), nn.LayerNorm(d_model), nn.Dropout(dropout)
+    )
+
+
+def _decoder(d_model: int, hidden: int, width: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(d_model, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width))
+
+
+def _check_padding(padding_mask: Tensor, causal: bool) -> None:
+    if bool(padding_mask.all(dim=1).any()):
+        raise ValueError("padding_mask: a clip has no real frame")
+    if causal and bool((padding_mask[:, :-1] & ~padding_mask[:, 1:]).any()):
+        raise ValueError("padding_mask: padding must follow a clip's real frames in a causal pass")
+
+
+def _visible_keys(padding_mask: Tensor) -> Tensor:
+    """Return bool ``[B, 1, 1, T + 1]``: the text token and the real frames."""
+    text = torch.ones_like(padding_mask[:, :1])
+    return torch.cat((text, ~padding_mask), dim=1)[:, None, None, :]
+
+
+def _mean_over_frames(hidden: Tensor, padding_mask: Tensor | None) -> Tensor:
+    if padding_mask is None:
+        return hidden.mean(dim=1)
+    real = (~padding_mask).unsqueeze(-1).to(hidden.dtype)
+    return (hidden * real).sum(dim=1) / real.sum(dim=1)
