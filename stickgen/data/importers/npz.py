@@ -1,0 +1,124 @@
+"""Reading joint positions out of NumPy archives (docs/data.md, "Joint arrays")."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stickgen.data.importers.joints import body_joints, find_joints, turn_up
+from stickgen.data.projection import Recording, body_height, floor_height
+from stickgen.errors import DataError
+from stickgen.skeleton import FPS
+
+
+def read_npz(path: Path, *, joint_map: dict[str, str] | None = None, up: str = "auto") -> list[Recording]:
+    """Read the clips of a joint archive.
+
+    Height and floor are estimated over all clips of a take together: bones and ground do not change between them.
+
+    Args:
+        path: an ``.npz`` with ``joints [N, J, 3]`` and ``joint_names [J]``. ``start`` and ``length`` cut the frames
+            into clips (absent: one clip); ``fps`` is 25 where absent; ``clip_id``, ``cmu_id`` or ``take``, ``action``,
+            ``stickgen_action`` and ``captions_json`` (a JSON list) or ``caption`` hold one entry a clip and may be
+            absent.
+        joint_map: names that override the recognition of joints, from ours to the file's.
+        up: the up axis, or "auto".
+
+    Returns:
+        one recording a clip.
+
+    Raises:
+        DataError: the file is missing, damaged, holds pickled objects, or is not as described.
+    """
+    content = _read(path)
+    for key in ("joints", "joint_names"):
+        if key not in content:
+            raise DataError(f"{path}: no array {key!r}; the file has {', '.join(content) or 'none'} (see docs/data.md)")
+    positions = content["joints"]
+    names = [str(name) for name in np.atleast_1d(content["joint_names"])]
+    if positions.ndim != 3 or positions.shape[1:] != (len(names), 3) or not np.issubdtype(positions.dtype, np.floating):
+        raise DataError(
+            f"{path}: joints: floats of shape [N, {len(names)}, 3] expected, "
+            f"{positions.dtype} {list(positions.shape)} found"
+        )
+    joints = turn_up(body_joints(positions, names, find_joints(names, str(path), joint_map)), up, str(path))
+    bounds = _bounds(content, len(joints), path)
+    columns = {
+        key: _column(content, key, len(bounds), path)
+        for key in ("clip_id", "cmu_id", "take", "action", "stickgen_action", "captions_json", "caption")
+    }
+    takes = [
+        columns["take"][i] or columns["cmu_id"][i] or columns["clip_id"][i] or f"{path.stem}_{i:04d}"
+        for i in range(len(bounds))
+    ]
+    height: dict[str, float] = {}
+    floor: dict[str, float] = {}
+    for take in dict.fromkeys(takes):
+        frames = np.concatenate([joints[a:b] for (a, b), t in zip(bounds, takes, strict=True) if t == take])
+        if not np.isfinite(frames).all():
+            raise DataError(f"{path}: take {take}: joints: NaN or infinity found; remove or repair the take")
+        height[take], floor[take] = body_height(frames), floor_height(frames)
+    fps = float(content["fps"]) if "fps" in content else float(FPS)
+    return [
+        Recording(
+            joints=joints[a:b],
+            fps=fps,
+            take=takes[i],
+            captions=_captions(columns, i, path),
+            action=columns["action"][i],
+            stickgen_action=columns["stickgen_action"][i] or None,
+            clip_id=columns["clip_id"][i] or f"{path.stem}_{i:04d}",
+            where=f"{path}: clip {columns['clip_id'][i] or i}",
+            height=height[takes[i]],
+            floor=floor[takes[i]],
+        )
+        for i, (a, b) in enumerate(bounds)
+    ]
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        reason = "holds Python objects, which would have to be executed" if "pickle" in str(error) else str(error)
+        raise DataError(f"{path}: not an archive of plain arrays: {reason}") from None
+
+
+def _bounds(content: dict[str, np.ndarray], frames: int, path: Path) -> list[tuple[int, int]]:
+    if "start" not in content and "length" not in content:
+        return [(0, frames)]
+    try:
+        starts, lengths = np.atleast_1d(content["start"]), np.atleast_1d(content["length"])
+        bounds = [(int(a), int(a) + int(n)) for a, n in zip(starts, lengths, strict=True)]
+    except (KeyError, ValueError, TypeError):
+        raise DataError(f"{path}: start and length: one whole number each a clip expected") from None
+    for index, (a, b) in enumerate(bounds):
+        if not 0 <= a < b <= frames:
+            raise DataError(f"{path}: clip {index}: frames {a} to {b} lie outside the {frames} of joints")
+    return bounds
+
+
+def _column(content: dict[str, np.ndarray], key: str, clips: int, path: Path) -> list[str]:
+    if key not in content:
+        return [""] * clips
+    values = [str(value) for value in np.atleast_1d(content[key])]
+    if len(values) != clips:
+        raise DataError(f"{path}: {key}: {clips} entries expected, one a clip; {len(values)} found")
+    return values
+
+
+def _captions(columns: dict[str, list[str]], index: int, path: Path) -> tuple[str, ...]:
+    if not columns["captions_json"][index]:
+        return (columns["caption"][index],) if columns["caption"][index] else ()
+    try:
+        captions: Any = json.loads(columns["captions_json"][index])
+    except ValueError:
+        captions = None
+    if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+        raise DataError(f"{path}: captions_json: clip {index}: a JSON list of strings expected")
+    return tuple(captions)

@@ -1,0 +1,25 @@
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _shared(name: str) -> Path:
+    folder = Path(os.environ.get("STICKGEN_SHARED", ROOT.parent / "shared")) / name
+    if not folder.is_dir():
+        pytest.skip(f"needs {name}/ of the development data, whose licence keeps it out of the repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_mocap() -> Path:
+    """Folder of CMU motion capture: cmu_sample.npz, cmu_styles.npz and bvh/."""
+    return _shared("mocap")
+
+
+@pytest.fixture(scope="session")
+def shared_fixtures() -> Path:
+    """Folder of reference outputs of the base model."""
+    return _shared("fixtures")
