@@ -1,13 +1,58 @@
-"""Writing files so that a reader, or a crash, never meets half of one."""
+"""Reading files without running what is in them; writing them so that no one ever meets half of one."""
 
 import os
+import pickle
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from zipfile import is_zipfile
 
-from stickgen.errors import OutputExistsError
+from stickgen.errors import OutputExistsError, StickgenError
+
+
+def read_torch(path: Path, *, mistake: type[StickgenError], instead: str, mmap: bool = False) -> Any:
+    """Return the content of a .pt, .pth or .ckpt file that holds tensors and plain values.
+
+    Args:
+        path: the file.
+        mistake: the error to raise for what is wrong with the file.
+        instead: what to do about a file that holds Python objects, for the message.
+        mmap: leave tensors on the disk until they are used.
+
+    Raises:
+        StickgenError: as ``mistake``, where the file is missing or damaged, or holds objects that would have to be
+            executed.
+    """
+    import torch  # here, since the command line needs this module and not torch
+
+    if not path.is_file():
+        raise mistake(f"{path}: no such file")
+    archive = is_zipfile(path)
+    try:
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            # Files of before torch 1.6 are no zip archives and cannot be mapped into memory.
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and archive)
+    except pickle.UnpicklingError as error:
+        if archive or "GLOBAL" in str(error):
+            raise mistake(
+                f"{path}: holds Python objects, which would have to be executed, and was refused; {instead}"
+            ) from None
+        raise mistake(f"{path}: not a torch file, or damaged") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise mistake(f"{path}: not a torch file, or damaged: {first}") from None
+
+
+def _numpy_scalars() -> list[Any]:
+    """Return what a pickled numpy number is made of; the reference's checkpoints hold some, and they carry no code."""
+    import numpy as np
+
+    scalar = np.float64().__reduce__()[0]
+    kinds = {type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)}
+    return [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, *kinds]
 
 
 def check_absent(path: Path, *, overwrite: bool = False) -> None:

@@ -1,15 +1,13 @@
 """The data file, ``sft_data_embedded.pt``: read without running anything in it, written in one step."""
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 import torch
 
 from stickgen.errors import DataError
-from stickgen.files import atomic_write
+from stickgen.files import atomic_write, read_torch
 
 
 def read_sequences(path: Path) -> tuple[list[Any], dict[str, Any]]:
@@ -24,20 +22,12 @@ def read_sequences(path: Path) -> tuple[list[Any], dict[str, Any]]:
     Raises:
         DataError: the file is missing, is not a torch file, wants code to be run, or holds no list of clips.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; make one with `stickgen prepare` or set data.path")
-    # Files of before torch 1.6 are no zip archives and cannot be mapped into memory.
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
-            raise DataError(
-                f"{path}: holds Python objects, which would have to be executed, and was refused; "
-                "save plain lists, dicts, strings, numbers and tensors (see docs/data.md)"
-            ) from None
-        raise DataError(f"{path}: not a torch file, or damaged: {_first_line(error)}") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise DataError(f"{path}: not a torch file, or damaged: {_first_line(error)}") from None
+    content = read_torch(
+        path,
+        mistake=DataError,
+        instead="save plain lists, dicts, strings, numbers and tensors (see docs/data.md)",
+        mmap=True,
+    )
     info: dict[str, Any] = {}
     if isinstance(content, dict):
         info = content.get("info") or {}
@@ -65,7 +55,3 @@ def write_sequences(
     """
     with atomic_write(path, overwrite=overwrite) as scratch:
         torch.save({"sequences": list(sequences), "info": info}, scratch)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -29,7 +29,7 @@ class LoRALinear(nn.Module):
         ValueError: a setting is out of its range.
     """
 
-    bias: Tensor | None
+    bias: nn.Parameter | None
 
     def __init__(
         self, linear: nn.Linear, rank: int, alpha: float, dropout: float = 0.0, *, use_rslora: bool = False
@@ -47,11 +47,13 @@ class LoRALinear(nn.Module):
         """Whether the update is applied; without it the layer computes exactly what the wrapped one did."""
 
         self.weight = linear.weight.requires_grad_(False)
-        self.register_parameter("bias", None if linear.bias is None else linear.bias.requires_grad_(False))
+        self.bias = linear.bias
+        if self.bias is not None:
+            self.bias.requires_grad_(False)
         # Adapters are trained in float32 even beside a base kept in bfloat16: updates of 1e-4 would round away.
-        factory = {"device": linear.weight.device, "dtype": torch.promote_types(linear.weight.dtype, torch.float32)}
-        self.lora_A = nn.Parameter(torch.empty(rank, self.in_features, **factory))
-        self.lora_B = nn.Parameter(torch.zeros(self.out_features, rank, **factory))
+        device, dtype = linear.weight.device, torch.promote_types(linear.weight.dtype, torch.float32)
+        self.lora_A = nn.Parameter(torch.empty(rank, self.in_features, device=device, dtype=dtype))
+        self.lora_B = nn.Parameter(torch.zeros(self.out_features, rank, device=device, dtype=dtype))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
         self.train(linear.training)
 

@@ -1,0 +1,1 @@
+"""Everything that crosses the disk except data files: bases, adapters, run folders."""

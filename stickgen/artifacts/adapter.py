@@ -1,0 +1,194 @@
+"""Adapters on disk: a folder in PEFT's format, which other tools read too."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from stickgen.artifacts.base import Base
+from stickgen.artifacts.record import RECORD_KEY
+from stickgen.artifacts.tensors import read_safetensors
+from stickgen.errors import CheckpointError
+from stickgen.files import atomic_write
+from stickgen.lora import LoRASettings, inject_lora_adapters, load_lora_state_dict
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+
+_PREFIX = "base_model.model."
+_PEFT_VERSION = "0.21.0"
+"""The release whose format is written."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter apart from any model.
+
+    Attributes:
+        state: ``<module path>.lora_A [rank, in]`` and ``.lora_B [out, rank]``.
+        settings: rank, alpha, dropout and scaling rule.
+        base_fingerprint: digest of the base it was trained on; None where the file does not tell.
+        base_path: where that base lay.
+        origin: how it came about.
+    """
+
+    state: dict[str, Tensor]
+    settings: LoRASettings
+    base_fingerprint: str | None = None
+    base_path: str | None = None
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def modules(self) -> list[str]:
+        """Paths of the adapted layers."""
+        return list(dict.fromkeys(key.rpartition(".")[0] for key in self.state))
+
+
+def save_adapter(adapter: Adapter, folder: Path, *, overwrite: bool = False) -> None:
+    """Write an adapter as a PEFT folder: adapter_config.json, adapter_model.safetensors, README.md.
+
+    Raises:
+        OutputExistsError: the folder exists and ``overwrite`` is false.
+    """
+    own = {"base_fingerprint": adapter.base_fingerprint, "base_path": adapter.base_path, "origin": adapter.origin}
+    tensors = {f"{_PREFIX}{key}.weight": value.contiguous() for key, value in adapter.state.items()}
+    with atomic_write(folder, overwrite=overwrite) as scratch:
+        scratch.mkdir()
+        config = json.dumps(_peft_config(adapter), indent=2, sort_keys=True)
+        (scratch / CONFIG_FILE).write_text(config + "\n", encoding="utf-8")
+        metadata = {"format": "pt", RECORD_KEY: json.dumps(own, sort_keys=True)}
+        save_file(tensors, scratch / WEIGHTS_FILE, metadata=metadata)
+        (scratch / "README.md").write_text(_card(adapter), encoding="utf-8")
+
+
+def load_adapter(folder: Path) -> Adapter:
+    """Read an adapter folder, ours or PEFT's.
+
+    Raises:
+        CheckpointError: a file is missing or damaged; rank or alpha is not given; the adapter uses what stickgen
+            does not know; a key is not an adapter's; a factor is missing; a shape is not the rank's.
+    """
+    config_path = folder / CONFIG_FILE
+    try:
+        config = json.loads(config_path.read_text(encoding="utf-8"))
+    except OSError:
+        raise CheckpointError(f"{folder}: no readable {CONFIG_FILE}; a PEFT adapter folder expected") from None
+    except ValueError as error:
+        raise CheckpointError(f"{config_path}: not JSON: {error}") from None
+    settings = _settings(config, config_path)
+    tensors, metadata = read_safetensors(folder / WEIGHTS_FILE)
+    try:
+        own = json.loads(metadata.get(RECORD_KEY, "{}"))
+    except ValueError:
+        raise CheckpointError(f"{folder / WEIGHTS_FILE}: the record in its metadata is damaged") from None
+    return Adapter(
+        state=_state(tensors, settings.rank, folder / WEIGHTS_FILE),
+        settings=settings,
+        base_fingerprint=own.get("base_fingerprint"),
+        base_path=own.get("base_path") or config.get("base_model_name_or_path"),
+        origin=own.get("origin") or {},
+    )
+
+
+def attach_adapter(base: Base, adapter: Adapter, where: str) -> None:
+    """Put an adapter on the base it was trained on, in place.
+
+    Raises:
+        CheckpointError: it was trained on another base.
+        AdapterError: it does not fit the model.
+    """
+    if adapter.base_fingerprint not in (None, base.fingerprint):
+        raise CheckpointError(
+            f"{where}: trained on another base (fingerprint {adapter.base_fingerprint}, of {adapter.base_path}); "
+            f"{base.path} has {base.fingerprint}"
+        )
+    s = adapter.settings
+    inject_lora_adapters(base.model, adapter.modules, s.rank, s.alpha, s.dropout, use_rslora=s.use_rslora)
+    load_lora_state_dict(base.model, adapter.state, settings=s)
+
+
+def adapter_parameters(model: nn.Module) -> int:
+    """Return how many numbers are trained."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def _peft_config(adapter: Adapter) -> dict[str, Any]:
+    settings = adapter.settings
+    return {
+        "auto_mapping": None,
+        "alpha_pattern": {},
+        "base_model_name_or_path": adapter.base_path,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "lora_alpha": int(settings.alpha) if float(settings.alpha).is_integer() else settings.alpha,
+        "lora_dropout": settings.dropout,
+        "modules_to_save": None,
+        "peft_type": "LORA",
+        "peft_version": _PEFT_VERSION,
+        "r": settings.rank,
+        "rank_pattern": {},
+        # The exact leaf paths: PEFT does not look below a container's name.
+        "target_modules": adapter.modules,
+        "task_type": None,
+        "use_dora": False,
+        "use_rslora": settings.use_rslora,
+    }
+
+
+def _settings(config: Any, path: Path) -> LoRASettings:
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        raise CheckpointError(f"{path}: not a LoRA adapter (peft_type)")
+    for key in ("r", "lora_alpha"):
+        if not isinstance(config.get(key), int | float):
+            raise CheckpointError(f"{path}: {key} is not given; without it the update's size is unknown")
+    unknown = {
+        "bias": config.get("bias", "none") != "none",
+        **{key: bool(config.get(key)) for key in ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")},
+    }
+    for key, used in unknown.items():
+        if used:
+            raise CheckpointError(f"{path}: {key}={config[key]}: not supported")
+    return LoRASettings(
+        rank=int(config["r"]),
+        alpha=float(config["lora_alpha"]),
+        dropout=float(config.get("lora_dropout") or 0.0),
+        use_rslora=bool(config.get("use_rslora")),
+    )
+
+
+def _state(tensors: Mapping[str, Tensor], rank: int, path: Path) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = {}
+    for key, value in tensors.items():
+        name = key.removeprefix(_PREFIX).removesuffix(".weight")
+        module, _, factor = name.rpartition(".")
+        if key != f"{_PREFIX}{name}.weight" or factor not in ("lora_A", "lora_B") or not module:
+            raise CheckpointError(f"{path}: {key}: not an adapter's tensor")
+        if value.ndim != 2 or value.shape[0 if factor == "lora_A" else 1] != rank:
+            raise CheckpointError(
+                f"{path}: {key} has shape {list(value.shape)}; rank {rank} expected as in {CONFIG_FILE}"
+            )
+        state[name] = value.to(torch.float32)
+    modules = {key.rpartition(".")[0] for key in state}
+    lone = [f"{m}.{f}" for m in sorted(modules) for f in ("lora_A", "lora_B") if f"{m}.{f}" not in state]
+    if lone or not state:
+        raise CheckpointError(f"{path}: {lone[0] + ' is missing' if lone else 'holds no adapter'}")
+    return state
+
+
+def _card(adapter: Adapter) -> str:
+    settings = adapter.settings
+    count = sum(value.numel() for value in adapter.state.values())
+    return (
+        "---\nlibrary_name: stickgen\ntags:\n- lora\n- motion-generation\n- stick-figure\n---\n\n"
+        "# LoRA adapter for a stick-gen base\n\n"
+        f"Rank {settings.rank}, alpha {settings.alpha:g}, dropout {settings.dropout:g}; {count:,} numbers in "
+        f"{len(adapter.modules)} layers.\nBase fingerprint: `{adapter.base_fingerprint}`.\n\n"
+        "```bash\npython merge.py checkpoint=<this folder> base=<the base> output=merged_model.pth\n```\n"
+    )

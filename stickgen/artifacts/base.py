@@ -1,0 +1,196 @@
+"""Bases on disk: reading every kind met in the wild into a model, strictly, and writing our own."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from stickgen.artifacts.record import RECORD_KEY, BaseRecord, fingerprint
+from stickgen.artifacts.tensors import read_safetensors, read_torch
+from stickgen.errors import CheckpointError
+from stickgen.files import atomic_write, check_absent
+from stickgen.model import StickFigureTransformer
+
+log = logging.getLogger(__name__)
+
+MODEL_FILE = "model.safetensors"
+"""A run that trains whole weights writes them under this name in its folder."""
+
+_MULTIMODAL = ("image_encoder.", "fusion_module.")
+_LORA_MARKS = (".base_layer.", ".lora_A", ".lora_B")
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base model, as its file describes it.
+
+    Attributes:
+        model: float32, on the CPU, in eval mode.
+        record: its settings and history.
+        fingerprint: digest of its tensors.
+        path: where it was read from.
+    """
+
+    model: StickFigureTransformer
+    record: BaseRecord
+    fingerprint: str
+    path: Path
+
+
+def load_base(path: Path, expected: Mapping[str, Any] | None = None) -> Base:
+    """Read a base: .safetensors, a bare state dict, a dict with ``model_state_dict``, or a run folder.
+
+    A file without a record is taken for the reference system's: not causal, absolute poses. Sizes are read from
+    the tensors.
+
+    Args:
+        path: the file or folder.
+        expected: settings the base must have, by constructor argument; None values are not compared.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, foreign or holds adapters; keys are missing or unknown; a
+            size contradicts the record or ``expected``; a weight is NaN or infinite.
+    """
+    path = _file_of(path)
+    state, record_text = _read(path)
+    state = _motion_part(state, path)
+    sizes = _sizes(state, path)
+    if record_text is None:
+        record = BaseRecord(settings=sizes)
+    else:
+        record = BaseRecord.from_json(record_text, str(path))
+        _agree(sizes, record.settings, f"{path}: the weights have", "its record says")
+        record = replace(record, settings={**record.settings, **sizes})
+    _agree(record.settings, dict(expected or {}), f"{path}: the base has", "the configuration says")
+    return Base(_build(record, state, path), record, fingerprint(state), path)
+
+
+def save_base(
+    model: StickFigureTransformer,
+    record: BaseRecord,
+    path: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write a base with its record: in the metadata of a .safetensors, in a JSON beside a .pth.
+
+    The .pth is a bare state dict, as ``torch.save(model.state_dict(), …)`` writes it.
+
+    Args:
+        model: a plain model; adapters must be merged or detached.
+        record: its ``settings`` are replaced by the model's own.
+        path: ending in .safetensors, .pth or .pt.
+        dtype: store floating tensors in this width; None keeps theirs.
+        overwrite: replace an existing file.
+
+    Raises:
+        OutputExistsError: the file, or the JSON beside it, exists and ``overwrite`` is false.
+        CheckpointError: the model still has adapters.
+    """
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    if any(mark in f".{key}" for key in state for mark in _LORA_MARKS):
+        raise CheckpointError(f"{path}: the model still has adapters; merge or detach them before saving a base")
+    if dtype is not None:
+        # The rotary frequencies stay exact: every position depends on them, and they are a few numbers.
+        state = {k: v.to(dtype) if v.is_floating_point() and "inv_freq" not in k else v for k, v in state.items()}
+    record = replace(record, settings=dict(model.settings))
+    if path.suffix == ".safetensors":
+        with atomic_write(path, overwrite=overwrite) as scratch:
+            save_file(state, scratch, metadata={"format": "pt", RECORD_KEY: record.to_json()})
+        return
+    beside = path.with_suffix(".json")
+    check_absent(beside, overwrite=overwrite)
+    check_absent(path, overwrite=overwrite)
+    # The record first: weights without one would be taken for the reference's.
+    with atomic_write(beside, overwrite=overwrite) as scratch:
+        scratch.write_text(record.to_json(), encoding="utf-8")
+    with atomic_write(path, overwrite=overwrite) as scratch:
+        torch.save(state, scratch)
+
+
+def _file_of(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    if (path / MODEL_FILE).is_file():
+        return path / MODEL_FILE
+    if (path / "adapter_config.json").is_file() or (path / "adapter").is_dir():
+        raise CheckpointError(
+            f"{path}: holds an adapter, not a base; merge it first (python merge.py checkpoint={path})"
+        )
+    raise CheckpointError(f"{path}: a folder without {MODEL_FILE}; name a base's file or the run that trained one")
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], str | None]:
+    """Return the tensors of a base's file and the text of its record, None where it has none."""
+    if path.suffix == ".safetensors":
+        tensors, metadata = read_safetensors(path)
+        return tensors, metadata.get(RECORD_KEY)
+    content = read_torch(path)
+    if isinstance(content, dict) and isinstance(content.get("model_state_dict"), dict):
+        content = content["model_state_dict"]
+    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise CheckpointError(f"{path}: neither a state dict nor a dict with 'model_state_dict'")
+    beside = path.with_suffix(".json")
+    return content, beside.read_text(encoding="utf-8") if beside.is_file() else None
+
+
+def _motion_part(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    if any(mark in f".{key}" for key in state for mark in _LORA_MARKS):
+        raise CheckpointError(
+            f"{path}: holds LoRA adapters inside its weights, so it is no base; use the base they adapt"
+        )
+    extra = [key for key in state if key.startswith(_MULTIMODAL)]
+    if extra:
+        log.warning(
+            "%s: a multimodal base; its %d image tensors are left out, the motion part is used", path, len(extra)
+        )
+    return {
+        key: value.float() if value.is_floating_point() else value
+        for key, value in state.items()
+        if not key.startswith(_MULTIMODAL)
+    }
+
+
+def _sizes(state: Mapping[str, Tensor], path: Path) -> dict[str, int]:
+    """Return the constructor's sizes as the tensors' shapes show them."""
+    try:
+        d_model = state["text_projection.3.weight"].shape[0]
+        head_dim = 2 * state["transformer_encoder.layers.0.self_attn.rope.inv_freq"].shape[0]
+        return {
+            "input_dim": state["motion_embedding.0.weight"].shape[1],
+            "d_model": d_model,
+            "nhead": d_model // head_dim,
+            "num_layers": len({k.split(".")[2] for k in state if k.startswith("transformer_encoder.layers.")}),
+            "output_dim": state["pose_decoder.3.weight"].shape[0],
+            "embedding_dim": state["text_projection.0.weight"].shape[1],
+            "num_actions": state["action_embedding.weight"].shape[0],
+        }
+    except (KeyError, IndexError, ZeroDivisionError) as error:
+        raise CheckpointError(f"{path}: not a base of stick-gen: no usable {error}") from None
+
+
+def _agree(found: Mapping[str, Any], wanted: Mapping[str, Any], found_in: str, wanted_in: str) -> None:
+    for name, value in wanted.items():
+        if value is not None and name in found and found[name] != value:
+            raise CheckpointError(f"{found_in} {name}={found[name]}, {wanted_in} {name}={value}")
+
+
+def _build(record: BaseRecord, state: dict[str, Tensor], path: Path) -> StickFigureTransformer:
+    try:
+        with torch.device("meta"):  # no random initialisation that would be overwritten at once
+            model = StickFigureTransformer(**record.settings)
+        model.load_state_dict(state, strict=True, assign=True)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: its settings do not make a model: {error}") from None
+    except RuntimeError as error:
+        raise CheckpointError(f"{path}: not a base of stick-gen: {' '.join(str(error).split())[:300]}") from None
+    for key, value in state.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{path}: {key} holds NaN or infinity")
+    return model.eval()

@@ -1,0 +1,344 @@
+"""The typed settings behind ``conf/``.
+
+Hydra composes ``conf/train.yaml`` and ``conf/merge.yaml`` against these dataclasses, so an unknown key or a wrong
+type stops at composition; :func:`typed` then builds the objects, whose ``__post_init__`` refuses impossible values
+and names the key. Nothing here imports torch: ``--help`` stays instant.
+"""
+
+import math
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+
+from stickgen.errors import ConfigError
+
+
+@dataclass
+class BaseConfig:
+    """The base model. Sizes left at null are read from the checkpoint; those given must agree with it."""
+
+    checkpoint: str | None = None
+    """A .safetensors/.pth/.pt file, or the folder of a run that trained a base."""
+    from_scratch: bool = False
+    """Start from random weights instead; needs the sizes, and no checkpoint."""
+    d_model: int | None = None
+    nhead: int | None = None
+    num_layers: int | None = None
+    input_dim: int | None = None
+    """Numbers a frame, in and out: 20 or 48."""
+    embedding_dim: int | None = None
+    num_actions: int | None = None
+    causal: bool | None = None
+    pose_output: str | None = None
+    pose_scale: float | None = None
+    dropout: float = 0.0
+    """Dropout inside the base while training; the adapters have their own (lora.dropout)."""
+
+    def __post_init__(self) -> None:
+        _check("base.dropout", self.dropout, 0 <= self.dropout < 1, "0 up to, not including, 1")
+        for name in ("d_model", "nhead", "num_layers", "embedding_dim", "num_actions"):
+            value = getattr(self, name)
+            _check(f"base.{name}", value, value is None or value > 0, "a number above 0, or null")
+        _check("base.input_dim", self.input_dim, self.input_dim in (None, 20, 48), "20, 48 or null")
+        kinds = (None, "absolute", "residual", "velocity")
+        _check("base.pose_output", self.pose_output, self.pose_output in kinds, "absolute, residual or velocity")
+        positive = self.pose_scale is None or self.pose_scale > 0
+        _check("base.pose_scale", self.pose_scale, positive, "a number above 0, or null")
+        if self.from_scratch and self.checkpoint is not None:
+            raise ConfigError(
+                f"base.checkpoint={self.checkpoint}: base.from_scratch=true trains new weights; set it to null"
+            )
+        if not self.from_scratch and not self.checkpoint:
+            raise ConfigError(
+                "base.checkpoint: no base given; name its file, or train one with experiment=pretrain"
+                " (random weights are never used in its place)"
+            )
+
+
+@dataclass
+class LoRAConfig:
+    """The adapters; see :class:`stickgen.lora.LoRALinear`."""
+
+    enabled: bool = True
+    """false trains every weight of the base instead."""
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.05
+    use_rslora: bool = False
+    targets: dict[str, list[str]] = field(default_factory=dict)
+    """Target groups by name, each a list of module names; the adapted layers are their union."""
+
+    def __post_init__(self) -> None:
+        _check("lora.rank", self.rank, self.rank >= 1, "a whole number of at least 1")
+        _check("lora.alpha", self.alpha, math.isfinite(self.alpha) and self.alpha > 0, "a number above 0")
+        _check("lora.dropout", self.dropout, 0 <= self.dropout < 1, "0 up to, not including, 1")
+        if self.enabled and not self.target_modules:
+            raise ConfigError("lora.targets: empty; choose groups, as in 'lora/targets=[attention,pose_decoder]'")
+
+    @property
+    def target_modules(self) -> list[str]:
+        """The module names of all groups, each once."""
+        return list(dict.fromkeys(name for group in self.targets.values() for name in group))
+
+
+@dataclass
+class SampleConfig:
+    """The built-in sample motion; used where data.path is null."""
+
+    clips: int = 240
+    styles: list[str] = field(default_factory=list)
+    actions: list[str] = field(default_factory=list)
+    """Empty lists mean all there are."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check("data.sample.clips", self.clips, self.clips >= 1, "a whole number of at least 1")
+
+
+@dataclass
+class DataConfig:
+    """The clips and how they are split and batched (docs/data.md)."""
+
+    path: str | None = None
+    """The data file, as sft_data_embedded.pt; null: the built-in sample motion."""
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    dim: int | None = None
+    """Numbers a frame; null: as in the file. 20 reduces 48-number clips."""
+    min_quality: float = 0.8
+    keep_unscored: bool = True
+    """Whether clips without a quality score pass the filter."""
+    sources: list[str] = field(default_factory=list)
+    """Keep clips of these sources only; empty: all."""
+    conditions: list[str] = field(default_factory=list)
+    """What is given to the model beside the caption: camera, partner. A clip without one gets the neutral value:
+    a still camera, an absent partner."""
+    max_frames: int = 250
+    """Longer clips are cut to their first frames."""
+    val_fraction: float = 0.1
+    test_fraction: float = 0.1
+    split_seed: int = 0
+    batch_size: int = 2
+    """Clips of a forward pass; times trainer.accumulate_grad_batches, those of an optimizer step."""
+    num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        _check("data.dim", self.dim, self.dim in (None, 20, 48), "20, 48 or null")
+        _check("data.min_quality", self.min_quality, 0 <= self.min_quality <= 1, "a number from 0 to 1")
+        for name in ("val_fraction", "test_fraction"):
+            value = getattr(self, name)
+            _check(f"data.{name}", value, 0 < value < 1, "a number between 0 and 1")
+        total = self.val_fraction + self.test_fraction
+        _check("data.val_fraction + data.test_fraction", total, total < 1, "less than 1, to leave clips to train on")
+        _check("data.batch_size", self.batch_size, self.batch_size >= 1, "a whole number of at least 1")
+        _check("data.max_frames", self.max_frames, self.max_frames >= 3, "at least 3 frames")
+        _check("data.num_workers", self.num_workers, self.num_workers >= 0, "a whole number of at least 0")
+        for condition in self.conditions:
+            _check("data.conditions", condition, condition in ("camera", "partner"), "camera or partner")
+
+
+@dataclass
+class LossWeights:
+    """Weights of the loss terms (stickgen/training/losses.py)."""
+
+    pose: float = 1.0
+    temporal: float = 0.1
+    action: float = 0.2
+    physics: float = 0.25
+
+    def __post_init__(self) -> None:
+        for term in fields(self):
+            value = getattr(self, term.name)
+            _check(f"objective.weights.{term.name}", value, math.isfinite(value) and value >= 0, "0 or more")
+
+
+@dataclass
+class PhysicsWeights:
+    """Weights inside the physics term; ``gravity`` asks a standing figure to fall and is for parity only."""
+
+    mse: float = 1.0
+    gravity: float = 0.0
+    momentum: float = 0.1
+    consistency: float = 0.2
+
+
+@dataclass
+class ObjectiveConfig:
+    """What is predicted from what."""
+
+    name: str = "causal"
+    causal: bool = True
+    """Must agree with the base. A bidirectional pass sees the frame it is asked for: its pose error is leaky."""
+    feed_actions: float = 0.0
+    """Share of training steps that are given the action labels as input; the action term skips those when causal."""
+    weights: LossWeights = field(default_factory=LossWeights)
+    physics_weights: PhysicsWeights = field(default_factory=PhysicsWeights)
+    physics_scale: list[float] = field(default_factory=lambda: [1.0] * 6)
+    """Typical sizes of the six physics numbers; the error is taken in these units."""
+
+    def __post_init__(self) -> None:
+        _check("objective.feed_actions", self.feed_actions, 0 <= self.feed_actions <= 1, "a number from 0 to 1")
+        good = len(self.physics_scale) == 6 and all(s > 0 for s in self.physics_scale)
+        _check("objective.physics_scale", self.physics_scale, good, "six numbers above 0")
+
+
+@dataclass
+class OptimizerConfig:
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) with linear warm-up, then a cosine to zero."""
+
+    lr: float = 1e-4
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    warmup_fraction: float = 0.1
+    """Share of the run's optimizer steps over which the learning rate rises."""
+
+    def __post_init__(self) -> None:
+        _check("optimizer.lr", self.lr, math.isfinite(self.lr) and self.lr > 0, "a number above 0")
+        _check("optimizer.weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
+        for name in ("beta1", "beta2", "warmup_fraction"):
+            value = getattr(self, name)
+            _check(f"optimizer.{name}", value, 0 <= value < 1, "0 up to, not including, 1")
+
+
+@dataclass
+class TrainerConfig:
+    """How long, on what and how precisely; passed on to lightning.Trainer."""
+
+    max_epochs: int = 20
+    max_steps: int = -1
+    """Optimizer steps; -1: as many as the epochs have."""
+    accumulate_grad_batches: int = 32
+    gradient_clip_val: float = 1.0
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    devices: int = 1
+    threads: int | None = None
+    """CPU threads of this process; null: PyTorch's choice."""
+    log_every_n_steps: int = 1
+    val_every_n_epochs: int = 1
+
+    def __post_init__(self) -> None:
+        _check("trainer.max_epochs", self.max_epochs, self.max_epochs >= 1, "a whole number of at least 1")
+        _check("trainer.max_steps", self.max_steps, self.max_steps == -1 or self.max_steps >= 1, "-1, or at least 1")
+        for name in ("accumulate_grad_batches", "log_every_n_steps", "val_every_n_epochs", "devices"):
+            value = getattr(self, name)
+            _check(f"trainer.{name}", value, value >= 1, "a whole number of at least 1")
+        _check("trainer.gradient_clip_val", self.gradient_clip_val, self.gradient_clip_val >= 0, "0 (off) or more")
+        _check("trainer.threads", self.threads, self.threads is None or self.threads >= 1, "at least 1, or null")
+
+
+@dataclass
+class CallbacksConfig:
+    """What runs beside the training."""
+
+    checkpoint_every_n_steps: int | None = None
+    """Save ``last`` also every so many optimizer steps; null: at the end of each epoch only."""
+    early_stopping_patience: int | None = None
+    """Stop after so many validations without improvement of the monitored metric; null: never."""
+    monitor: str = "val/pose_mse"
+    """What ``best`` minimises, and what a sweep gets back."""
+    progress_bar: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("checkpoint_every_n_steps", "early_stopping_patience"):
+            value = getattr(self, name)
+            _check(f"callbacks.{name}", value, value is None or value >= 1, "at least 1, or null")
+
+
+@dataclass
+class LoggerConfig:
+    """Where scalars go, inside the run folder."""
+
+    tensorboard: bool = True
+    csv: bool = False
+
+
+@dataclass
+class TrainConfig:
+    """Everything a training run depends on; the run folder keeps it as ``config.yaml``."""
+
+    base: BaseConfig = field(default_factory=BaseConfig)
+    lora: LoRAConfig = field(default_factory=LoRAConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    seed: int = 0
+    name: str = "train"
+    """Names the run's folder."""
+    resume: str | None = None
+    """A run folder to continue, in place and with its own settings."""
+    run_dir: str = "???"
+
+    def __post_init__(self) -> None:
+        _check("seed", self.seed, 0 <= self.seed < 2**32, "a whole number from 0 to 4294967295")
+
+
+@dataclass
+class MergeConfig:
+    """Settings of merge.py."""
+
+    checkpoint: str = "???"
+    """A run folder, a .ckpt of one, or an adapter folder."""
+    output: str = "merged_model.pth"
+    """The merged model: .pth (a bare state dict, its settings in a JSON beside it) or .safetensors."""
+    base: str | None = None
+    """The base's file; null: as recorded by the run or the adapter."""
+    data: str | None = None
+    """A data file to verify on; null: the run's own, else the built-in sample motion."""
+    tolerance: float = 1e-4
+    """Largest difference allowed between merged and unmerged outputs."""
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        _check("tolerance", self.tolerance, self.tolerance > 0, "a number above 0")
+        suffixes = (".pth", ".safetensors")
+        _check("output", self.output, self.output.endswith(suffixes), "a name ending in .pth or .safetensors")
+
+
+Config = TypeVar("Config")
+
+PROJECT = Path(__file__).resolve().parents[1]
+"""The project's folder, with conf/ and assets/."""
+
+
+def register() -> None:
+    """Make the schemas known to Hydra, as ``train_schema`` and ``merge_schema``."""
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=TrainConfig)
+    store.store(name="merge_schema", node=MergeConfig)
+    # A resumed run writes into its own folder, so Hydra's log goes there too.
+    OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, replace=True)
+    # What comes with the project is found from any working directory.
+    OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path), replace=True)
+
+
+def typed(config: DictConfig, kind: type[Config]) -> Config:
+    """Resolve a composed configuration and check its values.
+
+    Raises:
+        ConfigError: a mandatory key is missing, or a value is impossible; the message begins with the key.
+    """
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigError(f"{missing[0]}: not set; give it on the command line, as {missing[0]}=…")
+    made = OmegaConf.to_object(config)
+    if not isinstance(made, kind):
+        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), config))
+    return cast("Config", made)
+
+
+def as_plain(config: Any) -> dict[str, Any]:
+    """Return a configuration object as plain dicts, lists, strings and numbers."""
+    return cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.structured(config), resolve=True))
+
+
+def _check(key: str, value: Any, good: bool, expected: str) -> None:
+    if not good:
+        raise ConfigError(f"{key}={value}: {expected} expected")
