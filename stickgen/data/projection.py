@@ -1,8 +1,7 @@
 """From a body in space to a stick figure on a plane: resampling, facing direction, view, scale and layout."""
 
 import math
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,10 +34,10 @@ class Recording:
         action: the fine label ("salsa").
         stickgen_action: name in the action vocabulary, or None where unknown.
         clip_id: name of the clip, unique in its file.
+        source: id of the data set, "" where unknown.
         where: file and clip, for messages.
         height: body height in the unit of the joints; None: estimated from the bones.
         floor: height of the standing ankles in the unit of the joints; None: estimated from the clip.
-        meta: whatever else is known, copied into the clip's ``meta``.
     """
 
     joints: np.ndarray
@@ -48,10 +47,10 @@ class Recording:
     action: str = ""
     stickgen_action: str | None = None
     clip_id: str = ""
+    source: str = ""
     where: str = ""
     height: float | None = None
     floor: float | None = None
-    meta: dict[str, Any] = field(default_factory=dict)
 
 
 def view_yaw(view: str | float) -> float:

@@ -70,6 +70,7 @@ def read_npz(path: Path, *, joint_map: dict[str, str] | None = None, up: str = "
             action=columns["action"][i],
             stickgen_action=columns["stickgen_action"][i] or None,
             clip_id=columns["clip_id"][i] or f"{path.stem}_{i:04d}",
+            source="cmu" if "cmu_id" in content else "",
             where=f"{path}: clip {columns['clip_id'][i] or i}",
             height=height[takes[i]],
             floor=floor[takes[i]],

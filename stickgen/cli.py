@@ -1,0 +1,99 @@
+"""The ``stickgen`` command: a thin list of commands, each of which imports what it needs when it runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stickgen.console import report_errors
+
+app = typer.Typer(
+    name="stickgen",
+    help="Fine-tune a text-to-stick-figure motion transformer with LoRA: data, evaluation, animation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _stickgen() -> None:
+    """Keep commands named even while there is only one."""
+
+
+@app.command()
+def prepare(
+    sources: Annotated[list[Path], typer.Argument(help="Joint archives (.npz) and BVH files (.bvh).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Data file to write.")] = Path(
+        "data/sft_data_embedded.pt"
+    ),
+    view: Annotated[
+        list[str] | None,
+        typer.Option(help="side, front, both, or a yaw angle in degrees; may be repeated. [default: side]"),
+    ] = None,
+    dim: Annotated[int, typer.Option(help="Numbers a frame: 20 (5 segments) or 48 (12 segments).")] = 20,
+    encoder: Annotated[
+        str, typer.Option(help="Text encoder: hub id, or folder of a saved sentence-transformers model.")
+    ] = "BAAI/bge-large-en-v1.5",
+    encoder_id: Annotated[str | None, typer.Option(help="Id to record for an encoder given as a folder.")] = None,
+    captions_file: Annotated[
+        Path | None,
+        typer.Option(help="CSV or JSON with the columns file, caption, action, take; BVH files need one."),
+    ] = None,
+    captions: Annotated[str, typer.Option(help="Of several captions: first, or all (one clip each).")] = "first",
+    only: Annotated[list[str] | None, typer.Option(help="Keep clips with this action label; may be repeated.")] = None,
+    window: Annotated[int, typer.Option(help="Most frames of a clip; longer takes are cut.")] = 250,
+    source: Annotated[str | None, typer.Option(help="Data set id to record. [default: the file's own]")] = None,
+    joint_map: Annotated[
+        Path | None, typer.Option(help='JSON file naming joints that are not recognised: {"left_hip": "L_Femur"}.')
+    ] = None,
+    up: Annotated[str, typer.Option(help="Up axis of the sources: auto, x, y, z, -x, -y or -z.")] = "auto",
+    skip_seconds: Annotated[
+        float, typer.Option(help="Time dropped at the start of BVH files, which often blend out of a T-pose.")
+    ] = 0.1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+) -> None:
+    """Make a data file of motion capture: project to stick figures, score, embed the captions."""
+    from stickgen.data.prepare import PrepareOptions
+    from stickgen.data.prepare import prepare as make_data_file
+    from stickgen.data.text import TextEncoder
+    from stickgen.files import check_absent
+
+    options = PrepareOptions(
+        views=tuple(view or ["side"]),
+        dim=dim,
+        window=window,
+        captions=captions,  # type: ignore[arg-type]  # checked by PrepareOptions
+        only=tuple(only or ()),
+        source=source,
+        joint_map=joint_map,
+        up=up,
+        skip_seconds=skip_seconds,
+    )
+    check_absent(output, overwrite=overwrite)
+    summary = make_data_file(
+        sources,
+        output,
+        TextEncoder(encoder, encoder_id=encoder_id),
+        options,
+        captions=captions_file,
+        overwrite=overwrite,
+    )
+    typer.echo(
+        f"{output}: {summary.clips} clips of {summary.takes} takes, {summary.frames} frames; "
+        f"{summary.high_quality} with quality >= 0.8"
+    )
+    if summary.left_out:
+        typer.echo(f"left out: {summary.left_out} recordings of fewer than {options.minimum} frames")
+    if summary.unlabelled:
+        typer.echo(f"without an action class: {summary.unlabelled} clips (name it in the column stickgen_action)")
+
+
+def main() -> None:
+    """Run the command line."""
+    with report_errors():
+        app()
+
+
+if __name__ == "__main__":
+    main()

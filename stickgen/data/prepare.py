@@ -1,0 +1,282 @@
+"""From motion capture to a data file: read, cut, project, score, embed, write."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+
+import stickgen
+from stickgen.actions import ACTIONS, action_index
+from stickgen.data.captions import Description, describe, read_captions
+from stickgen.data.clips import clips_from_sequences
+from stickgen.data.file import write_sequences
+from stickgen.data.importers.bvh import SKIP_SECONDS, read_bvh
+from stickgen.data.importers.joints import read_joint_map
+from stickgen.data.importers.npz import read_npz
+from stickgen.data.physics import body_physics
+from stickgen.data.projection import Recording, project, resample, view_yaw
+from stickgen.data.quality import quality_score
+from stickgen.errors import ConfigError, DataError
+from stickgen.files import check_absent
+from stickgen.skeleton import FPS, skeleton_of
+
+
+class Encoder(Protocol):
+    """What :func:`make_sequences` needs of a :class:`~stickgen.data.text.TextEncoder`."""
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the data file says about its embeddings."""
+
+    def encode(self, captions: Sequence[str]) -> np.ndarray:
+        """Embed N captions: float32 ``[N, E]``."""
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """How a data file is made.
+
+    Attributes:
+        views: "side", "front", "both", or yaw angles in degrees; every view makes a clip of its own of the same take.
+        dim: 20 or 48 numbers a frame.
+        window: most frames of a clip; longer recordings are cut into equal pieces.
+        minimum: fewest frames of a clip; shorter ones are left out.
+        captions: of several captions, "first" takes one, "all" makes a clip of each.
+        only: action labels to keep, fine or of the vocabulary; empty keeps all.
+        source: data set id; None: as the file says, else "mocap".
+        joint_map: JSON file that names the joints of the sources.
+        up: their up axis, or "auto".
+        skip_seconds: time dropped at the start of a BVH file.
+    """
+
+    views: tuple[str, ...] = ("side",)
+    dim: int = 20
+    window: int = 250
+    minimum: int = 25
+    captions: Literal["first", "all"] = "first"
+    only: tuple[str, ...] = ()
+    source: str | None = None
+    joint_map: Path | None = None
+    up: str = "auto"
+    skip_seconds: float = SKIP_SECONDS
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: a value cannot work.
+            DataError: a view or the skeleton is unknown.
+        """
+        skeleton_of(self.dim)
+        for view in self.all_views:
+            view_yaw(view)
+        if not self.all_views:
+            raise ConfigError("views: at least one expected")
+        if not 1 <= self.minimum <= self.window:
+            raise ConfigError(f"window={self.window}: at least the minimum of {self.minimum} frames expected")
+        if self.captions not in ("first", "all"):
+            raise ConfigError(f"captions={self.captions}: first or all expected")
+        if not self.skip_seconds >= 0:
+            raise ConfigError(f"skip_seconds={self.skip_seconds}: a time of 0 s or more expected")
+
+    @property
+    def all_views(self) -> tuple[str, ...]:
+        """The views, "both" spelt out, each once."""
+        spelt = [v for view in self.views for v in (("side", "front") if view == "both" else (view,))]
+        return tuple(dict.fromkeys(spelt))
+
+
+@dataclass(frozen=True)
+class PrepareSummary:
+    """What became of the sources.
+
+    Attributes:
+        clips: clips written.
+        takes: takes they come from.
+        frames: their frames.
+        left_out: recordings that were too short.
+        unlabelled: clips without an action class.
+        high_quality: clips that score 0.8 or more.
+    """
+
+    clips: int
+    takes: int
+    frames: int
+    left_out: int
+    unlabelled: int
+    high_quality: int
+
+
+def prepare(
+    sources: Sequence[Path],
+    output: Path,
+    encoder: Encoder,
+    options: PrepareOptions | None = None,
+    *,
+    captions: Path | None = None,
+    overwrite: bool = False,
+) -> PrepareSummary:
+    """Make a data file (docs/data.md) of motion capture.
+
+    Args:
+        sources: ``.npz`` joint archives and ``.bvh`` files.
+        output: the file to write.
+        encoder: embeds the captions.
+        options: see :class:`PrepareOptions`.
+        captions: caption table; needed where a source has no captions of its own.
+        overwrite: replace an existing output.
+
+    Raises:
+        OutputExistsError: the output exists and ``overwrite`` is false.
+        DataError: a source cannot be read or used, has no caption, or nothing is left to write.
+        StickgenError: an optional package is not installed.
+    """
+    options = options or PrepareOptions()
+    check_absent(output, overwrite=overwrite)
+    recordings = read_sources(sources, options, captions=captions)
+    sequences = make_sequences(recordings, encoder, options)
+    clips = clips_from_sequences(sequences, str(output))
+    info = {
+        "text_encoder": encoder.record,
+        "fps": FPS,
+        "dim": options.dim,
+        "skeleton": skeleton_of(options.dim).name,
+        "views": list(options.all_views),
+        "clips": len(clips),
+        "made_by": f"stickgen {stickgen.__version__}",
+    }
+    write_sequences(output, sequences, info, overwrite=overwrite)
+    return PrepareSummary(
+        clips=len(clips),
+        takes=len({clip.take for clip in clips}),
+        frames=sum(clip.length for clip in clips),
+        left_out=sum(next(_windows(r, options), None) is None for r in recordings),
+        unlabelled=sum(clip.actions is None for clip in clips),
+        high_quality=sum((clip.quality or 0) >= 0.8 for clip in clips),
+    )
+
+
+def read_sources(sources: Sequence[Path], options: PrepareOptions, *, captions: Path | None = None) -> list[Recording]:
+    """Read, describe and filter the recordings of all sources, resampled to 25 fps.
+
+    Raises:
+        DataError: a source cannot be read, has no caption, or no recording has a label of ``options.only``.
+    """
+    if not sources:
+        raise DataError("no sources; name .npz or .bvh files")
+    table: dict[str, Description] = read_captions(captions) if captions else {}
+    joint_map = read_joint_map(options.joint_map) if options.joint_map else None
+    recordings: list[Recording] = []
+    for path in sources:
+        suffix = path.suffix.lower()
+        if suffix == ".npz":
+            read = read_npz(path, joint_map=joint_map, up=options.up)
+        elif suffix == ".bvh":
+            read = [read_bvh(path, joint_map=joint_map, up=options.up, skip_seconds=options.skip_seconds)]
+        else:
+            raise DataError(f"{path}: .npz or .bvh expected")
+        recordings += describe(read, path, table)
+    if options.only:
+        labels = {label for r in recordings for label in (r.action, r.stickgen_action) if label}
+        recordings = [r for r in recordings if {r.action, r.stickgen_action} & set(options.only)]
+        if not recordings:
+            wanted, known = ", ".join(options.only), ", ".join(sorted(labels)) or "none"
+            raise DataError(f"--only {wanted}: no clip has that label; there are {known}")
+    for recording in recordings:
+        if not any(caption.strip() for caption in recording.captions):
+            raise DataError(f"{recording.where}: no caption; name one in a caption table (--captions-file)")
+    return [replace(r, joints=_resampled(r), fps=float(FPS)) for r in recordings]
+
+
+def make_sequences(recordings: Sequence[Recording], encoder: Encoder, options: PrepareOptions) -> list[dict[str, Any]]:
+    """Turn recordings at 25 fps into the sequences of a data file.
+
+    Raises:
+        DataError: every recording is too short, or one has joints or labels that cannot be used.
+    """
+    sequences = [
+        sequence
+        for recording in recordings
+        for piece in _windows(recording, options)
+        for sequence in _sequences_of(piece, options)
+    ]
+    if not sequences:
+        raise DataError(f"none of the {len(recordings)} recordings has the {options.minimum} frames of a clip")
+    embeddings = torch.from_numpy(encoder.encode([sequence["description"] for sequence in sequences]))
+    for sequence, embedding in zip(sequences, embeddings, strict=True):
+        # A row of a shared array would be saved with the whole of it.
+        sequence["embedding"] = embedding.clone()
+    return sequences
+
+
+def _resampled(recording: Recording) -> np.ndarray:
+    try:
+        return resample(recording.joints, recording.fps)
+    except DataError as error:
+        raise DataError(f"{recording.where}: {error}") from None
+
+
+def _windows(recording: Recording, options: PrepareOptions) -> Iterator[Recording]:
+    """Cut a recording into pieces of at most ``window`` and at least ``minimum`` frames.
+
+    Equal pieces use every frame; where they would be too short, whole windows are cut and the rest is dropped.
+    """
+    frames = len(recording.joints)
+    if frames < options.minimum:
+        return
+    if frames <= options.window:
+        yield recording
+        return
+    pieces = -(-frames // options.window)
+    if frames // pieces >= options.minimum:
+        bounds = [round(i * frames / pieces) for i in range(pieces + 1)]
+    else:
+        bounds = list(range(0, frames + 1, options.window))
+    for start, end in pairwise(bounds):
+        yield replace(recording, joints=recording.joints[start:end], clip_id=f"{recording.clip_id}_{start:04d}")
+
+
+def _sequences_of(clip: Recording, options: PrepareOptions) -> Iterator[dict[str, Any]]:
+    try:
+        action = _action_class(clip)
+        for view in options.all_views:
+            motion = project(clip.joints, dim=options.dim, view=view, height=clip.height, floor=clip.floor)
+            physics = body_physics(motion)
+            sequence: dict[str, Any] = {
+                "motion": torch.from_numpy(motion),
+                "physics": torch.from_numpy(physics),
+                "source": options.source or clip.source or "mocap",
+                "quality_score": round(quality_score(motion, physics), 4),
+                "meta": _meta(clip, view),
+            }
+            if action is not None:
+                sequence["actions"] = torch.full((len(motion),), action, dtype=torch.int64)
+            captions = [" ".join(caption.split()) for caption in clip.captions if caption.strip()]
+            for caption in captions if options.captions == "all" else captions[:1]:
+                yield {"description": caption, **sequence}
+    except DataError as error:
+        raise DataError(f"{clip.where}: {error}") from None
+
+
+def _action_class(clip: Recording) -> int | None:
+    """Return the class: the vocabulary's own label, or the fine one where it is in the vocabulary, else None."""
+    if clip.stickgen_action:
+        return action_index(clip.stickgen_action)
+    return action_index(clip.action) if clip.action in ACTIONS else None
+
+
+def _meta(clip: Recording, view: str) -> dict[str, str]:
+    meta = {
+        "take": clip.take,
+        "action": clip.action or clip.stickgen_action or "",
+        "view": view,
+        "clip_id": clip.clip_id,
+    }
+    # CMU numbers its takes subject_trial.
+    cmu = re.fullmatch(r"(\d+)_\d+", clip.take)
+    return {**meta, "subject": cmu[1]} if cmu else meta
