@@ -200,7 +200,7 @@ CAPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "sneaky": (
             "a sneaky person sits very slowly and carefully",
             "someone sits stealthily, bent forward with hands before their chest",
-            "a person sits leaning forward without a sound, on the watch",
+            "a person sits quietly, leaning forward and on the watch",
             "sitting quietly, ducked",
         ),
     },
