@@ -89,6 +89,34 @@ def prepare(
         typer.echo(f"without an action class: {summary.unlabelled} clips (name it in the column stickgen_action)")
 
 
+@app.command()
+def sample(
+    output: Annotated[Path, typer.Argument(help="Data file to write.")],
+    clips: Annotated[int, typer.Option(help="How many clips.")] = 240,
+    styles: Annotated[
+        list[str] | None, typer.Option(help="neutral, tired, energetic or sneaky; may be repeated. [default: all]")
+    ] = None,
+    actions: Annotated[
+        list[str] | None, typer.Option(help="walk, run, wave, …; may be repeated. [default: all ten]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same clips.", min=0)] = 0,
+    dim: Annotated[int, typer.Option(help="Numbers a frame: 20 (5 segments) or 48 (12 segments).")] = 20,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+) -> None:
+    """Make a data file of the built-in sample: generated motion in several styles, nothing to download."""
+    from stickgen.data.file import write_sequences
+    from stickgen.data.sample import ACTIONS_OF_SAMPLE, SAMPLE_INFO, STYLES, sample_sequences
+    from stickgen.files import check_absent
+
+    check_absent(output, overwrite=overwrite)
+    sequences = sample_sequences(
+        clips, styles=styles or STYLES, actions=actions or ACTIONS_OF_SAMPLE, seed=seed, dim=dim
+    )
+    write_sequences(output, sequences, SAMPLE_INFO, overwrite=overwrite)
+    takes = len({sequence["meta"]["take"] for sequence in sequences})
+    typer.echo(f"{output}: {clips} clips of {takes} takes, {sum(len(s['motion']) for s in sequences)} frames")
+
+
 def main() -> None:
     """Run the command line."""
     with report_errors():

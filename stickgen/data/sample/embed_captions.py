@@ -19,9 +19,9 @@ def embed_captions(path: Path) -> None:
     """Embed every caption and write ``embeddings`` float16 ``[captions, 384]`` to ``path``.
 
     Raises:
-        DataError: the encoder is not installed or not to be had.
+        StickgenError: the encoder is not installed or not to be had.
     """
-    encoder = TextEncoder(ENCODER)
+    encoder = TextEncoder(ENCODER, device="cpu")
     width = encoder_record()["dim"]
     embeddings = torch.as_tensor(encoder.encode(all_captions()))[:, :width].half().contiguous()
     record = json.dumps(encoder.record, sort_keys=True)

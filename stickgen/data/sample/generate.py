@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+import stickgen
 from stickgen.actions import action_index
 from stickgen.data.physics import body_physics
 from stickgen.data.quality import quality_score
@@ -47,7 +48,7 @@ FRAMES = (60, 125)
 SAMPLE_INFO: dict[str, Any] = {
     "text_encoder": encoder_record(),
     "fps": FPS,
-    "made_by": "stickgen.data.sample",
+    "made_by": f"stickgen {stickgen.__version__} sample",
 }
 """The record of a data file that holds the sample."""
 

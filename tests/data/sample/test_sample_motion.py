@@ -12,9 +12,11 @@ from stickgen.skeleton import FPS, STICK_12
 GROUND = 1e-6
 
 
-def joints_of(action: str, style: str, clips: int = 6, seed: int = 3) -> list[np.ndarray]:
-    sequences = sample_sequences(clips, actions=[action], styles=[style], seed=seed, dim=48)
-    return [STICK_12.to_joints(s["motion"].double().numpy()) for s in sequences]
+def joints_of(action: str, style: str, view: str = "") -> list[np.ndarray]:
+    sequences = sample_sequences(8, actions=[action], styles=[style], seed=3, dim=48)
+    seen = [s for s in sequences if view in ("", s["meta"]["view"])]
+    assert seen
+    return [STICK_12.to_joints(s["motion"].double().numpy()) for s in seen]
 
 
 def named(joints: np.ndarray, name: str) -> np.ndarray:
@@ -37,7 +39,7 @@ def test_body_keeps_together(action: str, style: str) -> None:
         assert np.ptp(lengths, axis=0).max() < 1e-4
         middle = (named(joints, "left_hip") + named(joints, "right_hip")) / 2
         np.testing.assert_allclose(middle, named(joints, "pelvis"), atol=1e-6)
-        assert 0.85 < named(joints, "head")[:, 1].max() < 1.4
+        assert 0.75 < named(joints, "head")[:, 1].max() < 1.4
 
 
 @every_motion
@@ -66,17 +68,12 @@ def test_nothing_teleports(action: str, style: str) -> None:
 @pytest.mark.parametrize("action", ["idle", "walk", "run", "jump", "kick", "sit", "punch"])
 @pytest.mark.parametrize("style", STYLES)
 def test_knees_and_elbows_bend_the_way_they_can(action: str, style: str) -> None:
-    for joints in joints_of(action, style):
+    for joints in joints_of(action, style, view="side"):
         bends = []
         for side in ("left", "right"):
             hip, knee, ankle = (named(joints, f"{side}_{name}") for name in ("hip", "knee", "ankle"))
             shoulder, elbow, wrist = (named(joints, f"{side}_{name}") for name in ("shoulder", "elbow", "wrist"))
             bends += [_turn(knee - hip, ankle - knee), -_turn(elbow - shoulder, wrist - elbow)]
-        if (
-            np.ptp(named(joints, "left_hip")[:, 0] - named(joints, "right_hip")[:, 0]) > 1e-6
-            or np.abs(named(joints, "left_hip") - named(joints, "right_hip")).max() > 0.05
-        ):
-            continue  # seen from the front
         knees = np.concatenate([bends[0], bends[2]])
         elbows = np.concatenate([bends[1], bends[3]])
         facing = -np.sign(knees[0])

@@ -1,0 +1,25 @@
+from pathlib import Path
+
+import torch
+from typer.testing import CliRunner
+
+from stickgen.cli import app
+from stickgen.data.file import read_sequences
+from stickgen.data.sample import SAMPLE_INFO, sample_sequences
+from stickgen.errors import OutputExistsError
+
+
+def test_sample_writes_a_data_file_and_keeps_an_older_one(tmp_path: Path) -> None:
+    arguments = ["sample", str(tmp_path / "tired.pt"), "--clips", "6", "--styles", "tired", "--seed", "4"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "6 clips of 2 takes" in result.output
+    sequences, info = read_sequences(tmp_path / "tired.pt")
+    assert info == SAMPLE_INFO
+    expected = sample_sequences(6, styles=["tired"], seed=4)
+    assert [s["description"] for s in sequences] == [s["description"] for s in expected]
+    assert all(torch.equal(s["motion"], e["motion"]) for s, e in zip(sequences, expected, strict=True))
+
+    again = CliRunner().invoke(app, arguments)
+    assert isinstance(again.exception, OutputExistsError)
+    assert CliRunner().invoke(app, [*arguments, "--overwrite"]).exit_code == 0
