@@ -47,15 +47,6 @@ class BaseConfig:
         _check("base.pose_output", self.pose_output, self.pose_output in kinds, "absolute, residual or velocity")
         positive = self.pose_scale is None or self.pose_scale > 0
         _check("base.pose_scale", self.pose_scale, positive, "a number above 0, or null")
-        if self.from_scratch and self.checkpoint is not None:
-            raise ConfigError(
-                f"base.checkpoint={self.checkpoint}: base.from_scratch=true trains new weights; set it to null"
-            )
-        if not self.from_scratch and not self.checkpoint:
-            raise ConfigError(
-                "base.checkpoint: no base given; name its file, or train one with experiment=pretrain"
-                " (random weights are never used in its place)"
-            )
 
 
 @dataclass
@@ -75,8 +66,6 @@ class LoRAConfig:
         _check("lora.rank", self.rank, self.rank >= 1, "a whole number of at least 1")
         _check("lora.alpha", self.alpha, math.isfinite(self.alpha) and self.alpha > 0, "a number above 0")
         _check("lora.dropout", self.dropout, 0 <= self.dropout < 1, "0 up to, not including, 1")
-        if self.enabled and not self.target_modules:
-            raise ConfigError("lora.targets: empty; choose groups, as in 'lora/targets=[attention,pose_decoder]'")
 
     @property
     def target_modules(self) -> list[str]:
@@ -278,6 +267,23 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check("seed", self.seed, 0 <= self.seed < 2**32, "a whole number from 0 to 4294967295")
+        # Here and not in the groups: their defaults alone, which Hydra's schema is made of, make no run.
+        base, lora = self.base, self.lora
+        if base.from_scratch and base.checkpoint is not None:
+            raise ConfigError(
+                f"base.checkpoint={base.checkpoint}: base.from_scratch=true trains new weights; set it to null"
+            )
+        if not base.from_scratch and not base.checkpoint:
+            raise ConfigError(
+                "base.checkpoint: no base given; name its file, or train one with experiment=pretrain"
+                " (random weights are never used in its place)"
+            )
+        if base.from_scratch and lora.enabled:
+            raise ConfigError(
+                "lora.enabled=true: adapters need a trained base; set base.checkpoint, or lora.enabled=false"
+            )
+        if lora.enabled and not lora.target_modules:
+            raise ConfigError("lora.targets: empty; choose groups, as in 'lora/targets=[attention,pose_decoder]'")
 
 
 @dataclass

@@ -1,9 +1,16 @@
 """What the command-line entries share."""
 
 import errno
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf.errors import OmegaConfBaseException
 
 from stickgen.errors import StickgenError
 
@@ -29,6 +36,32 @@ def report_errors() -> Iterator[None]:
         if error.errno not in _USERS_OWN:
             raise
         _exit(": ".join(str(part) for part in (error.filename, error.strerror) if part))
+
+
+def run_hydra(main: Callable[[], Any]) -> None:
+    """Run a Hydra entry; mistakes in its overrides end in one line too.
+
+    With HYDRA_FULL_ERROR=1 in the environment every error keeps its traceback.
+    """
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        main()
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then hands errors on, instead of printing them in its own form
+    with report_errors():
+        try:
+            main()
+        except (HydraException, OmegaConfBaseException) as error:
+            _exit(f"{error} (--help shows the settings)")
+
+
+@contextmanager
+def job_errors() -> Iterator[None]:
+    """Report a job's mistake at once, or in a sweep leave it to Hydra, which runs the other jobs first."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        yield
+    else:
+        with report_errors():
+            yield
 
 
 def _exit(message: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from stickgen.model.layers import Encoder
+from stickgen.model.layers import Encoder, SelfAttention
 
 PoseOutput = Literal["absolute", "residual", "velocity"]
 
@@ -164,6 +164,15 @@ class StickFigureTransformer(nn.Module):
             "physics": self.physics_decoder(hidden).transpose(0, 1),
             "environment": self.environment_decoder(pooled),
         }
+
+    def set_dropout(self, probability: float) -> None:
+        """Change the dropout probability throughout, as if the model had been built with it."""
+        self.settings["dropout"] = probability
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = probability
+            elif isinstance(module, SelfAttention):
+                module.dropout = probability
 
     def _pose(self, head: Tensor, x: Tensor) -> Tensor:
         """Turn the pose head's output ``[B, T, D]`` into poses, given the input frames ``[B, T, D]``."""

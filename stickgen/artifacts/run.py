@@ -1,0 +1,167 @@
+"""Run folders: what a training run leaves behind, and how it is found again."""
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
+
+from stickgen import __version__
+from stickgen.artifacts.tensors import read_torch
+from stickgen.config import PROJECT, TrainConfig, as_plain, typed
+from stickgen.errors import CheckpointError, ConfigError
+from stickgen.files import atomic_write
+
+CHECKPOINT_KEY = "stickgen"
+"""Under this key a .ckpt holds the run's settings and its base's fingerprint."""
+
+_RECORDED = ("torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "safetensors", "numpy")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder.
+
+    ======================  =========================================================
+    ``config.yaml``         the resolved settings
+    ``environment.json``    versions, git revision, command
+    ``checkpoints/``        ``best.ckpt`` and ``last.ckpt``, without the frozen base
+    ``adapter/``            the best adapter, in PEFT's format (LoRA runs)
+    ``model.safetensors``   the best weights (runs that train all of them)
+    ``metrics.json``        final metrics beside their baselines
+    ``tensorboard/``        event files
+    ``train.log``           what was printed, with times
+    ======================  =========================================================
+    """
+
+    path: Path
+
+    @property
+    def adapter(self) -> Path:
+        """The adapter's folder."""
+        return self.path / "adapter"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """The file of final metrics."""
+        return self.path / "metrics.json"
+
+    def checkpoint(self, name: str) -> Path:
+        """Return the path of ``best.ckpt`` or ``last.ckpt``.
+
+        Raises:
+            CheckpointError: the run has none yet.
+        """
+        path = self.checkpoints / f"{name}.ckpt"
+        if not path.is_file():
+            raise CheckpointError(f"{self.path}: has no checkpoints/{name}.ckpt; nothing to go on from, start it anew")
+        return path
+
+    def write_start(self, config: TrainConfig, command: str) -> None:
+        """Write the settings and the environment."""
+        with atomic_write(self.path / "config.yaml", overwrite=True) as scratch:
+            scratch.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")
+        write_json(self.path / "environment.json", environment(command))
+
+    def read_config(self) -> TrainConfig:
+        """Return the settings the run was started with.
+
+        Raises:
+            CheckpointError: the folder is no run's, or its settings are damaged.
+        """
+        path = self.path / "config.yaml"
+        if not path.is_file():
+            raise CheckpointError(f"{self.path}: no config.yaml in it; the folder of a training run expected")
+        try:
+            return typed(OmegaConf.create(OmegaConf.load(path)), TrainConfig)  # type: ignore[arg-type]
+        except (OmegaConfBaseException, ConfigError, ValueError) as error:
+            raise CheckpointError(f"{path}: {str(error).splitlines()[0]}") from None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a .ckpt tells, apart from optimizer and loop state.
+
+    Attributes:
+        state: the trained tensors, by their path inside the model.
+        config: the run's settings.
+        base_fingerprint: digest of the frozen base; None where the whole model was trained.
+    """
+
+    state: dict[str, Tensor]
+    config: TrainConfig
+    base_fingerprint: str | None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a training checkpoint of ours.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or not of stickgen.
+    """
+    content = read_torch(path)
+    own = content.get(CHECKPOINT_KEY) if isinstance(content, Mapping) else None
+    if not isinstance(own, Mapping):
+        raise CheckpointError(f"{path}: not a checkpoint of a stickgen run")
+    try:
+        config = typed(OmegaConf.merge(OmegaConf.structured(TrainConfig), own["config"]), TrainConfig)  # type: ignore[arg-type]
+        state = {key.removeprefix("model."): value for key, value in content["state_dict"].items()}
+    except (OmegaConfBaseException, ConfigError, KeyError, AttributeError) as error:
+        raise CheckpointError(f"{path}: damaged: {str(error).splitlines()[0]}") from None
+    return Checkpoint(state, config, own.get("base_fingerprint"))
+
+
+def checkpoint_record(config: TrainConfig, base_fingerprint: str | None) -> dict[str, Any]:
+    """Return what a .ckpt says of its run: plain values, which load without running anything."""
+    return {"config": as_plain(config), "base_fingerprint": base_fingerprint}
+
+
+def environment(command: str) -> dict[str, Any]:
+    """Return the versions and the source a run depends on."""
+    return {
+        "stickgen": __version__,
+        "git_revision": git_revision(),
+        "command": command,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in _RECORDED},
+    }
+
+
+def git_revision() -> str | None:
+    """Return the project's commit, with "-dirty" where files differ from it; None outside a git checkout."""
+    try:
+        git = ["git", "-C", str(PROJECT)]
+        revision = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout
+        status = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return revision.strip() + ("-dirty" if status.stdout.strip() else "")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file in one step."""
+    with atomic_write(path, overwrite=True) as scratch:
+        scratch.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

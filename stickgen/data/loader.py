@@ -1,0 +1,128 @@
+"""Which clips go into which batch, in which order: a function of seed and epoch alone."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from stickgen.data.batch import Batch, TargetCounts, collate
+from stickgen.data.clips import Clip
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Clips of one forward pass, by position, and the optimizer step they belong to."""
+
+    clips: tuple[int, ...]
+    step_counts: TargetCounts
+    ends_step: bool
+    feed_actions: bool
+
+
+class StepPlan(Sampler[MicroBatch]):
+    """Deals the clips of an epoch out to optimizer steps, and each step's clips to micro-batches.
+
+    A step's clips are drawn at random and then sorted by length, so that clips of similar length share a
+    micro-batch and short ones do not pay for long ones; since the loss counts the targets of the whole step, the
+    gradient is that of the unsorted, undivided batch.
+
+    Args:
+        clips: the clips.
+        batch_size: clips of a micro-batch.
+        accumulate: micro-batches of a step; the epoch's last step may have fewer.
+        shuffle: draw a new order each epoch; without, clips are dealt out by length.
+        seed: of the order and of the choice of steps that are fed actions.
+        feed_actions: share of steps that are given the action labels.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        batch_size: int,
+        accumulate: int = 1,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        feed_actions: float = 0.0,
+    ) -> None:
+        self.clips = clips
+        self.batch_size = batch_size
+        self.step_size = batch_size * accumulate
+        self.shuffle = shuffle
+        self.seed = seed
+        self.feed_actions = feed_actions
+        self.epoch = 0
+        self.start = 0
+        """Micro-batches of the coming epoch to leave out: those a resumed run has behind it."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order comes next; Lightning calls this before each."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.clips), self.step_size)
+        return whole * (self.step_size // self.batch_size) + -(-rest // self.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of an epoch."""
+        return -(-len(self.clips) // self.step_size)
+
+    def __iter__(self) -> Iterator[MicroBatch]:
+        skip, self.start = self.start, 0
+        for position, micro_batch in enumerate(self._epoch(self.epoch)):
+            if position >= skip:
+                yield micro_batch
+
+    def _epoch(self, epoch: int) -> Iterator[MicroBatch]:
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.clips)).tolist()
+        else:
+            order = sorted(range(len(self.clips)), key=self._length)
+        for step in range(self.steps):
+            chosen = sorted(order[step * self.step_size : (step + 1) * self.step_size], key=self._length)
+            counts = TargetCounts.of([self.clips[i] for i in chosen])
+            fed = random.Random(f"{self.seed}/{epoch}/{step}").random() < self.feed_actions
+            for at in range(0, len(chosen), self.batch_size):
+                last = at + self.batch_size >= len(chosen)
+                yield MicroBatch(tuple(chosen[at : at + self.batch_size]), counts, last, fed)
+
+    def _length(self, index: int) -> int:
+        return self.clips[index].length
+
+
+class MicroBatches(Dataset[Batch]):
+    """Collates the clips a :class:`MicroBatch` names."""
+
+    def __init__(self, clips: Sequence[Clip], conditions: Sequence[str]) -> None:
+        self.clips = clips
+        self.conditions = tuple(conditions)
+
+    def __getitem__(self, micro_batch: MicroBatch) -> Batch:
+        return collate(
+            [self.clips[i] for i in micro_batch.clips],
+            self.conditions,
+            step_counts=micro_batch.step_counts,
+            ends_step=micro_batch.ends_step,
+            feed_actions=micro_batch.feed_actions,
+        )
+
+
+def make_loader(plan: StepPlan, conditions: Sequence[str] = (), num_workers: int = 0) -> "DataLoader[Batch]":
+    """Return a loader of the plan's micro-batches.
+
+    It has a generator of its own: an iterator that drew its seed from the global one would shift the random
+    numbers of a resumed run against those of an uninterrupted one.
+    """
+    return DataLoader(
+        MicroBatches(plan.clips, conditions),
+        batch_size=None,
+        sampler=plan,
+        num_workers=num_workers,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=num_workers > 0,
+        generator=torch.Generator().manual_seed(plan.seed),
+    )

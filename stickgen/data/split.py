@@ -1,0 +1,98 @@
+"""Train, validation and test clips: by take, so that windows of one recording never lie in two splits."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stickgen.data.clips import Clip
+from stickgen.errors import DataError
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The clips of each split."""
+
+    train: list[Clip]
+    val: list[Clip]
+    test: list[Clip]
+
+
+def split_by_take(
+    clips: Sequence[Clip], val_fraction: float, test_fraction: float, seed: int, where: str = "data"
+) -> Split:
+    """Divide clips by take, seeded, with every action spread over the splits as evenly as whole takes allow.
+
+    A clip whose file fixes its split stays there, and its take with it.
+
+    Args:
+        clips: the clips.
+        val_fraction: share of clips for validation.
+        test_fraction: share of clips for the test.
+        seed: of the shuffling of takes.
+        where: the clips' file, for messages.
+
+    Raises:
+        DataError: a take is fixed in two splits, or a split would be empty.
+    """
+    takes: dict[str, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        takes[clip.take].append(clip)
+    split_of = {take: _fixed_split(take, members, where) for take, members in takes.items()}
+    free = [take for take, split in split_of.items() if split is None]
+    shares = {"train": 1 - val_fraction - test_fraction, "val": val_fraction, "test": test_fraction}
+    owed = dict.fromkeys(SPLITS, 0.0)
+    # Takes of one action follow each other, so handing each take to the split that is owed most clips spreads the
+    # action over the splits; shuffling within the action makes the choice a matter of the seed.
+    for take in _by_action(free, takes, seed):
+        size = len(takes[take])
+        for split, share in shares.items():
+            owed[split] += share * size
+        chosen = max(SPLITS, key=lambda split: owed[split])
+        owed[chosen] -= size
+        split_of[take] = chosen
+    _fill_empty(split_of, takes, free)
+    parts: dict[str, list[Clip]] = {split: [] for split in SPLITS}
+    for clip in clips:
+        parts[split_of[clip.take] or "train"].append(clip)
+    for split, members in parts.items():
+        if not members:
+            raise DataError(
+                f"{where}: no clips left for {split}: {len(clips)} clips of {len(takes)} takes; "
+                "three takes are needed, or meta.split in the clips (see docs/data.md)"
+            )
+    return Split(**parts)
+
+
+def _fixed_split(take: str, clips: Sequence[Clip], where: str) -> str | None:
+    fixed = {clip.split for clip in clips} - {None}
+    if len(fixed) > 1:
+        raise DataError(f"{where}: take {take!r} is fixed in {' and '.join(sorted(map(str, fixed)))}; one split a take")
+    return next(iter(fixed), None)
+
+
+def _by_action(names: Sequence[str], takes: dict[str, list[Clip]], seed: int) -> list[str]:
+    shuffled = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+    return sorted(shuffled, key=lambda take: _main_action(takes[take]))
+
+
+def _main_action(clips: Sequence[Clip]) -> int:
+    counts: Counter[int] = Counter()
+    for clip in clips:
+        if clip.actions is not None:
+            counts.update(clip.actions.tolist())
+    return counts.most_common(1)[0][0] if counts else -1
+
+
+def _fill_empty(split_of: dict[str, str | None], takes: dict[str, list[Clip]], free: Sequence[str]) -> None:
+    """With few takes a small share may round to none: give an empty split the smallest take that can be spared."""
+    for split in SPLITS:
+        if split in split_of.values():
+            continue
+        counts = Counter(split_of.values())
+        spare = [take for take in free if counts[split_of[take]] > 1]
+        if spare:
+            split_of[min(spare, key=lambda take: len(takes[take]))] = split

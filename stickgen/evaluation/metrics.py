@@ -1,0 +1,78 @@
+"""Metrics over real target frames; equal under any batch size, padding and order of clips."""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+from stickgen.data.batch import NO_ACTION
+
+
+class MaskedMSE(Metric):
+    """Mean squared error over the marked entries, summed in float64 so that the order of batches does not show."""
+
+    full_state_update = False
+    is_differentiable = False
+    higher_is_better = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def compute(self) -> Tensor:
+        """Return the mean; NaN where nothing was marked."""
+        return (self.total / self.count).float()
+
+    def _add(self, error: Tensor, mask: Tensor) -> None:
+        """Add errors ``[T, B, D]`` at the entries of ``mask [T, B]``."""
+        self.total += (error.double() ** 2 * mask.unsqueeze(-1)).sum()
+        self.count += mask.sum() * error.shape[-1]
+
+
+class PoseMSE(MaskedMSE):
+    """Mean squared error of predicted poses, over the coordinates of real frames (body heights squared)."""
+
+    def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Add a batch: ``pose`` and ``target [T, B, D]``, ``mask [T, B]`` True at real frames."""
+        self._add(pose - target, mask)
+
+
+class TemporalConsistencyError(MaskedMSE):
+    """Mean squared error of first differences between neighbouring real frames; lower is better."""
+
+    def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Add a batch: ``pose`` and ``target [T, B, D]``, ``mask [T, B]`` True at real frames."""
+        self._add((pose[1:] - pose[:-1]) - (target[1:] - target[:-1]), mask[1:] & mask[:-1])
+
+
+class ActionAccuracy(MulticlassAccuracy):
+    """Share of labelled frames whose action is predicted; labels must not have been in the model's input."""
+
+    def __init__(self, num_actions: int) -> None:
+        super().__init__(num_classes=num_actions, average="micro", ignore_index=NO_ACTION, validate_args=False)
+        self.num_actions = num_actions
+
+    def update(self, logits: Tensor, actions: Tensor) -> None:
+        """Add a batch: ``logits [T, B, num_actions]``, ``actions [T, B]`` with NO_ACTION where there is no label."""
+        super().update(logits.flatten(0, 1), actions.flatten())
+
+    def compute(self) -> Tensor:
+        """Return the share; NaN where no frame had a label."""
+        labelled = cast("Tensor", self.tp) + cast("Tensor", self.fn)
+        return torch.where(labelled > 0, super().compute(), torch.nan)
+
+
+def motion_metrics(num_actions: int, prefix: str) -> MetricCollection:
+    """Return pose_mse, action_accuracy and temporal_consistency_error, under names with a prefix."""
+    metrics: dict[str, Any] = {
+        "pose_mse": PoseMSE(),
+        "action_accuracy": ActionAccuracy(num_actions),
+        "temporal_consistency_error": TemporalConsistencyError(),
+    }
+    # Without compute groups: two of them hold states of the same names and different meaning.
+    return MetricCollection(metrics, prefix=prefix, compute_groups=False)

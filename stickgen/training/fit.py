@@ -1,0 +1,289 @@
+"""One training run, from settings to a run folder."""
+
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer, seed_everything
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from stickgen.artifacts.adapter import Adapter, save_adapter
+from stickgen.artifacts.base import MODEL_FILE, save_base
+from stickgen.artifacts.run import RunFolder, environment, read_checkpoint, write_json
+from stickgen.artifacts.tensors import read_torch
+from stickgen.config import TrainConfig, as_plain, typed
+from stickgen.data.datamodule import ClipDataModule
+from stickgen.errors import ConfigError
+from stickgen.evaluation.baselines import baseline_metrics, majority_action
+from stickgen.lora import get_lora_state_dict, lora_settings
+from stickgen.training.callbacks import make_callbacks
+from stickgen.training.module import MotionModule
+from stickgen.training.report import print_results, print_summary
+from stickgen.training.setup import Subject, make_subject
+
+log = logging.getLogger(__name__)
+
+_THREADS = torch.get_num_threads()
+"""PyTorch's own choice, to go back to in a sweep whose earlier job set another."""
+
+Scores = dict[str, dict[str, dict[str, float]]]
+"""Predictor → split → metric → value."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a run came to.
+
+    Attributes:
+        run: its folder.
+        scores: every predictor's metrics on the validation and the test clips.
+        monitored: the best value of the monitored metric, which a sweep compares.
+    """
+
+    run: RunFolder
+    scores: Scores
+    monitored: float
+
+
+def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
+    """Train, evaluate beside the baselines, and write the run's folder.
+
+    Args:
+        config: the settings; where ``resume`` is set, those of the run to go on with.
+        console: where the summary and the results are printed; None prints nothing.
+
+    Raises:
+        StickgenError: settings, data or base are wrong; the message says how to go on.
+    """
+    started = time.monotonic()
+    console = console or Console(quiet=True)
+    _quieten_lightning()
+    torch.set_num_threads(config.trainer.threads or _THREADS)
+    seed_everything(config.seed, workers=True, verbose=False)
+    run = RunFolder(Path(config.run_dir))
+    resumed = run.checkpoint("last") if config.resume else None
+
+    data = ClipDataModule(
+        config.data,
+        accumulate=config.trainer.accumulate_grad_batches,
+        seed=config.seed,
+        feed_actions=config.objective.feed_actions,
+    )
+    subject = make_subject(config, data)
+    if resumed is None:
+        run.write_start(config, " ".join(sys.argv))
+    print_summary(console, config, data, subject)
+
+    module = MotionModule(subject.model, config, subject.fingerprint)
+    loggers = _loggers(config, run, resumed)
+    trained = "adapter" if config.lora.enabled else "trained model"
+    scores = _baselines(data)
+    if not config.base.from_scratch:
+        scores["frozen base"] = _evaluate(module, data, config)
+    _log_start(loggers, config, scores, trained, resumed is not None)
+
+    trainer = _trainer(config, run, loggers)
+    with warnings.catch_warnings():
+        # The order of batches is restored by ClipDataModule, which Lightning does not look for.
+        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+        trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+    best = run.checkpoint("best")
+    module.load_trained_state(
+        {f"model.{name}": value for name, value in read_checkpoint(best).state.items()}, str(best)
+    )
+    scores[trained] = _evaluate(module, data, config)
+    _log_end(loggers, scores[trained], trainer.global_step)
+
+    _save_weights(module, subject, config, run)
+    monitored = _monitored(scores[trained], config.callbacks.monitor)
+    write_json(
+        run.metrics,
+        {
+            "scores": scores,
+            "trained": trained,
+            "monitor": config.callbacks.monitor,
+            "monitored": monitored,
+            "parameters": {"trainable": subject.trainable, "total": subject.total},
+            "optimizer_steps": trainer.global_step,
+            "seconds": round(time.monotonic() - started, 1),
+        },
+    )
+    for split in ("val", "test"):
+        print_results(console, scores, split, trained)
+    console.print(f"run folder: {run.path}")
+    return FitResult(run, scores, monitored)
+
+
+def resume_config(folder: str, overrides: Sequence[str] = ()) -> TrainConfig:
+    """Return the settings to continue a run with, in its own folder.
+
+    Args:
+        folder: the run's.
+        overrides: ``key=value`` changes; only how long and on what to train may change.
+
+    Raises:
+        ConfigError: a change would make it another run.
+        CheckpointError: the folder is no run's.
+    """
+    config = OmegaConf.structured(RunFolder(Path(folder)).read_config())
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if key == "resume":
+            continue
+        if key.partition(".")[0] not in ("trainer", "callbacks", "logger") or "." not in key:
+            raise ConfigError(f"{key}: a resumed run keeps its settings; only trainer, callbacks and logger may change")
+        config = OmegaConf.merge(config, OmegaConf.from_dotlist([override]))
+    config.resume = config.run_dir = folder
+    return typed(config, TrainConfig)
+
+
+def _trainer(config: TrainConfig, run: RunFolder, loggers: list[Logger]) -> Trainer:
+    settings = config.trainer
+    return Trainer(
+        max_epochs=settings.max_epochs,
+        max_steps=settings.max_steps,
+        accumulate_grad_batches=settings.accumulate_grad_batches,
+        gradient_clip_val=settings.gradient_clip_val or None,
+        precision=settings.precision,  # type: ignore[arg-type]
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        log_every_n_steps=settings.log_every_n_steps,
+        check_val_every_n_epoch=settings.val_every_n_epochs,
+        callbacks=make_callbacks(config.callbacks, run.checkpoints, loggers),
+        logger=loggers or False,
+        default_root_dir=run.path,
+        enable_progress_bar=config.callbacks.progress_bar,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+def _evaluate(module: MotionModule, data: ClipDataModule, config: TrainConfig) -> dict[str, dict[str, float]]:
+    """Return the module's metrics on the validation and the test clips, without a trace in logs or checkpoints."""
+    trainer = Trainer(
+        accelerator=config.trainer.accelerator,
+        devices=1,
+        precision=config.trainer.precision,  # type: ignore[arg-type]
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    val = trainer.validate(module, data.val_dataloader(), verbose=False)[0]
+    test = trainer.test(module, data.test_dataloader(), verbose=False)[0]
+    return {
+        split: {name.removeprefix(f"{split}/"): float(value) for name, value in values.items()}
+        for split, values in (("val", val), ("test", test))
+    }
+
+
+def _baselines(data: ClipDataModule) -> Scores:
+    majority = majority_action(data.split.train)
+    scores: Scores = {}
+    for split, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
+        for name, metrics in baseline_metrics(loader, majority).items():
+            scores.setdefault(name, {})[split] = metrics
+    return scores
+
+
+def _loggers(config: TrainConfig, run: RunFolder, resumed: Path | None) -> list[Logger]:
+    loggers: list[Logger] = []
+    if config.logger.tensorboard:
+        # Steps after the checkpoint happen again: TensorBoard is told to forget their first time.
+        purge = None if resumed is None else int(read_torch(resumed)["global_step"]) + 1
+        loggers.append(
+            TensorBoardLogger(
+                run.path, name="tensorboard", version="", default_hp_metric=False, purge_step=purge, max_queue=100
+            )
+        )
+    if config.logger.csv:
+        loggers.append(CSVLogger(run.path, name="csv", version=""))
+    return loggers
+
+
+def _log_start(loggers: list[Logger], config: TrainConfig, scores: Scores, trained: str, resumed: bool) -> None:
+    """Log the settings, with the names of the final metrics: the HParams tab shows none that it does not know yet."""
+    frozen = scores.get("frozen base", {})
+    for logger in loggers:
+        if resumed:
+            continue
+        if isinstance(logger, TensorBoardLogger):
+            initial = {f"final/{split}_{name}": value for split, m in frozen.items() for name, value in m.items()}
+            names = [f"final/{split}_{name}" for split in ("val", "test") for name in _METRIC_NAMES]
+            logger.log_hyperparams(_flat(as_plain(config)), {name: initial.get(name, float("nan")) for name in names})
+        else:
+            logger.log_hyperparams(_flat(as_plain(config)))
+        # Step 0 of the validation curves is the frozen base, and the baselines are there to compare them with.
+        logger.log_metrics({f"val/{name}": value for name, value in frozen.get("val", {}).items()}, step=0)
+        for baseline, by_split in scores.items():
+            if baseline not in (trained, "frozen base"):
+                tag = baseline.replace(" ", "_")
+                logger.log_metrics({f"baseline/{tag}_{n}": v for n, v in by_split["val"].items()}, step=0)
+
+
+def _log_end(loggers: list[Logger], final: Mapping[str, Mapping[str, float]], step: int) -> None:
+    for logger in loggers:
+        metrics = {f"final/{split}_{name}": value for split, m in final.items() for name, value in m.items()}
+        logger.log_metrics(metrics, step=step)
+        logger.save()
+        logger.finalize("success")
+
+
+_METRIC_NAMES = ("pose_mse", "action_accuracy", "temporal_consistency_error", "loss")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = str(value) if isinstance(value, list) else value
+    return flat
+
+
+def _save_weights(module: MotionModule, subject: Subject, config: TrainConfig, run: RunFolder) -> None:
+    origin = {**environment(" ".join(sys.argv)), "seed": config.seed, "data": config.data.path or "sample"}
+    if config.lora.enabled:
+        adapter = Adapter(
+            state=get_lora_state_dict(module.model),
+            settings=lora_settings(module.model),
+            base_fingerprint=subject.fingerprint,
+            base_path=str(subject.base_path),
+            origin=origin,
+        )
+        save_adapter(adapter, run.adapter, overwrite=True)
+        return
+    record = replace(subject.record, origin={**origin, "from": str(subject.base_path or "scratch")})
+    save_base(module.model, record, run.path / MODEL_FILE, overwrite=True)
+
+
+def _monitored(scores: Mapping[str, Mapping[str, float]], monitor: str) -> float:
+    split, _, name = monitor.partition("/")
+    try:
+        return scores[split][name]
+    except KeyError:
+        known = ", ".join(f"val/{name}" for name in _METRIC_NAMES)
+        raise ConfigError(f"callbacks.monitor={monitor}: one of {known} expected") from None
+
+
+def _quieten_lightning() -> None:
+    """Keep the log to what the user can act on."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # the data lie in memory; workers would only copy them
+        ".*number of training batches.*logging interval.*",
+        ".*exists and is not empty.*",  # a resumed run's own checkpoints
+        ".*isinstance.*LeafSpec.*",
+        ".*`accumulate_grad_batches`.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)

@@ -1,0 +1,122 @@
+"""The loss terms, each as a sum over targets and the number it is divided by.
+
+Dividing a micro-batch's sums by the counts of the whole optimizer step makes the gradient that of the undivided
+batch, however the step is cut into micro-batches. Over a single batch without padding every term equals the
+reference system's mean.
+"""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stickgen.config import LossWeights, PhysicsWeights
+from stickgen.data.batch import NO_ACTION, TargetCounts
+from stickgen.skeleton import FPS
+
+GRAVITY = 9.8
+VX, VY, AX, AY, MX, MY = range(6)
+
+
+def pose_sum(pose: Tensor, target: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Sum of squared pose errors ``[T, B, D]`` over real frames (``mask [T, B]``), in units of ``scale``."""
+    return _masked_sum(((pose - target) / scale).square().mean(-1), mask)
+
+
+def temporal_sum(pose: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Sum of squared first differences of the prediction, over neighbouring real frames, in units of ``scale``."""
+    return _masked_sum(((pose[1:] - pose[:-1]) / scale).square().mean(-1), mask[1:] & mask[:-1])
+
+
+def action_sum(logits: Tensor, actions: Tensor) -> Tensor:
+    """Sum of cross-entropies of ``logits [T, B, K]`` over the frames that have a label."""
+    return F.cross_entropy(logits.flatten(0, 1), actions.flatten(), ignore_index=NO_ACTION, reduction="sum")
+
+
+def physics_sums(physics: Tensor, target: Tensor, mask: Tensor, scale: Tensor) -> dict[str, Tensor]:
+    """Sums of the physics term's parts, over real frames of clips that have physics (``mask [T, B]``).
+
+    Args:
+        physics: prediction ``[T, B, 6]``: vx, vy, ax, ay, momentum x, momentum y.
+        target: the same, true.
+        mask: True where a frame counts.
+        scale: ``[6]``, typical sizes of the six; the parts' errors are taken in these units.
+
+    Returns:
+        ``mse``: squared error; ``gravity``: (ay + 9.8)²; ``momentum``: squared first differences of the momentum;
+        ``consistency``: (v[t+1] − v[t] − a[t] / 25)². The last two are summed over x and y and count pairs.
+    """
+    pairs = mask[1:] & mask[:-1]
+    momentum = (physics[1:, :, MX:] - physics[:-1, :, MX:]) / scale[MX:]
+    velocity, acceleration = physics[..., VX : VY + 1], physics[..., AX : AY + 1]
+    drift = (velocity[1:] - velocity[:-1] - acceleration[:-1] / FPS) / scale[VX : VY + 1]
+    return {
+        "mse": _masked_sum(((physics - target) / scale).square().mean(-1), mask),
+        "gravity": _masked_sum(((physics[..., AY] + GRAVITY) / scale[AY]).square(), mask),
+        "momentum": _masked_sum(momentum.square().sum(-1), pairs),
+        "consistency": _masked_sum(drift.square().sum(-1), pairs),
+    }
+
+
+def loss_terms(
+    outputs: Mapping[str, Tensor],
+    *,
+    target: Tensor,
+    mask: Tensor,
+    actions: Tensor,
+    physics: Tensor,
+    physics_mask: Tensor,
+    counts: TargetCounts,
+    physics_weights: PhysicsWeights,
+    pose_scale: float,
+    physics_scale: Tensor,
+) -> dict[str, Tensor]:
+    """Return the terms pose, temporal, action and physics of a micro-batch, before their weights.
+
+    Args:
+        outputs: the model's pose ``[T, B, D]``, action_logits ``[T, B, K]`` and physics ``[T, B, 6]``.
+        target: poses asked for, ``[T, B, D]``.
+        mask: bool ``[T, B]``, True at real frames.
+        actions: labels ``[T, B]``, NO_ACTION where the action counts for nothing.
+        physics: true physics ``[T, B, 6]``.
+        physics_mask: bool ``[T, B]``, True where it counts.
+        counts: targets of the whole optimizer step, which the sums are divided by.
+        physics_weights: weights inside the physics term.
+        pose_scale: unit of pose errors: the model's own ``pose_scale``, so that a correction of typical size costs
+            about one whatever the pose output is.
+        physics_scale: ``[6]``, units of the physics numbers.
+    """
+    parts = physics_sums(outputs["physics"], physics, physics_mask, physics_scale)
+    frames, pairs = _at_least_one(counts.physics_frames), _at_least_one(counts.physics_pairs)
+    return {
+        "pose": pose_sum(outputs["pose"], target, mask, pose_scale) / _at_least_one(counts.frames),
+        "temporal": temporal_sum(outputs["pose"], mask, pose_scale) / _at_least_one(counts.pairs),
+        "action": action_sum(outputs["action_logits"], actions) / _at_least_one(counts.action_frames),
+        "physics": (
+            physics_weights.mse * parts["mse"] / frames
+            + physics_weights.gravity * parts["gravity"] / frames
+            + physics_weights.momentum * parts["momentum"] / pairs
+            + physics_weights.consistency * parts["consistency"] / pairs
+        ),
+    }
+
+
+def total_loss(terms: Mapping[str, Tensor], weights: LossWeights) -> Tensor:
+    """Return the weighted sum of the terms."""
+    return (
+        weights.pose * terms["pose"]
+        + weights.temporal * terms["temporal"]
+        + weights.action * terms["action"]
+        + weights.physics * terms["physics"]
+    )
+
+
+def _masked_sum(values: Tensor, mask: Tensor) -> Tensor:
+    # where, not a product: padding may hold anything, and 0 · inf is NaN.
+    return torch.where(mask, values, 0.0).sum()
+
+
+def _at_least_one(count: int) -> int:
+    """A step without any target of a kind has a sum of zero; dividing it by one leaves it so."""
+    return max(count, 1)

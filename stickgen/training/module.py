@@ -1,0 +1,223 @@
+"""The LightningModule around a base with adapters, or around a whole model in training."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MetricCollection, SumMetric
+
+from stickgen.artifacts.run import CHECKPOINT_KEY, checkpoint_record
+from stickgen.config import TrainConfig
+from stickgen.data.batch import NO_ACTION, Batch
+from stickgen.errors import CheckpointError
+from stickgen.evaluation.metrics import motion_metrics
+from stickgen.model import StickFigureTransformer
+from stickgen.training.losses import loss_terms, total_loss
+
+TERMS = ("pose", "temporal", "action", "physics")
+
+
+class MotionModule(LightningModule):
+    """Predicts every next frame of a clip and learns from the error.
+
+    Only parameters that require gradients are trained and kept in checkpoints; a frozen base is known to a
+    checkpoint by its fingerprint alone.
+
+    Args:
+        model: the base, with adapters injected or all weights trainable.
+        config: the run's settings.
+        base_fingerprint: digest of the frozen base; None where the whole model is trained.
+    """
+
+    def __init__(self, model: StickFigureTransformer, config: TrainConfig, base_fingerprint: str | None) -> None:
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.base_fingerprint = base_fingerprint
+        # Our checkpoints leave the base out; on_load_checkpoint checks the keys itself, and exactly.
+        self.strict_loading = False
+        num_actions = model.settings["num_actions"]
+        self.metrics = torch.nn.ModuleDict(
+            {split: motion_metrics(num_actions, f"{split}/") for split in ("val", "test")}
+        )
+        self.loss_sums = torch.nn.ModuleDict(
+            {split: MetricCollection({term: SumMetric() for term in TERMS}) for split in ("val", "test")}
+        )
+        self.register_buffer("physics_scale", torch.tensor(config.objective.physics_scale), persistent=False)
+        self._step_terms: dict[str, Tensor] = {}
+        self._rng: dict[str, Any] | None = None
+
+    def forward(self, batch: Batch, feed_actions: bool = False) -> dict[str, Tensor]:
+        """Return the model's outputs ``[T − 1, B, …]`` for targets 1 to T − 1 of a batch."""
+        inputs = slice(None, -1)
+        return cast(
+            "dict[str, Tensor]",
+            self.model(
+                batch.motion[inputs],
+                batch.embedding,
+                return_all_outputs=True,
+                action_sequence=batch.actions[inputs].clamp(min=0) if feed_actions else None,
+                camera_data=None if batch.camera is None else batch.camera[inputs],
+                partner_motion=None if batch.partner is None else batch.partner[inputs],
+                padding_mask=batch.padding_mask[:, 1:],
+                causal=self.config.objective.causal,
+            ),
+        )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return a micro-batch's share of the optimizer step's loss."""
+        # A step is fed actions as a whole or not at all: an embedding row for "unknown" does not exist.
+        counts = batch.step_counts
+        feed = batch.feed_actions and counts.action_frames == counts.frames
+        # What is in the input cannot be asked for; the reference does, and its own objective keeps that.
+        ask_action = not (feed and self.config.objective.causal)
+        terms = self._terms(self(batch, feed), batch, ask_action)
+        loss = total_loss(terms, self.config.objective.weights)
+        self._log_step({**terms, "loss": loss}, batch.ends_step)
+        # Lightning divides by the number of micro-batches, which the step's counts have done already.
+        return loss * self.trainer.accumulate_grad_batches
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch to the validation metrics."""
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch to the test metrics."""
+        self._evaluate(batch, "test")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics."""
+        self.log_dict(self._collect("val"))
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        self.log_dict(self._collect("test"))
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW, decaying matrices only, and its schedule by optimizer step."""
+        settings = self.config.optimizer
+        trained = [p for p in self.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": settings.weight_decay},
+            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        optimizer = AdamW(
+            [group for group in groups if group["params"]],
+            lr=settings.lr,
+            betas=(settings.beta1, settings.beta2),
+            eps=settings.eps,
+        )
+        total = int(self.trainer.estimated_stepping_batches)
+        warmup = math.ceil(settings.warmup_fraction * total)
+        schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, total))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """Return the trained tensors under their names in this module."""
+        trained = {name for name, p in self.named_parameters() if p.requires_grad}
+        return {name: value for name, value in self.state_dict().items() if name in trained}
+
+    def load_trained_state(self, state: Mapping[str, Tensor], where: str) -> None:
+        """Load what :meth:`trained_state` returned.
+
+        Raises:
+            CheckpointError: a key is missing or unknown, or a shape differs.
+        """
+        own = self.trained_state()
+        for what, keys in (("lacks", own.keys() - state.keys()), ("has unknown", state.keys() - own.keys())):
+            if keys:
+                raise CheckpointError(f"{where}: {what} {len(keys)} trained tensors, such as {min(keys)}")
+        for name, value in own.items():
+            if state[name].shape != value.shape:
+                shapes = f"{list(state[name].shape)}, {list(value.shape)} expected"
+                raise CheckpointError(f"{where}: {name} has shape {shapes}")
+        self.load_state_dict(dict(state), strict=False)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the frozen base out; add the run's settings and the state of the random generators."""
+        checkpoint["state_dict"] = self.trained_state()
+        checkpoint[CHECKPOINT_KEY] = {
+            **checkpoint_record(self.config, self.base_fingerprint),
+            "rng": {"cpu": torch.get_rng_state(), "cuda": list(torch.cuda.get_rng_state_all())},
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check, before anything is loaded, that the checkpoint belongs to this model and base."""
+        own = checkpoint.get(CHECKPOINT_KEY)
+        if not isinstance(own, Mapping):
+            raise CheckpointError("resume: not a checkpoint of a stickgen run")
+        if own["base_fingerprint"] != self.base_fingerprint:
+            raise CheckpointError(
+                f"resume: the run adapts a base of fingerprint {own['base_fingerprint']}, "
+                f"{self.config.base.checkpoint} has {self.base_fingerprint}"
+            )
+        self.load_trained_state(checkpoint["state_dict"], "resume")
+        self._rng = own["rng"]
+
+    def on_train_start(self) -> None:
+        """Continue the random numbers of a resumed run: here, after everything that draws some while starting."""
+        if self._rng is not None:
+            torch.set_rng_state(self._rng["cpu"])
+            if self._rng["cuda"]:
+                torch.cuda.set_rng_state_all(self._rng["cuda"])
+            self._rng = None
+
+    def _terms(self, outputs: Mapping[str, Tensor], batch: Batch, ask_action: bool = True) -> dict[str, Tensor]:
+        mask = ~batch.padding_mask.T[1:]
+        actions = batch.actions[1:]
+        return loss_terms(
+            outputs,
+            target=batch.motion[1:],
+            mask=mask,
+            actions=actions if ask_action else torch.full_like(actions, NO_ACTION),
+            physics=batch.physics[1:],
+            physics_mask=mask & batch.has_physics,
+            counts=batch.step_counts,
+            physics_weights=self.config.objective.physics_weights,
+            pose_scale=self.model.pose_scale,
+            physics_scale=cast("Tensor", self.physics_scale),
+        )
+
+    def _log_step(self, terms: Mapping[str, Tensor], ends_step: bool) -> None:
+        """Log the terms of a whole optimizer step, which its micro-batches add up to."""
+        for name, value in terms.items():
+            self._step_terms[name] = self._step_terms.get(name, torch.zeros_like(value)) + value.detach()
+        if ends_step:
+            shown = {f"train/{name}": value for name, value in self._step_terms.items()}
+            self.log_dict(shown, batch_size=1)
+            self.log("loss", shown["train/loss"], batch_size=1, prog_bar=True, logger=False)
+            self._step_terms = {}
+
+    def _evaluate(self, batch: Batch, split: str) -> None:
+        outputs = self(batch)  # action labels are withheld wherever accuracy is measured
+        mask = ~batch.padding_mask.T[1:]
+        target = batch.motion[1:]
+        metrics = cast("MetricCollection", self.metrics[split])
+        metrics.update(
+            pose=outputs["pose"], target=target, mask=mask, logits=outputs["action_logits"], actions=batch.actions[1:]
+        )
+        sums = cast("MetricCollection", self.loss_sums[split])
+        for term, value in self._terms(outputs, batch).items():
+            sums[term].update(value)
+
+    def _collect(self, split: str) -> dict[str, Tensor]:
+        metrics = cast("MetricCollection", self.metrics[split])
+        sums = cast("MetricCollection", self.loss_sums[split])
+        terms = sums.compute()
+        values = {**metrics.compute(), f"{split}/loss": total_loss(terms, self.config.objective.weights)}
+        metrics.reset()
+        sums.reset()
+        return values
+
+
+def warmup_cosine(step: int, warmup: int, total: int) -> float:
+    """Return the learning rate's factor: rising linearly over ``warmup`` steps, then a half cosine to zero."""
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = (step - warmup) / max(total - warmup, 1)
+    return 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))

@@ -1,0 +1,96 @@
+"""What a run prints: a summary at the start, a table of results at the end."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from stickgen.actions import action_name
+from stickgen.config import TrainConfig
+from stickgen.data.clips import Clip
+from stickgen.data.datamodule import ClipDataModule
+from stickgen.training.setup import Subject
+
+Scores = Mapping[str, float]
+
+COLUMNS = {
+    "pose_mse": "pose MSE ↓",
+    "temporal_consistency_error": "temporal error ↓",
+    "action_accuracy": "action accuracy ↑",
+}
+
+
+def print_summary(console: Console, config: TrainConfig, data: ClipDataModule, subject: Subject) -> None:
+    """Print what is about to be trained, on what."""
+    table = Table(title=f"stickgen · {config.run_dir}", show_header=False, title_justify="left")
+    table.add_row("base", _base_line(config, subject))
+    share = subject.trainable / subject.total
+    table.add_row("parameters", f"{subject.trainable:,} trainable of {subject.total:,} ({share:.1%})")
+    if config.lora.enabled:
+        lora = config.lora
+        groups = ", ".join(lora.targets)
+        table.add_row("LoRA", f"rank {lora.rank}, alpha {lora.alpha:g}, dropout {lora.dropout:g}")
+        table.add_row("adapted layers", f"{subject.adapted} ({groups})")
+    report, split = data.report, data.split
+    dropped = ", ".join(f"{count} {reason}" for reason, count in report.dropped.items()) or "none"
+    table.add_row("data", f"{report.source}: {report.sequences} sequences → {report.clips} clips")
+    table.add_row("left out", dropped)
+    for name in ("train", "val", "test"):
+        table.add_row(name, _clips_line(getattr(split, name)))
+    steps = f"{data.train_plan().steps} a epoch, of {config.data.batch_size} × {config.trainer.accumulate_grad_batches}"
+    table.add_row("optimizer steps", f"{steps} clips")
+    objective = f"{config.objective.name}, poses {subject.model.pose_output}"
+    if not config.objective.causal:
+        objective += " — leaky: the frame asked for is in the input, so pose errors say little"
+    table.add_row("objective", objective)
+    console.print(table)
+
+
+def print_results(
+    console: Console,
+    scores: Mapping[str, Mapping[str, Scores]],
+    split: str,
+    trained_row: str,
+) -> None:
+    """Print a split's scores, one predictor a row.
+
+    Args:
+        console: where to.
+        scores: predictor → split → metric → value.
+        split: "val" or "test".
+        trained_row: the row of what the run trained, to be emphasised.
+    """
+    table = Table(title=f"results · {split} clips", title_justify="left")
+    table.add_column("")
+    for title in COLUMNS.values():
+        table.add_column(title, justify="right")
+    for name, by_split in scores.items():
+        cells = [_number(metric, by_split.get(split, {}).get(metric)) for metric in COLUMNS]
+        if any(cell != "–" for cell in cells):
+            table.add_row(name, *cells, style="bold" if name == trained_row else None)
+    console.print(table)
+
+
+def _base_line(config: TrainConfig, subject: Subject) -> str:
+    settings = subject.model.settings
+    size = f"d {settings['d_model']}, {settings['num_layers']} layers, {settings['input_dim']} numbers a frame"
+    return f"{subject.base_path or 'from scratch'} ({size})"
+
+
+def _clips_line(clips: Sequence[Clip]) -> str:
+    frames = sum(clip.length for clip in clips)
+    takes = len({clip.take for clip in clips})
+    counts: Counter[int] = Counter()
+    for clip in clips:
+        if clip.actions is not None:
+            counts[int(clip.actions.mode().values)] += 1
+    shown = ", ".join(f"{action_name(action)} {count}" for action, count in counts.most_common(4))
+    more = ", …" if len(counts) > 4 else ""
+    return f"{len(clips)} clips of {takes} takes, {frames:,} frames" + (f" ({shown}{more})" if shown else "")
+
+
+def _number(metric: str, value: float | None) -> str:
+    if value is None or value != value:  # NaN: there was nothing to score
+        return "–"
+    return f"{value:.1%}" if metric == "action_accuracy" else f"{value:.3g}"

@@ -1,0 +1,136 @@
+"""From settings to a model that is ready to train, with everything checked that would make the numbers lie."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stickgen.artifacts.base import load_base
+from stickgen.artifacts.record import BaseRecord
+from stickgen.config import BaseConfig, TrainConfig
+from stickgen.data.datamodule import ClipDataModule
+from stickgen.errors import AdapterError, ConfigError
+from stickgen.lora import adapted_layers, inject_lora_adapters
+from stickgen.model import StickFigureTransformer
+
+_SETTINGS = (
+    "input_dim",
+    "d_model",
+    "nhead",
+    "num_layers",
+    "embedding_dim",
+    "num_actions",
+    "causal",
+    "pose_output",
+    "pose_scale",
+)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a run trains.
+
+    Attributes:
+        model: with adapters injected, or with all weights trainable.
+        record: of the base, or of the base in the making.
+        fingerprint: of the frozen base; None where all weights are trained.
+        base_path: the base's file; None from scratch.
+        adapted: how many layers have adapters.
+    """
+
+    model: StickFigureTransformer
+    record: BaseRecord
+    fingerprint: str | None
+    base_path: Path | None
+    adapted: int
+
+    @property
+    def total(self) -> int:
+        """Numbers in the model, the adapters' included."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    @property
+    def trainable(self) -> int:
+        """Numbers that are trained."""
+        return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+
+
+def make_subject(config: TrainConfig, data: ClipDataModule) -> Subject:
+    """Build or load the base, check it against data and objective, and inject the adapters.
+
+    Raises:
+        ConfigError: the settings contradict each other or the base.
+        CheckpointError: the base cannot be read.
+        DataError: the data do not fit the base.
+    """
+    if config.base.from_scratch:
+        model, record = _new_base(config, data)
+        fingerprint, path = None, None
+    else:
+        assert config.base.checkpoint is not None  # BaseConfig sees to it
+        wanted = {name: getattr(config.base, name) for name in _SETTINGS}
+        base = load_base(Path(config.base.checkpoint), wanted)
+        model, record, fingerprint, path = base.model, base.record, base.fingerprint, base.path
+        _check_objective(config, record, path)
+        _check_text_encoder(data, record, path)
+    data.fit_to(model.settings["input_dim"], model.settings["embedding_dim"])
+    model.set_dropout(config.base.dropout)
+    adapted = 0
+    if config.lora.enabled:
+        lora = config.lora
+        try:
+            inject_lora_adapters(
+                model, lora.target_modules, lora.rank, lora.alpha, lora.dropout, use_rslora=lora.use_rslora
+            )
+        except AdapterError as error:
+            raise ConfigError(f"lora.targets: {error}") from None
+        adapted = len(adapted_layers(model))
+    else:
+        model.requires_grad_(True)
+        fingerprint = None
+    return Subject(model, record, fingerprint, path, adapted)
+
+
+def _new_base(config: TrainConfig, data: ClipDataModule) -> tuple[StickFigureTransformer, BaseRecord]:
+    settings = _constructor_settings(config.base)
+    try:
+        model = StickFigureTransformer(**settings)
+    except ValueError as error:
+        raise ConfigError(f"base: {error}") from None
+    if model.causal != config.objective.causal:
+        raise ConfigError(f"objective={config.objective.name}: does not go with base.causal={model.causal}")
+    record = BaseRecord(
+        settings=dict(model.settings),
+        objective=config.objective.name,
+        text_encoder=data.report.text_encoder,
+        conditions=list(config.data.conditions),
+    )
+    return model, record
+
+
+def _constructor_settings(base: BaseConfig) -> dict[str, Any]:
+    for name in ("d_model", "nhead", "num_layers"):
+        if getattr(base, name) is None:
+            raise ConfigError(f"base.{name}: needed to train from scratch; choose base=small, medium or large")
+    given = {name: getattr(base, name) for name in _SETTINGS if getattr(base, name) is not None}
+    return {**given, "output_dim": given.get("input_dim", 20), "dropout": base.dropout}
+
+
+def _check_objective(config: TrainConfig, record: BaseRecord, path: Path) -> None:
+    causal = bool(record.settings.get("causal", False))
+    if causal != config.objective.causal:
+        kinds = {True: "causal", False: "bidirectional"}
+        raise ConfigError(
+            f"objective={config.objective.name}: {path} is a {kinds[causal]} base; use objective={kinds[causal]}"
+        )
+    unknown = [name for name in config.data.conditions if name not in record.conditions]
+    if unknown and record.origin:
+        raise ConfigError(f"data.conditions: {path} was trained without {unknown[0]}; leave it out")
+
+
+def _check_text_encoder(data: ClipDataModule, record: BaseRecord, path: Path) -> None:
+    theirs, ours = record.text_encoder.get("id"), data.report.text_encoder.get("id")
+    if theirs and ours and theirs != ours:
+        raise ConfigError(
+            f"data.path: the captions of {data.report.source} were embedded by {ours}, those of {path} by {theirs}; "
+            f"prepare the data with --encoder {theirs}"
+        )

@@ -1,0 +1,30 @@
+"""Fine-tune a base with LoRA adapters: ``python train.py lora.rank=8``; settings: ``python train.py --help``."""
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from stickgen.config import TrainConfig, register, typed
+from stickgen.console import job_errors, run_hydra
+
+register()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(composed: DictConfig) -> float:
+    """Run one training job; return the monitored metric, which a sweeper minimises."""
+    with job_errors():
+        # Here, and not above: --help and a mistyped key need no torch.
+        from rich.console import Console
+
+        from stickgen.training import fit, resume_config
+
+        if composed.resume is None:
+            config = typed(composed, TrainConfig)
+        else:
+            config = resume_config(composed.resume, HydraConfig.get().overrides.task)
+        return fit(config, Console()).monitored
+
+
+if __name__ == "__main__":
+    run_hydra(main)
