@@ -1,0 +1,150 @@
+"""Merging an adapter into its base, checked on real batches before anything is written."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stickgen.artifacts.adapter import Adapter, attach_adapter, load_adapter
+from stickgen.artifacts.base import MODEL_FILE, load_base, save_base
+from stickgen.artifacts.run import RunFolder, environment, read_checkpoint
+from stickgen.config import DataConfig, MergeConfig, TrainConfig
+from stickgen.data.batch import Batch
+from stickgen.data.datamodule import ClipDataModule
+from stickgen.errors import AdapterError, CheckpointError
+from stickgen.files import check_absent
+from stickgen.lora import LoRASettings, merge_lora_weights
+from stickgen.model import StickFigureTransformer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MergeReport:
+    """What a merge did.
+
+    Attributes:
+        output: the file written.
+        layers: how many layers were merged.
+        clips: how many clips the outputs were compared on.
+        largest_difference: largest absolute difference between merged and unmerged outputs, over all heads.
+        adapter_effect: largest absolute difference between adapted and base outputs on the same clips; an adapter
+            without any effect was hardly the one that was meant.
+    """
+
+    output: Path
+    layers: int
+    clips: int
+    largest_difference: float
+    adapter_effect: float
+
+
+def merge(config: MergeConfig) -> MergeReport:
+    """Merge a run's adapter into its base and write the model.
+
+    Raises:
+        OutputExistsError: the output exists and ``overwrite`` is false.
+        CheckpointError: the run, adapter or base is missing, damaged, merged already or does not fit.
+        AdapterError: merged and unmerged outputs differ by more than ``tolerance``; nothing is then written.
+    """
+    output = Path(config.output)
+    check_absent(output, overwrite=config.overwrite)
+    adapter, run = read_adapter(Path(config.checkpoint))
+    base_path = config.base or adapter.base_path
+    if base_path is None:
+        raise CheckpointError(f"{config.checkpoint}: does not name its base; give it, as base=…")
+    base = load_base(Path(base_path))
+    batches = _batches(config, run, base.model)
+    plain = _outputs(base.model, batches)
+    attach_adapter(base, adapter, config.checkpoint)
+    adapted = _outputs(base.model, batches)
+    merge_lora_weights(base.model)
+    merged = _outputs(base.model, batches)
+    difference = _largest_difference(adapted, merged)
+    # Written so that NaN fails too.
+    if not difference <= config.tolerance:
+        raise AdapterError(
+            f"{config.checkpoint}: merged and unmerged outputs differ by {difference:.3g}, tolerance="
+            f"{config.tolerance:g} allowed; nothing was written"
+        )
+    origin = {"merged_from": adapter.origin, "base_fingerprint": base.fingerprint, **environment("merge")}
+    save_base(base.model, replace(base.record, origin=origin), output, overwrite=config.overwrite)
+    return MergeReport(
+        output=output,
+        layers=len(adapter.modules),
+        clips=sum(batch.motion.shape[1] for batch in batches),
+        largest_difference=difference,
+        adapter_effect=_largest_difference(plain, adapted),
+    )
+
+
+def read_adapter(path: Path) -> tuple[Adapter, TrainConfig | None]:
+    """Read an adapter from a run folder, a .ckpt of a run, or an adapter folder.
+
+    Returns:
+        the adapter, and the settings of the run it comes from, None for an adapter folder that lies alone.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if path.is_dir():
+        run = RunFolder(path)
+        if (path / "config.yaml").is_file():
+            config = run.read_config()
+            if run.adapter.is_dir():
+                return load_adapter(run.adapter), config
+            if not config.lora.enabled:
+                raise CheckpointError(
+                    f"{path}: trained whole weights, so there is nothing to merge: see its {MODEL_FILE}"
+                )
+            # A run that was stopped before its end has checkpoints only.
+            return _adapter_of_checkpoint(run.checkpoint("best"))
+        beside = path.parent / "config.yaml"
+        return load_adapter(path), RunFolder(path.parent).read_config() if beside.is_file() else None
+    if path.suffix == ".ckpt":
+        return _adapter_of_checkpoint(path)
+    if path.is_file():
+        raise CheckpointError(
+            f"{path}: a run folder, a .ckpt of one or an adapter folder expected; a model file is merged already"
+        )
+    raise CheckpointError(f"{path}: no such file or folder")
+
+
+def _adapter_of_checkpoint(path: Path) -> tuple[Adapter, TrainConfig]:
+    checkpoint = read_checkpoint(path)
+    config = checkpoint.config
+    if checkpoint.base_fingerprint is None or not config.lora.enabled:
+        raise CheckpointError(f"{path}: holds whole weights, not an adapter; there is nothing to merge")
+    lora = config.lora
+    settings = LoRASettings(lora.rank, lora.alpha, lora.dropout, lora.use_rslora)
+    return Adapter(checkpoint.state, settings, checkpoint.base_fingerprint, config.base.checkpoint), config
+
+
+def _batches(config: MergeConfig, run: TrainConfig | None, model: StickFigureTransformer) -> list[Batch]:
+    """Return clips to compare outputs on: given ones, else the run's test clips, else sample motion."""
+    dim = model.settings["input_dim"]
+    if config.data is not None:
+        settings = DataConfig(path=config.data, dim=20 if dim == 20 else None)
+    elif run is not None and (run.data.path is None or Path(run.data.path).is_file()):
+        settings = run.data
+    else:
+        if run is not None:
+            log.warning("%s is gone: verifying on the built-in sample motion; data=… names other clips", run.data.path)
+        settings = DataConfig(dim=dim)
+    data = ClipDataModule(settings)
+    data.fit_to(dim, model.settings["embedding_dim"])
+    return list(data.test_dataloader())
+
+
+@torch.no_grad()
+def _outputs(model: StickFigureTransformer, batches: Sequence[Batch]) -> list[dict[str, Tensor]]:
+    model.eval()
+    return [model(b.motion, b.embedding, return_all_outputs=True, padding_mask=b.padding_mask) for b in batches]
+
+
+def _largest_difference(first: Sequence[dict[str, Tensor]], second: Sequence[dict[str, Tensor]]) -> float:
+    differences = [(a[name] - b[name]).abs().max() for a, b in zip(first, second, strict=True) for name in a]
+    return float(torch.stack(differences).max())
