@@ -41,7 +41,7 @@ def read_torch(path: Path, *, mistake: type[StickgenError], instead: str, mmap: 
                 f"{path}: holds Python objects, which would have to be executed, and was refused; {instead}"
             ) from None
         raise mistake(f"{path}: not a torch file, or damaged") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise mistake(f"{path}: not a torch file, or damaged: {first}") from None
 

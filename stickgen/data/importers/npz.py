@@ -85,7 +85,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         reason = "holds Python objects, which would have to be executed" if "pickle" in str(error) else str(error)
         raise DataError(f"{path}: not an archive of plain arrays: {reason}") from None
 

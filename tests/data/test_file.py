@@ -1,0 +1,101 @@
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stickgen.data.file import read_sequences, write_sequences
+from stickgen.errors import DataError, OutputExistsError
+
+CLIP = {"description": "a walk", "motion": torch.ones(5, 20), "embedding": torch.ones(8), "quality_score": 0.9}
+
+
+def test_there_and_back(tmp_path: Path) -> None:
+    path = tmp_path / "clips.pt"
+    write_sequences(path, [CLIP, CLIP], {"fps": 25})
+    sequences, info = read_sequences(path)
+    assert info == {"fps": 25}
+    assert len(sequences) == 2
+    torch.testing.assert_close(sequences[1]["motion"], CLIP["motion"])
+    with pytest.raises(OutputExistsError):
+        write_sequences(path, [], {})
+    write_sequences(path, [CLIP], {}, overwrite=True)
+    assert len(read_sequences(path)[0]) == 1
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_a_plain_list_as_other_programs_save_it(tmp_path: Path, new_format: bool) -> None:
+    path = tmp_path / "clips.pt"
+    torch.save([CLIP], path, _use_new_zipfile_serialization=new_format)
+    sequences, info = read_sequences(path)
+    assert info == {}
+    torch.testing.assert_close(sequences[0]["motion"], CLIP["motion"])
+
+
+class Malicious:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, victim: Path) -> None:
+        self.victim = victim
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (str(self.victim), "w")
+
+
+REFUSALS = {
+    "zip": r"clips\.pt: holds Python objects.*refused",
+    "legacy": r"clips\.pt: holds Python objects.*refused",
+    "pickle": r"clips\.pt: not a torch file",
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:torch")
+@pytest.mark.parametrize("kind", list(REFUSALS))
+def test_a_malicious_pickle_is_refused_and_not_executed(tmp_path: Path, kind: str) -> None:
+    victim, path = tmp_path / "victim", tmp_path / "clips.pt"
+    content = [{**CLIP, "meta": Malicious(victim)}] if kind != "pickle" else Malicious(victim)
+    if kind == "pickle":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=kind == "zip")
+    with pytest.raises(DataError, match=REFUSALS[kind]) as caught:
+        read_sequences(path)
+    assert not victim.exists()
+    assert "\n" not in str(caught.value)
+    # The pickle is armed: a careless reader would have been caught.
+    if kind == "pickle":
+        pickle.loads(path.read_bytes()).close()
+        assert victim.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04broken", b"\x80\x02."])
+def test_damaged_files_are_told(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "clips.pt"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"clips\.pt: not a torch file, or damaged"):
+        read_sequences(path)
+
+
+def test_a_truncated_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "clips.pt"
+    write_sequences(path, [CLIP] * 20, {})
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(DataError, match="not a torch file, or damaged"):
+        read_sequences(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [({"a": torch.ones(1)}, "list of clips"), (torch.ones(3), "list of clips"), ([], "no clips")],
+)
+def test_files_without_clips(tmp_path: Path, content: Any, message: str) -> None:
+    path = tmp_path / "clips.pt"
+    torch.save(content, path)
+    with pytest.raises(DataError, match=message):
+        read_sequences(path)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.pt: no such file"):
+        read_sequences(tmp_path / "none.pt")

