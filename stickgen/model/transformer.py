@@ -138,14 +138,15 @@ class StickFigureTransformer(nn.Module):
         causal = self.causal if causal is None else causal
         if padding_mask is not None:
             _check_padding(padding_mask, causal)
-        x = motion.transpose(0, 1)
+        x = _batch_first(motion, padding_mask)
         tokens = self.motion_embedding(x)
         if action_sequence is not None:
-            tokens = tokens + self.action_projection(self.action_embedding(action_sequence.transpose(0, 1)))
+            actions = self.action_embedding(_batch_first(action_sequence, padding_mask))
+            tokens = tokens + self.action_projection(actions)
         if camera_data is not None:
-            tokens = tokens + self.camera_projection(camera_data.transpose(0, 1))
+            tokens = tokens + self.camera_projection(_batch_first(camera_data, padding_mask))
         if partner_motion is not None:
-            tokens = tokens + self.partner_projection(partner_motion.transpose(0, 1))
+            tokens = tokens + self.partner_projection(_batch_first(partner_motion, padding_mask))
         text = self.text_projection(text_embedding)
         sequence = torch.cat((text.unsqueeze(1), tokens), dim=1)
         # Padding follows the real frames, so a causal pass never sees it and needs no mask, only the faster kernel.
@@ -199,6 +200,17 @@ def _check_padding(padding_mask: Tensor, causal: bool) -> None:
         raise ValueError("padding_mask: a clip has no real frame")
     if causal and bool((padding_mask[:, :-1] & ~padding_mask[:, 1:]).any()):
         raise ValueError("padding_mask: padding must follow a clip's real frames in a causal pass")
+
+
+def _batch_first(track: Tensor, padding_mask: Tensor | None) -> Tensor:
+    """Return a track ``[T, B, …]`` as ``[B, T, …]``, zero in the padding.
+
+    Padding may hold anything, and what is masked later still counts where it is infinite: 0 · inf is NaN.
+    """
+    track = track.transpose(0, 1)
+    if padding_mask is None:
+        return track
+    return track.masked_fill(padding_mask.reshape(*padding_mask.shape, *[1] * (track.ndim - 2)), 0)
 
 
 def _visible_keys(padding_mask: Tensor) -> Tensor:
