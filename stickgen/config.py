@@ -36,6 +36,8 @@ class BaseConfig:
     pose_scale: float | None = None
     dropout: float = 0.0
     """Dropout inside the base while training; the adapters have their own (lora.dropout)."""
+    save_dtype: str = "float32"
+    """Width in which a run that trains whole weights stores them: float32, float16 or bfloat16."""
 
     def __post_init__(self) -> None:
         _check("base.dropout", self.dropout, 0 <= self.dropout < 1, "0 up to, not including, 1")
@@ -45,6 +47,8 @@ class BaseConfig:
         _check("base.input_dim", self.input_dim, self.input_dim in (None, 20, 48), "20, 48 or null")
         kinds = (None, "absolute", "residual", "velocity")
         _check("base.pose_output", self.pose_output, self.pose_output in kinds, "absolute, residual or velocity")
+        widths = ("float32", "float16", "bfloat16")
+        _check("base.save_dtype", self.save_dtype, self.save_dtype in widths, "float32, float16 or bfloat16")
         positive = self.pose_scale is None or self.pose_scale > 0
         _check("base.pose_scale", self.pose_scale, positive, "a number above 0, or null")
 

@@ -30,7 +30,7 @@ class MaskedMSE(Metric):
 
     def _add(self, error: Tensor, mask: Tensor) -> None:
         """Add errors ``[T, B, D]`` at the entries of ``mask [T, B]``."""
-        self.total += (error.double() ** 2 * mask.unsqueeze(-1)).sum()
+        self.total += torch.where(mask.unsqueeze(-1), error.double() ** 2, 0.0).sum()
         self.count += mask.sum() * error.shape[-1]
 
 

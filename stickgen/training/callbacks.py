@@ -1,12 +1,15 @@
 """What runs beside the training."""
 
+import logging
 from pathlib import Path
 
-from lightning import Callback
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger
 
 from stickgen.config import CallbacksConfig
+
+log = logging.getLogger(__name__)
 
 
 def make_callbacks(config: CallbacksConfig, checkpoints: Path, loggers: list[Logger]) -> list[Callback]:
@@ -26,7 +29,7 @@ def make_callbacks(config: CallbacksConfig, checkpoints: Path, loggers: list[Log
     last = [_last(checkpoints, every_epoch=True)]
     if config.checkpoint_every_n_steps is not None:
         last.append(_last(checkpoints, every_n_steps=config.checkpoint_every_n_steps))
-    callbacks: list[Callback] = [best, *last]
+    callbacks: list[Callback] = [EpochLine(), best, *last]
     if config.early_stopping_patience is not None:
         stopping = EarlyStopping(config.monitor, patience=config.early_stopping_patience, mode=best.mode)
         callbacks.append(stopping)
@@ -35,6 +38,16 @@ def make_callbacks(config: CallbacksConfig, checkpoints: Path, loggers: list[Log
     if config.progress_bar:
         callbacks.append(RichProgressBar())
     return callbacks
+
+
+class EpochLine(Callback):
+    """Logs a line for each validation: what a run without a progress bar shows, and what train.log keeps."""
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log epoch, step and the validation metrics."""
+        values = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in sorted(values.items()))
+        log.info("epoch %d  step %d  %s", trainer.current_epoch + 1, trainer.global_step, shown)
 
 
 def _last(folder: Path, *, every_epoch: bool = False, every_n_steps: int | None = None) -> ModelCheckpoint:

@@ -177,6 +177,7 @@ def _evaluate(module: MotionModule, data: ClipDataModule, config: TrainConfig) -
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
+        inference_mode=False,  # metrics reset in inference mode could not be used in the training that follows
     )
     val = trainer.validate(module, data.val_dataloader(), verbose=False)[0]
     test = trainer.test(module, data.test_dataloader(), verbose=False)[0]
@@ -264,7 +265,8 @@ def _save_weights(module: MotionModule, subject: Subject, config: TrainConfig, r
         save_adapter(adapter, run.adapter, overwrite=True)
         return
     record = replace(subject.record, origin={**origin, "from": str(subject.base_path or "scratch")})
-    save_base(module.model, record, run.path / MODEL_FILE, overwrite=True)
+    dtype = getattr(torch, config.base.save_dtype)
+    save_base(module.model, record, run.path / MODEL_FILE, dtype=dtype, overwrite=True)
 
 
 def _monitored(scores: Mapping[str, Mapping[str, float]], monitor: str) -> float:

@@ -74,6 +74,7 @@ def make_subject(config: TrainConfig, data: ClipDataModule) -> Subject:
         _check_text_encoder(data, record, path)
     data.fit_to(model.settings["input_dim"], model.settings["embedding_dim"])
     model.set_dropout(config.base.dropout)
+    model.train()
     adapted = 0
     if config.lora.enabled:
         lora = config.lora
