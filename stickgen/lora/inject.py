@@ -1,5 +1,6 @@
 """Putting adapters into a model, and taking them out again."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,12 +51,14 @@ def inject_lora_adapters(
 
     Raises:
         ValueError: rank, alpha or dropout is out of its range.
-        AdapterError: a target matches nothing, or the model has adapters already. The model is then unchanged.
+        AdapterError: a target matches nothing, or the model has adapters already, or it uses a targeted layer in a
+            way that an adapter would not change. The model is then unchanged.
     """
     check_settings(rank, alpha, dropout)
     if adapted_layers(model):
         raise AdapterError("the model has LoRA adapters already; detach or merge them before injecting others")
     paths = match_targets(model, target_modules)
+    _refuse_bypassed(model, paths)
     model.requires_grad_(False)
     for path in paths:
         linear = model.get_submodule(path)
@@ -114,6 +117,21 @@ def require_adapters(model: nn.Module) -> dict[str, LoRALinear]:
     if not layers:
         raise AdapterError("the model has no LoRA adapters; they were never injected, or are merged or detached")
     return layers
+
+
+def _refuse_bypassed(model: nn.Module, paths: Iterable[str]) -> None:
+    """Refuse layers that the model computes with otherwise than by calling them where they are found."""
+    uses = Counter(child for module in model.modules() for child in module.children())
+    for path in paths:
+        parents = [model.get_submodule(".".join(path.split(".")[:depth])) for depth in range(path.count(".") + 1)]
+        for parent in parents:
+            # PyTorch's own attention and encoder layer hand their layers' weights to a fused kernel.
+            if isinstance(parent, nn.MultiheadAttention | nn.TransformerEncoderLayer):
+                raise AdapterError(
+                    f"{path}: {type(parent).__name__} reads its weights without calling it; an adapter would do nothing"
+                )
+        if uses[model.get_submodule(path)] > 1:
+            raise AdapterError(f"{path}: is used in several places of the model; only one of them would be adapted")
 
 
 def replace_module(model: nn.Module, path: str, module: nn.Module) -> None:

@@ -24,7 +24,7 @@ def match_targets(model: nn.Module, target_modules: Iterable[str]) -> list[str]:
     targets = list(dict.fromkeys(target_modules))
     if not targets:
         raise AdapterError("target modules: the list is empty; name at least one")
-    paths = [name for name, module in model.named_modules() if isinstance(module, nn.Linear | LoRALinear)]
+    paths = [name for name, module in model.named_modules() if name and isinstance(module, nn.Linear | LoRALinear)]
     matched: set[str] = set()
     for target in targets:
         hits = {path for path in paths if _names(target, path)}
@@ -44,6 +44,8 @@ def _names(target: str, path: str) -> bool:
 
 def _no_match(target: str, paths: list[str]) -> str:
     names = dict.fromkeys(part for path in paths for part in (path, *path.split(".")))
+    if not paths:
+        return f"target module {target!r}: the model has no Linear layer below it"
     near = difflib.get_close_matches(target, names, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(_top_level(paths))}"
     return f"target module {target!r} matches no Linear layer of the model; {hint}"
