@@ -27,4 +27,4 @@ def main(composed: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    run_hydra(main)
+    run_hydra(main, TrainConfig)

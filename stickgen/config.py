@@ -6,6 +6,7 @@ and names the key. Nothing here imports torch: ``--help`` stays instant.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -215,6 +216,7 @@ class TrainerConfig:
     val_every_n_epochs: int = 1
 
     def __post_init__(self) -> None:
+        _check("trainer.precision", self.precision, self.precision in PRECISIONS, " or ".join(PRECISIONS))
         _check("trainer.max_epochs", self.max_epochs, self.max_epochs >= 1, "a whole number of at least 1")
         _check("trainer.max_steps", self.max_steps, self.max_steps == -1 or self.max_steps >= 1, "-1, or at least 1")
         for name in ("accumulate_grad_batches", "log_every_n_steps", "val_every_n_epochs", "devices"):
@@ -237,6 +239,12 @@ class CallbacksConfig:
     progress_bar: bool = True
 
     def __post_init__(self) -> None:
+        _check(
+            "callbacks.monitor",
+            self.monitor,
+            self.monitor in MONITORED,
+            ", ".join(MONITORED[:-1]) + f" or {MONITORED[-1]}",
+        )
         for name in ("checkpoint_every_n_steps", "early_stopping_patience"):
             value = getattr(self, name)
             _check(f"callbacks.{name}", value, value is None or value >= 1, "at least 1, or null")
@@ -314,6 +322,14 @@ class MergeConfig:
 
 Config = TypeVar("Config")
 
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+"""What training can compute in; "16-mixed" needs a GPU."""
+
+METRICS = ("pose_mse", "action_accuracy", "temporal_consistency_error", "loss")
+"""What is measured on the validation and the test clips."""
+
+MONITORED = tuple(f"val/{name}" for name in METRICS)
+
 PROJECT = Path(__file__).resolve().parents[1]
 """The project's folder, with conf/ and assets/."""
 
@@ -342,6 +358,18 @@ def typed(config: DictConfig, kind: type[Config]) -> Config:
     if not isinstance(made, kind):
         made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), config))
     return cast("Config", made)
+
+
+def setting_keys(schema: type) -> list[str]:
+    """Return the dotted keys of a schema, groups included."""
+
+    def walk(node: Any, prefix: str) -> Iterator[str]:
+        for name in node:
+            yield f"{prefix}{name}"
+            if isinstance(child := node._get_node(name), DictConfig):
+                yield from walk(child, f"{prefix}{name}.")
+
+    return list(walk(OmegaConf.structured(schema), ""))
 
 
 def as_plain(config: Any) -> dict[str, Any]:

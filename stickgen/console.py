@@ -1,7 +1,9 @@
 """What the command-line entries share."""
 
+import difflib
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
+from stickgen.config import setting_keys
 from stickgen.errors import StickgenError
 
 # A path that does not exist, may not be written or is full is the user's to mend; other system errors are not.
@@ -38,10 +41,14 @@ def report_errors() -> Iterator[None]:
         _exit(": ".join(str(part) for part in (error.filename, error.strerror) if part))
 
 
-def run_hydra(main: Callable[[], Any]) -> None:
+def run_hydra(main: Callable[[], Any], schema: type) -> None:
     """Run a Hydra entry; mistakes in its overrides end in one line too.
 
     With HYDRA_FULL_ERROR=1 in the environment every error keeps its traceback.
+
+    Args:
+        main: the decorated function.
+        schema: the dataclass of its settings, to look for the key that a mistyped one was meant to be.
     """
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         main()
@@ -51,7 +58,21 @@ def run_hydra(main: Callable[[], Any]) -> None:
         try:
             main()
         except (HydraException, OmegaConfBaseException) as error:
-            _exit(f"{error} (--help shows the settings)")
+            _exit(_override_mistake(error, schema))
+
+
+def _override_mistake(error: Exception, schema: type) -> str:
+    """Say what is wrong with an override: Hydra's first lines, the reason behind them, and a likely key."""
+    message = str(error).partition("Config search path")[0]
+    mistyped = re.match(r"Could not override '([^']+)'", message)
+    if mistyped:
+        key = mistyped[1]
+        near = difflib.get_close_matches(key, setting_keys(schema), n=1)
+        hint = f"did you mean {near[0]}?" if near else "--help lists them"
+        return f"{key}: no such setting; {hint}"
+    if error.__cause__ is not None:
+        message += f": {str(error.__cause__).splitlines()[0]}"
+    return f"{message.strip()} (--help lists the settings)"
 
 
 @contextmanager

@@ -94,5 +94,13 @@ def _sync(path: Path) -> None:
     """Flush what was written to the disk: a rename must not outlive the bytes it names."""
     for file in path.rglob("*") if path.is_dir() else [path]:
         if file.is_file():
+            # Some writers make files that only their owner can read; give them the usual permissions.
+            file.chmod(0o666 & ~_umask())
             with file.open("rb") as handle:
                 os.fsync(handle.fileno())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -70,11 +70,11 @@ class RunFolder:
             raise CheckpointError(f"{self.path}: has no checkpoints/{name}.ckpt; nothing to go on from, start it anew")
         return path
 
-    def write_start(self, config: TrainConfig, command: str) -> None:
+    def write_start(self, config: TrainConfig) -> None:
         """Write the settings and the environment."""
         with atomic_write(self.path / "config.yaml", overwrite=True) as scratch:
             scratch.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")
-        write_json(self.path / "environment.json", environment(command))
+        write_json(self.path / "environment.json", environment())
 
     def read_config(self) -> TrainConfig:
         """Return the settings the run was started with.
@@ -129,12 +129,12 @@ def checkpoint_record(config: TrainConfig, base_fingerprint: str | None) -> dict
     return {"config": as_plain(config), "base_fingerprint": base_fingerprint}
 
 
-def environment(command: str) -> dict[str, Any]:
-    """Return the versions and the source a run depends on."""
+def environment() -> dict[str, Any]:
+    """Return the command that is running, and the versions and the source it depends on."""
     return {
         "stickgen": __version__,
         "git_revision": git_revision(),
-        "command": command,
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in _RECORDED},

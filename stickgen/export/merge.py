@@ -70,7 +70,7 @@ def merge(config: MergeConfig) -> MergeReport:
             f"{config.checkpoint}: merged and unmerged outputs differ by {difference:.3g}, tolerance="
             f"{config.tolerance:g} allowed; nothing was written"
         )
-    origin = {"merged_from": adapter.origin, "base_fingerprint": base.fingerprint, **environment("merge")}
+    origin = {"merged_from": adapter.origin, "base_fingerprint": base.fingerprint, **environment()}
     save_base(base.model, replace(base.record, origin=origin), output, overwrite=config.overwrite)
     return MergeReport(
         output=output,

@@ -1,7 +1,6 @@
 """One training run, from settings to a run folder."""
 
 import logging
-import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning import Trainer, seed_everything
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -19,7 +19,7 @@ from stickgen.artifacts.adapter import Adapter, save_adapter
 from stickgen.artifacts.base import MODEL_FILE, save_base
 from stickgen.artifacts.run import RunFolder, environment, read_checkpoint, write_json
 from stickgen.artifacts.tensors import read_torch
-from stickgen.config import TrainConfig, as_plain, typed
+from stickgen.config import METRICS, TrainConfig, as_plain, typed
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import ConfigError
 from stickgen.evaluation.baselines import baseline_metrics, majority_action
@@ -64,6 +64,7 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
         StickgenError: settings, data or base are wrong; the message says how to go on.
     """
     started = time.monotonic()
+    config = _with_absolute_paths(config)
     console = console or Console(quiet=True)
     _quieten_lightning()
     torch.set_num_threads(config.trainer.threads or _THREADS)
@@ -79,7 +80,7 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
     )
     subject = make_subject(config, data)
     if resumed is None:
-        run.write_start(config, " ".join(sys.argv))
+        run.write_start(config)
     print_summary(console, config, data, subject)
 
     module = MotionModule(subject.model, config, subject.fingerprint)
@@ -103,7 +104,8 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
     _log_end(loggers, scores[trained], trainer.global_step)
 
     _save_weights(module, subject, config, run)
-    monitored = _monitored(scores[trained], config.callbacks.monitor)
+    split, _, metric = config.callbacks.monitor.partition("/")
+    monitored = scores[trained][split][metric]
     write_json(
         run.metrics,
         {
@@ -145,14 +147,24 @@ def resume_config(folder: str, overrides: Sequence[str] = ()) -> TrainConfig:
     return typed(config, TrainConfig)
 
 
+def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """Resolve paths, so that the run can be resumed and merged from any working directory."""
+    base, data = config.base, config.data
+    if base.checkpoint is not None:
+        base = replace(base, checkpoint=str(Path(base.checkpoint).resolve()))
+    if data.path is not None:
+        data = replace(data, path=str(Path(data.path).resolve()))
+    return replace(config, base=base, data=data, run_dir=str(Path(config.run_dir).resolve()))
+
+
 def _trainer(config: TrainConfig, run: RunFolder, loggers: list[Logger]) -> Trainer:
     settings = config.trainer
-    return Trainer(
+    return _checked_trainer(
         max_epochs=settings.max_epochs,
         max_steps=settings.max_steps,
         accumulate_grad_batches=settings.accumulate_grad_batches,
         gradient_clip_val=settings.gradient_clip_val or None,
-        precision=settings.precision,  # type: ignore[arg-type]
+        precision=settings.precision,
         accelerator=settings.accelerator,
         devices=settings.devices,
         log_every_n_steps=settings.log_every_n_steps,
@@ -169,10 +181,10 @@ def _trainer(config: TrainConfig, run: RunFolder, loggers: list[Logger]) -> Trai
 
 def _evaluate(module: MotionModule, data: ClipDataModule, config: TrainConfig) -> dict[str, dict[str, float]]:
     """Return the module's metrics on the validation and the test clips, without a trace in logs or checkpoints."""
-    trainer = Trainer(
+    trainer = _checked_trainer(
         accelerator=config.trainer.accelerator,
         devices=1,
-        precision=config.trainer.precision,  # type: ignore[arg-type]
+        precision=config.trainer.precision,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -185,6 +197,14 @@ def _evaluate(module: MotionModule, data: ClipDataModule, config: TrainConfig) -
         split: {name.removeprefix(f"{split}/"): float(value) for name, value in values.items()}
         for split, values in (("val", val), ("test", test))
     }
+
+
+def _checked_trainer(**settings: Any) -> Trainer:
+    try:
+        return Trainer(**settings)
+    except (MisconfigurationException, ValueError) as error:
+        # An accelerator or a precision that this machine does not have.
+        raise ConfigError(f"trainer: {error}") from None
 
 
 def _baselines(data: ClipDataModule) -> Scores:
@@ -219,7 +239,7 @@ def _log_start(loggers: list[Logger], config: TrainConfig, scores: Scores, train
             continue
         if isinstance(logger, TensorBoardLogger):
             initial = {f"final/{split}_{name}": value for split, m in frozen.items() for name, value in m.items()}
-            names = [f"final/{split}_{name}" for split in ("val", "test") for name in _METRIC_NAMES]
+            names = [f"final/{split}_{name}" for split in ("val", "test") for name in METRICS]
             logger.log_hyperparams(_flat(as_plain(config)), {name: initial.get(name, float("nan")) for name in names})
         else:
             logger.log_hyperparams(_flat(as_plain(config)))
@@ -239,9 +259,6 @@ def _log_end(loggers: list[Logger], final: Mapping[str, Mapping[str, float]], st
         logger.finalize("success")
 
 
-_METRIC_NAMES = ("pose_mse", "action_accuracy", "temporal_consistency_error", "loss")
-
-
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in values.items():
@@ -253,7 +270,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _save_weights(module: MotionModule, subject: Subject, config: TrainConfig, run: RunFolder) -> None:
-    origin = {**environment(" ".join(sys.argv)), "seed": config.seed, "data": config.data.path or "sample"}
+    origin = {**environment(), "seed": config.seed, "data": config.data.path or "sample"}
     if config.lora.enabled:
         adapter = Adapter(
             state=get_lora_state_dict(module.model),
@@ -267,15 +284,6 @@ def _save_weights(module: MotionModule, subject: Subject, config: TrainConfig, r
     record = replace(subject.record, origin={**origin, "from": str(subject.base_path or "scratch")})
     dtype = getattr(torch, config.base.save_dtype)
     save_base(module.model, record, run.path / MODEL_FILE, dtype=dtype, overwrite=True)
-
-
-def _monitored(scores: Mapping[str, Mapping[str, float]], monitor: str) -> float:
-    split, _, name = monitor.partition("/")
-    try:
-        return scores[split][name]
-    except KeyError:
-        known = ", ".join(f"val/{name}" for name in _METRIC_NAMES)
-        raise ConfigError(f"callbacks.monitor={monitor}: one of {known} expected") from None
 
 
 def _quieten_lightning() -> None:
