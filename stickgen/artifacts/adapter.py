@@ -16,6 +16,7 @@ from stickgen.artifacts.tensors import read_safetensors
 from stickgen.errors import CheckpointError
 from stickgen.files import atomic_write
 from stickgen.lora import LoRASettings, inject_lora_adapters, load_lora_state_dict
+from stickgen.lora.layer import check_settings
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -23,6 +24,10 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 _PEFT_VERSION = "0.21.0"
 """The release whose format is written."""
+
+_UNSUPPORTED = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication")
+_HARMLESS_STARTS = (None, True, False, "gaussian", "orthogonal", "eva")
+"""Initialisations that leave the base's weights as they are; PiSSA, OLoRA and others change them."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,8 @@ def load_adapter(folder: Path) -> Adapter:
     """Read an adapter folder, ours or PEFT's.
 
     Raises:
-        CheckpointError: a file is missing or damaged; rank or alpha is not given; the adapter uses what stickgen
-            does not know; a key is not an adapter's; a factor is missing; a shape is not the rank's.
+        CheckpointError: a file is missing or damaged; rank or alpha is not given or impossible; the adapter uses what
+            stickgen does not know; a key is not an adapter's; a factor is missing; a shape is not the rank's.
     """
     config_path = folder / CONFIG_FILE
     try:
@@ -84,6 +89,8 @@ def load_adapter(folder: Path) -> Adapter:
     tensors, metadata = read_safetensors(folder / WEIGHTS_FILE)
     try:
         own = json.loads(metadata.get(RECORD_KEY, "{}"))
+        if not isinstance(own, dict):
+            raise ValueError("not an object")
     except ValueError:
         raise CheckpointError(f"{folder / WEIGHTS_FILE}: the record in its metadata is damaged") from None
     return Adapter(
@@ -150,17 +157,20 @@ def _settings(config: Any, path: Path) -> LoRASettings:
             raise CheckpointError(f"{path}: {key} is not given; without it the update's size is unknown")
     unknown = {
         "bias": config.get("bias", "none") != "none",
-        **{key: bool(config.get(key)) for key in ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save")},
+        "init_lora_weights": config.get("init_lora_weights") not in _HARMLESS_STARTS,
+        **{key: bool(config.get(key)) for key in _UNSUPPORTED},
     }
     for key, used in unknown.items():
         if used:
             raise CheckpointError(f"{path}: {key}={config[key]}: not supported")
-    return LoRASettings(
-        rank=int(config["r"]),
-        alpha=float(config["lora_alpha"]),
-        dropout=float(config.get("lora_dropout") or 0.0),
-        use_rslora=bool(config.get("use_rslora")),
-    )
+    rank, alpha, dropout = config["r"], float(config["lora_alpha"]), config.get("lora_dropout") or 0.0
+    if not isinstance(dropout, int | float):
+        raise CheckpointError(f"{path}: lora_dropout={dropout!r}: a number expected")
+    try:
+        check_settings(rank, alpha, dropout)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    return LoRASettings(rank, alpha, float(dropout), use_rslora=bool(config.get("use_rslora")))
 
 
 def _state(tensors: Mapping[str, Tensor], rank: int, path: Path) -> dict[str, Tensor]:

@@ -137,7 +137,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str | None]:
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError(f"{path}: neither a state dict nor a dict with 'model_state_dict'")
     beside = path.with_suffix(".json")
-    return content, beside.read_text(encoding="utf-8") if beside.is_file() else None
+    # Bytes that are no text are no JSON either, and are reported as that.
+    return content, beside.read_text(encoding="utf-8", errors="replace") if beside.is_file() else None
 
 
 def _motion_part(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

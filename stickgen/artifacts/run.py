@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from stickgen import __version__
 from stickgen.artifacts.tensors import read_torch
@@ -87,7 +88,7 @@ class RunFolder:
             raise CheckpointError(f"{self.path}: no config.yaml in it; the folder of a training run expected")
         try:
             return typed(OmegaConf.create(OmegaConf.load(path)), TrainConfig)  # type: ignore[arg-type]
-        except (OmegaConfBaseException, ConfigError, ValueError) as error:
+        except (OmegaConfBaseException, ConfigError, YAMLError, ValueError) as error:
             raise CheckpointError(f"{path}: {str(error).splitlines()[0]}") from None
 
 
@@ -119,7 +120,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         config = typed(OmegaConf.merge(OmegaConf.structured(TrainConfig), own["config"]), TrainConfig)  # type: ignore[arg-type]
         state = {key.removeprefix("model."): value for key, value in content["state_dict"].items()}
-    except (OmegaConfBaseException, ConfigError, KeyError, AttributeError) as error:
+    except (OmegaConfBaseException, ConfigError, KeyError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{path}: damaged: {str(error).splitlines()[0]}") from None
     return Checkpoint(state, config, own.get("base_fingerprint"))
 
