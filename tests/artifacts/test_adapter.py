@@ -1,0 +1,360 @@
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from stickgen.artifacts.adapter import (
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    Adapter,
+    adapter_parameters,
+    attach_adapter,
+    load_adapter,
+    save_adapter,
+)
+from stickgen.artifacts.base import Base
+from stickgen.errors import AdapterError, CheckpointError, OutputExistsError
+from stickgen.lora import LoRASettings, adapted_layers, get_lora_state_dict, lora_settings
+
+KEY = "base_model.model.transformer_encoder.layers.0.self_attn.q_proj.lora_A.weight"
+MODULES = [
+    f"transformer_encoder.layers.{n}.self_attn.{name}"
+    for n in (0, 1)
+    for name in ("q_proj", "k_proj", "v_proj", "out_proj")
+] + ["pose_decoder.0", "pose_decoder.3"]
+
+
+@pytest.fixture
+def folder(adapter: Adapter, tmp_path: Path) -> Path:
+    save_adapter(adapter, tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def refused(folder: Path, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_adapter(folder)
+    assert str(folder) in str(caught.value)
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    config.update(changes)
+    (folder / CONFIG_FILE).write_text(json.dumps(config))
+
+
+def change_tensors(folder: Path, change) -> None:
+    """Write the tensors again, without our record, as another tool would."""
+    tensors = load_file(folder / WEIGHTS_FILE)
+    change(tensors)
+    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+
+
+# What is written
+
+
+def test_an_adapter_comes_back_as_it_was(adapter: Adapter, folder: Path) -> None:
+    again = load_adapter(folder)
+    assert list(again.state) == sorted(adapter.state)
+    assert all(torch.equal(value, adapter.state[key]) for key, value in again.state.items())
+    assert replace(again, state={}) == replace(adapter, state={})
+    assert set(again.modules) == set(MODULES)
+
+
+def test_the_folder_holds_three_files(folder: Path) -> None:
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", CONFIG_FILE, WEIGHTS_FILE]
+    assert [path.name for path in folder.parent.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_config_is_pefts(folder: Path, base: Base) -> None:
+    assert json.loads((folder / CONFIG_FILE).read_text()) == {
+        "peft_type": "LORA",
+        "r": 3,
+        "lora_alpha": 6,
+        "lora_dropout": 0.1,
+        "target_modules": MODULES,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "use_rslora": False,
+        "use_dora": False,
+        "init_lora_weights": True,
+        "modules_to_save": None,
+        "rank_pattern": {},
+        "alpha_pattern": {},
+        "inference_mode": True,
+        "task_type": None,
+        "base_model_name_or_path": str(base.path),
+        "auto_mapping": None,
+        "peft_version": "0.21.0",
+    }
+
+
+def test_the_configs_keys_are_sorted(folder: Path) -> None:
+    keys = list(json.loads((folder / CONFIG_FILE).read_text()))
+    assert keys == sorted(keys)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rank", "alpha"),
+    [(LoRASettings(8, 8.0), 8, 8), (LoRASettings(3, 2.5, use_rslora=True), 3, 2.5)],
+)
+def test_rank_and_alpha_are_always_written(
+    adapter: Adapter, tmp_path: Path, settings: LoRASettings, rank: int, alpha: float
+) -> None:
+    save_adapter(replace(adapter, settings=settings), tmp_path / "other")
+    config = json.loads((tmp_path / "other" / CONFIG_FILE).read_text())
+    assert (config["r"], config["lora_alpha"], config["use_rslora"]) == (rank, alpha, settings.use_rslora)
+
+
+def test_tensors_are_named_as_peft_names_them(adapter: Adapter, folder: Path) -> None:
+    with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
+        assert file.metadata()["format"] == "pt"
+    tensors = load_file(folder / WEIGHTS_FILE)
+    assert set(tensors) == {
+        f"base_model.model.{module}.{factor}.weight" for module in MODULES for factor in ("lora_A", "lora_B")
+    }
+    for key, value in tensors.items():
+        assert value.shape[0 if ".lora_A." in key else 1] == 3
+        assert torch.equal(value, adapter.state[key.removeprefix("base_model.model.").removesuffix(".weight")])
+
+
+def test_the_card_names_rank_alpha_size_and_base(folder: Path, base: Base, adapter: Adapter) -> None:
+    card = (folder / "README.md").read_text()
+    count = sum(value.numel() for value in adapter.state.values())
+    for part in ("Rank 3", "alpha 6", f"{count:,} numbers in 10 layers", base.fingerprint):
+        assert part in card
+
+
+def test_an_existing_folder_is_kept_unless_told(adapter: Adapter, folder: Path) -> None:
+    other = replace(adapter, origin={"seed": 99})
+    with pytest.raises(OutputExistsError, match="already exists"):
+        save_adapter(other, folder)
+    assert load_adapter(folder).origin == {"seed": 2}
+    save_adapter(other, folder, overwrite=True)
+    assert load_adapter(folder).origin == {"seed": 99}
+
+
+def test_a_failed_write_leaves_nothing(adapter: Adapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **more: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("stickgen.artifacts.adapter.save_file", fail)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(OSError, match="disk full"):
+        save_adapter(adapter, tmp_path / "adapter")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+# What is read
+
+
+def test_an_adapter_of_peft_without_our_record(adapter: Adapter, folder: Path, base: Base) -> None:
+    change_tensors(folder, lambda tensors: None)
+    again = load_adapter(folder)
+    assert (again.base_fingerprint, again.base_path, again.origin) == (None, str(base.path), {})
+    assert all(torch.equal(value, adapter.state[key]) for key, value in again.state.items())
+
+
+def test_target_modules_as_a_regex_are_of_no_account(adapter: Adapter, folder: Path) -> None:
+    change_config(folder, target_modules=r".*\.(q|k)_proj")
+    assert set(load_adapter(folder).modules) == set(MODULES)
+
+
+def test_half_precision_tensors_are_widened(adapter: Adapter, folder: Path) -> None:
+    change_tensors(folder, lambda tensors: tensors.update({k: v.half() for k, v in tensors.items()}))
+    assert all(value.dtype == torch.float32 for value in load_adapter(folder).state.values())
+
+
+@pytest.mark.parametrize("key", ["r", "lora_alpha"])
+@pytest.mark.parametrize("value", ["missing", None, "8"])
+def test_rank_and_alpha_must_be_given(folder: Path, key: str, value: Any) -> None:
+    if value == "missing":
+        config = json.loads((folder / CONFIG_FILE).read_text())
+        del config[key]
+        (folder / CONFIG_FILE).write_text(json.dumps(config))
+    else:
+        change_config(folder, **{key: value})
+    refused(folder, f"{key} is not given")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("r", 0),
+        ("r", 2.5),
+        ("lora_alpha", 0),
+        ("lora_alpha", -16),
+        ("lora_alpha", math.nan),
+        ("lora_dropout", 1.5),
+        ("lora_dropout", "much"),
+    ],
+)
+def test_impossible_settings(folder: Path, key: str, value: Any) -> None:
+    change_config(folder, **{key: value})
+    refused(folder, "rank|alpha|dropout")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("use_dora", True),
+        ("bias", "all"),
+        ("bias", "lora_only"),
+        ("modules_to_save", ["pose_decoder"]),
+        ("rank_pattern", {"q_proj": 4}),
+        ("alpha_pattern", {"q_proj": 4}),
+        ("init_lora_weights", "pissa"),
+        ("init_lora_weights", "olora"),
+        ("layer_replication", [[0, 2]]),
+    ],
+)
+def test_options_that_would_change_the_numbers(folder: Path, key: str, value: Any) -> None:
+    change_config(folder, **{key: value})
+    refused(folder, f"{key}=.*: not supported")
+
+
+@pytest.mark.parametrize("value", [True, False, None, "gaussian"])
+def test_initialisations_that_leave_the_base_alone(folder: Path, value: Any) -> None:
+    change_config(folder, init_lora_weights=value)
+    load_adapter(folder)
+
+
+@pytest.mark.parametrize("kind", ["IA3", None])
+def test_another_kind_of_adapter(folder: Path, kind: str | None) -> None:
+    change_config(folder, peft_type=kind)
+    refused(folder, "not a LoRA adapter")
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe"])
+def test_a_config_that_is_no_json(folder: Path, text: bytes) -> None:
+    (folder / CONFIG_FILE).write_bytes(text)
+    refused(folder, "not JSON")
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null"])
+def test_a_config_that_is_no_object(folder: Path, text: str) -> None:
+    (folder / CONFIG_FILE).write_text(text)
+    refused(folder, "not a LoRA adapter")
+
+
+def test_missing_files(folder: Path, tmp_path: Path) -> None:
+    refused(tmp_path / "nowhere", f"no readable {CONFIG_FILE}")
+    (folder / WEIGHTS_FILE).unlink()
+    refused(folder, f"{WEIGHTS_FILE}: no such file")
+
+
+@pytest.mark.parametrize("length", [0, 5, 500])
+def test_damaged_weights(folder: Path, length: int) -> None:
+    (folder / WEIGHTS_FILE).write_bytes((folder / WEIGHTS_FILE).read_bytes()[:length])
+    refused(folder, "damaged")
+
+
+@pytest.mark.parametrize("record", ["{", "[]", "7"])
+def test_a_damaged_record(folder: Path, record: str) -> None:
+    tensors = load_file(folder / WEIGHTS_FILE)
+    save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt", "stickgen": record})
+    refused(folder, "record in its metadata is damaged")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "base_model.model.pose_decoder.0.lora_C.weight",
+        "base_model.model.pose_decoder.0.lora_B.bias",
+        "base_model.model.pose_decoder.0.lora_magnitude_vector.weight",
+        "base_model.model.pose_decoder.0.lora_A.default.weight",
+        "base_model.model.pose_decoder.0.base_layer.weight",
+        "base_model.model.lora_A.weight",
+        "pose_decoder.0.lora_A.weight",
+        "model.pose_decoder.0.lora_A",
+    ],
+)
+def test_a_key_that_is_no_adapters(folder: Path, name: str) -> None:
+    change_tensors(folder, lambda tensors: tensors.update({name: torch.zeros(3, 3)}))
+    refused(folder, rf"{name}: not an adapter's tensor")
+
+
+def test_a_factor_without_its_other(folder: Path) -> None:
+    change_tensors(folder, lambda tensors: tensors.pop(KEY))
+    refused(folder, r"q_proj\.lora_A is missing")
+
+
+def test_no_tensors_at_all(folder: Path) -> None:
+    change_tensors(folder, lambda tensors: tensors.clear())
+    refused(folder, "holds no adapter")
+
+
+@pytest.mark.parametrize("shape", [(1, 24), (4, 24), (24, 3), (24,)])
+def test_a_shape_that_is_not_the_ranks(folder: Path, shape: tuple[int, ...]) -> None:
+    change_tensors(folder, lambda tensors: tensors.update({KEY: torch.zeros(shape)}))
+    refused(folder, r"rank 3 expected")
+
+
+def test_a_rank_that_is_not_the_tensors(folder: Path) -> None:
+    change_config(folder, r=8)
+    refused(folder, r"rank 8 expected")
+
+
+# Putting it on its base
+
+
+def test_attaching(base: Base, adapter: Adapter, folder: Path, arguments) -> None:
+    before = base.model(**arguments)
+    attach_adapter(base, load_adapter(folder), "here")
+    assert set(adapted_layers(base.model)) == set(MODULES)
+    assert lora_settings(base.model) == LoRASettings(3, 6.0, 0.1)
+    state = get_lora_state_dict(base.model)
+    assert all(torch.equal(value, adapter.state[key]) for key, value in state.items())
+    assert adapter_parameters(base.model) == sum(value.numel() for value in adapter.state.values())
+    assert not base.model.training
+    assert not torch.allclose(base.model(**arguments), before, atol=1e-5)
+
+
+def test_the_scaling_rule_is_attached_too(base: Base, adapter: Adapter) -> None:
+    attach_adapter(base, replace(adapter, settings=LoRASettings(3, 6.0, use_rslora=True)), "here")
+    assert {layer.scaling for layer in adapted_layers(base.model).values()} == {6 / 3**0.5}
+
+
+def test_another_base_is_refused(base: Base, adapter: Adapter) -> None:
+    other = replace(adapter, base_fingerprint="0123", base_path="other.pth")
+    with pytest.raises(
+        CheckpointError, match=r"here: trained on another base \(fingerprint 0123, of other\.pth\)"
+    ) as e:
+        attach_adapter(base, other, "here")
+    assert base.fingerprint in str(e.value)
+    assert adapted_layers(base.model) == {}
+
+
+def test_an_adapter_that_does_not_tell_its_base_is_tried(base: Base, adapter: Adapter) -> None:
+    attach_adapter(base, replace(adapter, base_fingerprint=None), "here")
+    assert adapted_layers(base.model)
+
+
+def rename(old: str, new: str):
+    return lambda state: {key.replace(old, new): value for key, value in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (rename("q_proj", "query"), "'transformer_encoder.layers.0.self_attn.query' matches no Linear"),
+        (rename("layers.1.", "layers.7."), "layers.7"),
+        (lambda s: {k: v if not k.endswith("0.lora_A") else v[:, :5] for k, v in s.items()}, "has shape"),
+        (lambda s: {k: v * math.nan if k.endswith("0.lora_A") else v for k, v in s.items()}, "NaN or infinity"),
+    ],
+    ids=["renamed", "another layer", "another width", "nan"],
+)
+def test_an_adapter_that_does_not_fit(base: Base, adapter: Adapter, change, message: str) -> None:
+    with pytest.raises(AdapterError, match=message):
+        attach_adapter(base, replace(adapter, state=change(adapter.state)), "here")
+
+
+def test_a_second_adapter_is_refused(base: Base, adapter: Adapter) -> None:
+    attach_adapter(base, adapter, "here")
+    with pytest.raises(AdapterError, match="already"):
+        attach_adapter(base, adapter, "here")
