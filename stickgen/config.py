@@ -306,7 +306,7 @@ class MergeConfig:
     """A run folder, a .ckpt of one, or an adapter folder."""
     output: str = "merged_model.pth"
     """The merged model: .pth (a bare state dict, its settings in a JSON beside it) or .safetensors."""
-    base: str | None = None
+    base_checkpoint: str | None = None
     """The base's file; null: as recorded by the run or the adapter."""
     data: str | None = None
     """A data file to verify on; null: the run's own, else the built-in sample motion."""

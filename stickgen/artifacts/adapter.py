@@ -200,5 +200,5 @@ def _card(adapter: Adapter) -> str:
         "# LoRA adapter for a stick-gen base\n\n"
         f"Rank {settings.rank}, alpha {settings.alpha:g}, dropout {settings.dropout:g}; {count:,} numbers in "
         f"{len(adapter.modules)} layers.\nBase fingerprint: `{adapter.base_fingerprint}`.\n\n"
-        "```bash\npython merge.py checkpoint=<this folder> base=<the base> output=merged_model.pth\n```\n"
+        "```bash\npython merge.py checkpoint=<this folder> base_checkpoint=<the base> output=merged_model.pth\n```\n"
     )

@@ -53,9 +53,9 @@ def merge(config: MergeConfig) -> MergeReport:
     output = Path(config.output)
     check_absent(output, overwrite=config.overwrite)
     adapter, run = read_adapter(Path(config.checkpoint))
-    base_path = config.base or adapter.base_path
+    base_path = config.base_checkpoint or adapter.base_path
     if base_path is None:
-        raise CheckpointError(f"{config.checkpoint}: does not name its base; give it, as base=…")
+        raise CheckpointError(f"{config.checkpoint}: does not name its base; give it, as base_checkpoint=…")
     base = load_base(Path(base_path))
     batches = _batches(config, run, base.model)
     plain = _outputs(base.model, batches)

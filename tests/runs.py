@@ -1,0 +1,66 @@
+"""Builders for tests that run the whole path: a small base on disk, settings of a short run, the two scripts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from stickgen.artifacts.base import save_base
+from stickgen.artifacts.record import BaseRecord
+from stickgen.data.sample import SAMPLE_INFO
+from stickgen.model import StickFigureTransformer
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def make_base(path: Path, *, causal: bool = True, seed: int = 0) -> Path:
+    """Write a small base with random weights, in the sample motion's text encoder."""
+    torch.manual_seed(seed)
+    model = StickFigureTransformer(
+        d_model=48, nhead=4, num_layers=2, causal=causal, pose_output="velocity", pose_scale=0.005
+    )
+    record = BaseRecord(
+        settings={},
+        objective="causal" if causal else "bidirectional",
+        text_encoder=SAMPLE_INFO["text_encoder"],
+        origin={"seed": seed},
+    )
+    save_base(model, record, path)
+    return path
+
+
+def short_run(base: Path, **changes: object) -> list[str]:
+    """Return overrides of a run of a few seconds; ``changes`` by key with ``__`` for the dot."""
+    settings: dict[str, object] = {
+        "base.checkpoint": base,
+        "data.sample.clips": 24,
+        "data.batch_size": 4,
+        "trainer.accumulate_grad_batches": 2,
+        "trainer.max_epochs": 1,
+        "trainer.threads": 1,
+        "trainer.accelerator": "cpu",
+        "optimizer.lr": 1e-2,
+        "callbacks.progress_bar": "false",
+    }
+    settings.update({key.replace("__", "."): value for key, value in changes.items()})
+    return [f"{key}={value}" for key, value in settings.items()]
+
+
+def run_script(script: str, *overrides: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run train.py or merge.py to its end."""
+    return subprocess.run(
+        command(script, *overrides), cwd=cwd, env=environment(**env), capture_output=True, text=True, check=False
+    )
+
+
+def command(script: str, *overrides: str) -> list[str]:
+    """Return the command line of a script."""
+    return [sys.executable, str(ROOT / script), *overrides]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Return this environment, with one thread a process and without the card's variables."""
+    env = {key: value for key, value in os.environ.items() if key not in ("USE_LORA", "LORA_RANK", "HYDRA_FULL_ERROR")}
+    return {**env, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **changes}

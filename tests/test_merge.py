@@ -1,0 +1,120 @@
+"""merge.py, as a user runs it."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from stickgen.artifacts.base import load_base
+from stickgen.artifacts.run import RunFolder
+from stickgen.config import MergeConfig, TrainConfig, typed
+from stickgen.errors import OutputExistsError, StickgenError
+from stickgen.export.merge import merge
+from stickgen.model import StickFigureTransformer
+from stickgen.training import fit
+from tests.runs import make_base, run_script, short_run
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("base") / "base.safetensors")
+
+
+@pytest.fixture(scope="module")
+def run(base: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    changes = OmegaConf.from_dotlist(
+        [
+            *short_run(base),
+            f"run_dir={tmp_path_factory.mktemp('runs') / 'run'}",
+            "lora.targets.all=[transformer_encoder]",
+        ]
+    )
+    return fit(typed(OmegaConf.merge(OmegaConf.structured(TrainConfig), changes), TrainConfig)).run
+
+
+def test_a_run_becomes_a_plain_checkpoint(run: RunFolder, base: Path, tmp_path: Path) -> None:
+    done = run_script("merge.py", f"checkpoint={run.path}", "output=merged_model.pth", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "largest difference" in done.stdout
+
+    merged = torch.load(tmp_path / "merged_model.pth", weights_only=True)
+    settings = load_base(base).record.settings
+    StickFigureTransformer(**settings).load_state_dict(merged, strict=True)
+    assert not torch.equal(
+        merged["transformer_encoder.layers.0.ffn.gate_proj.weight"],
+        load_base(base).model.state_dict()["transformer_encoder.layers.0.ffn.gate_proj.weight"],
+    )
+
+
+def test_the_merged_file_keeps_the_bases_settings_and_becomes_a_base(
+    run: RunFolder, base: Path, tmp_path: Path
+) -> None:
+    for name in ("merged.pth", "merged.safetensors"):
+        merge(MergeConfig(checkpoint=str(run.adapter), output=str(tmp_path / name)))
+        merged = load_base(tmp_path / name)
+        assert merged.record.settings == load_base(base).record.settings
+        assert merged.record.text_encoder == load_base(base).record.text_encoder
+    assert json.loads((tmp_path / "merged.json").read_text())["settings"]["pose_output"] == "velocity"
+
+
+def test_every_source_of_the_same_weights_merges_to_the_same_model(run: RunFolder, tmp_path: Path) -> None:
+    sources = (run.path, run.adapter, run.checkpoint("best"))
+    for index, source in enumerate(sources):
+        report = merge(MergeConfig(checkpoint=str(source), output=str(tmp_path / f"{index}.safetensors")))
+        assert report.layers == 14
+        assert report.largest_difference < 1e-4 < report.adapter_effect
+    assert len({load_base(tmp_path / f"{index}.safetensors").fingerprint for index in range(len(sources))}) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"checkpoint": "nowhere"}, "nowhere: no such file or folder"),
+        ({"checkpoint": "{base}"}, "merged already"),
+        ({"checkpoint": "{run}", "base_checkpoint": "{other}"}, "trained on another base"),
+        ({"checkpoint": "{run}", "base_checkpoint": "gone.pth"}, "gone.pth: no such file"),
+        ({"checkpoint": "{run}", "tolerance": 1e-30}, "nothing was written"),
+    ],
+)
+def test_a_merge_that_cannot_be_right_is_refused_and_writes_nothing(
+    run: RunFolder, base: Path, tmp_path: Path, settings: dict[str, Any], words: str
+) -> None:
+    other = make_base(tmp_path / "other.safetensors", seed=1)
+    names = {"base": base, "run": run.path, "other": other}
+    given = {key: value.format(**names) if isinstance(value, str) else value for key, value in settings.items()}
+    with pytest.raises(StickgenError, match=re.escape(words)):
+        merge(MergeConfig(output=str(tmp_path / "merged.pth"), **given))
+    assert [path.name for path in tmp_path.iterdir()] == ["other.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["checkpoint=nowhere"], "nowhere: no such file or folder"),
+        (["checkpoint=run", "output=model.bin"], "output=model.bin"),
+        (["checkpoint=run", "outputt=x.pth"], "did you mean output?"),
+        ([], "checkpoint: not set"),
+    ],
+)
+def test_mistakes_on_the_command_line_end_in_one_line(tmp_path: Path, overrides: list[str], words: str) -> None:
+    done = run_script("merge.py", *overrides, cwd=tmp_path)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_output_is_kept_unless_told(run: RunFolder, tmp_path: Path) -> None:
+    output = tmp_path / "merged_model.pth"
+    output.write_text("precious")
+    config = MergeConfig(checkpoint=str(run.path), output=str(output))
+    with pytest.raises(OutputExistsError, match="already exists"):
+        merge(config)
+    assert output.read_text() == "precious"
+    merge(replace(config, overwrite=True))
+    assert load_base(output).record.settings["causal"] is True

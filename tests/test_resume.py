@@ -1,0 +1,100 @@
+"""A run that was killed goes on to the weights it would have had."""
+
+import pickle
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from stickgen.artifacts.run import RunFolder
+from stickgen.training import fit
+from tests.runs import command, environment, make_base, run_script, short_run
+
+EPOCHS = 4
+STEPS_AN_EPOCH = 5
+
+
+def _overrides(base: Path, every_n_steps: int | None) -> list[str]:
+    return short_run(
+        base,
+        data__sample__clips=48,
+        trainer__max_epochs=EPOCHS,
+        lora__dropout=0.3,
+        base__dropout=0.1,
+        callbacks__checkpoint_every_n_steps="null" if every_n_steps is None else every_n_steps,
+        **{"hydra.run.dir": "run"},
+    )
+
+
+def _step(checkpoint: Path) -> int:
+    """Return the optimizer step of a checkpoint, −1 while there is none."""
+    try:
+        return int(torch.load(checkpoint, weights_only=True)["global_step"])
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+        return -1
+
+
+@pytest.mark.parametrize("every_n_steps", [1, None], ids=["checkpoint in mid-epoch", "checkpoint at epoch's end"])
+def test_a_killed_run_resumed_equals_the_uninterrupted_one(tmp_path: Path, every_n_steps: int | None) -> None:
+    base = make_base(tmp_path / "base.safetensors")
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    process = subprocess.Popen(
+        command("train.py", *_overrides(base, every_n_steps)),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    # Past the first epoch, and with step checkpoints in the middle of the second.
+    target = STEPS_AN_EPOCH + (2 if every_n_steps else 0)
+    try:
+        while _step(last) < target:
+            assert process.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    killed_at = _step(last)
+    assert killed_at < EPOCHS * STEPS_AN_EPOCH, "the run ended before it could be killed"
+
+    resumed = run_script("train.py", "resume=run", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+
+    config = RunFolder(tmp_path / "run").read_config()
+    config.run_dir = str(tmp_path / "uninterrupted")
+    uninterrupted = fit(config).run
+    for name in ("last", "best"):
+        ours = torch.load(tmp_path / "run" / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        theirs = torch.load(uninterrupted.checkpoint(name), weights_only=True)
+        assert ours["global_step"] == theirs["global_step"]
+        assert ours["state_dict"].keys() == theirs["state_dict"].keys()
+        for key, value in ours["state_dict"].items():
+            assert torch.equal(value, theirs["state_dict"][key]), f"{name}: {key}, killed at step {killed_at}"
+
+
+def test_a_resumed_run_keeps_its_settings_and_may_go_on_for_longer(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base.safetensors")
+    first = run_script("train.py", *short_run(base, **{"hydra.run.dir": "run"}), cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    steps = _step(tmp_path / "run" / "checkpoints" / "last.ckpt")
+
+    refused = run_script("train.py", "resume=run", "lora.rank=4", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "lora.rank: a resumed run keeps its settings" in refused.stderr
+
+    longer = run_script("train.py", "resume=run", "trainer.max_epochs=2", cwd=tmp_path)
+    assert longer.returncode == 0, longer.stderr
+    assert _step(tmp_path / "run" / "checkpoints" / "last.ckpt") == 2 * steps
+
+
+def test_a_run_without_a_checkpoint_cannot_be_resumed(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base.safetensors")
+    first = run_script("train.py", *short_run(base, **{"hydra.run.dir": "run"}), cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").unlink()
+    done = run_script("train.py", "resume=run", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "start it anew" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
