@@ -21,12 +21,12 @@ VX, VY, AX, AY, MX, MY = range(6)
 
 def pose_sum(pose: Tensor, target: Tensor, mask: Tensor, scale: float) -> Tensor:
     """Sum of squared pose errors ``[T, B, D]`` over real frames (``mask [T, B]``), in units of ``scale``."""
-    return _masked_sum(((pose - target) / scale).square().mean(-1), mask)
+    return _masked_square((pose - target) / scale, mask).mean(-1).sum()
 
 
 def temporal_sum(pose: Tensor, mask: Tensor, scale: float) -> Tensor:
     """Sum of squared first differences of the prediction, over neighbouring real frames, in units of ``scale``."""
-    return _masked_sum(((pose[1:] - pose[:-1]) / scale).square().mean(-1), mask[1:] & mask[:-1])
+    return _masked_square((pose[1:] - pose[:-1]) / scale, mask[1:] & mask[:-1]).mean(-1).sum()
 
 
 def action_sum(logits: Tensor, actions: Tensor) -> Tensor:
@@ -52,10 +52,10 @@ def physics_sums(physics: Tensor, target: Tensor, mask: Tensor, scale: Tensor) -
     velocity, acceleration = physics[..., VX : VY + 1], physics[..., AX : AY + 1]
     drift = (velocity[1:] - velocity[:-1] - acceleration[:-1] / FPS) / scale[VX : VY + 1]
     return {
-        "mse": _masked_sum(((physics - target) / scale).square().mean(-1), mask),
-        "gravity": _masked_sum(((physics[..., AY] + GRAVITY) / scale[AY]).square(), mask),
-        "momentum": _masked_sum(momentum.square().sum(-1), pairs),
-        "consistency": _masked_sum(drift.square().sum(-1), pairs),
+        "mse": _masked_square((physics - target) / scale, mask).mean(-1).sum(),
+        "gravity": _masked_square((physics[..., AY:MX] + GRAVITY) / scale[AY], mask).sum(),
+        "momentum": _masked_square(momentum, pairs).sum(),
+        "consistency": _masked_square(drift, pairs).sum(),
     }
 
 
@@ -112,9 +112,11 @@ def total_loss(terms: Mapping[str, Tensor], weights: LossWeights) -> Tensor:
     )
 
 
-def _masked_sum(values: Tensor, mask: Tensor) -> Tensor:
-    # where, not a product: padding may hold anything, and 0 · inf is NaN.
-    return torch.where(mask, values, 0.0).sum()
+def _masked_square(errors: Tensor, mask: Tensor) -> Tensor:
+    """Return the squares of ``errors [T, B, D]`` where ``mask [T, B]`` is True, and 0 elsewhere."""
+    # Padding may hold anything, and 0 · inf is NaN: so where, not a product, and before the square, whose gradient
+    # is a product too.
+    return torch.where(mask.unsqueeze(-1), errors, 0.0).square()
 
 
 def _at_least_one(count: int) -> int:
