@@ -350,14 +350,14 @@ def typed(config: DictConfig, kind: type[Config]) -> Config:
 
     Raises:
         ConfigError: a mandatory key is missing, or a value is impossible; the message begins with the key.
+        OmegaConfBaseException: a key is unknown, or a value has the wrong type.
     """
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise ConfigError(f"{missing[0]}: not set; give it on the command line, as {missing[0]}=…")
-    made = OmegaConf.to_object(config)
-    if not isinstance(made, kind):
-        made = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), config))
-    return cast("Config", made)
+    # Through plain values: Hydra lets `+lora.rnk=4` add a key that the schema does not have, a fresh schema does not.
+    plain = OmegaConf.to_container(config, resolve=True)
+    return cast("Config", OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), plain)))
 
 
 def setting_keys(schema: type) -> list[str]:

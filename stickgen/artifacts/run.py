@@ -60,6 +60,10 @@ class RunFolder:
         """The file of final metrics."""
         return self.path / "metrics.json"
 
+    def exists(self) -> bool:
+        """Return whether a run has written here."""
+        return (self.path / "config.yaml").is_file()
+
     def checkpoint(self, name: str) -> Path:
         """Return the path of ``best.ckpt`` or ``last.ckpt``.
 
@@ -84,7 +88,7 @@ class RunFolder:
             CheckpointError: the folder is no run's, or its settings are damaged.
         """
         path = self.path / "config.yaml"
-        if not path.is_file():
+        if not self.exists():
             raise CheckpointError(f"{self.path}: no config.yaml in it; the folder of a training run expected")
         try:
             return typed(OmegaConf.create(OmegaConf.load(path)), TrainConfig)  # type: ignore[arg-type]

@@ -92,7 +92,7 @@ def read_adapter(path: Path) -> tuple[Adapter, TrainConfig | None]:
     """
     if path.is_dir():
         run = RunFolder(path)
-        if (path / "config.yaml").is_file():
+        if run.exists():
             config = run.read_config()
             if run.adapter.is_dir():
                 return load_adapter(run.adapter), config
@@ -102,8 +102,8 @@ def read_adapter(path: Path) -> tuple[Adapter, TrainConfig | None]:
                 )
             # A run that was stopped before its end has checkpoints only.
             return _adapter_of_checkpoint(run.checkpoint("best"))
-        beside = path.parent / "config.yaml"
-        return load_adapter(path), RunFolder(path.parent).read_config() if beside.is_file() else None
+        parent = RunFolder(path.parent)
+        return load_adapter(path), parent.read_config() if parent.exists() else None
     if path.suffix == ".ckpt":
         return _adapter_of_checkpoint(path)
     if path.is_file():

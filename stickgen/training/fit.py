@@ -1,6 +1,7 @@
 """One training run, from settings to a run folder."""
 
 import logging
+import os
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from stickgen.artifacts.run import RunFolder, environment, read_checkpoint, writ
 from stickgen.artifacts.tensors import read_torch
 from stickgen.config import METRICS, TrainConfig, as_plain, typed
 from stickgen.data.datamodule import ClipDataModule
-from stickgen.errors import ConfigError
+from stickgen.errors import ConfigError, OutputExistsError
 from stickgen.evaluation.baselines import baseline_metrics, majority_action
 from stickgen.lora import get_lora_state_dict, lora_settings
 from stickgen.training.callbacks import make_callbacks
@@ -71,6 +72,10 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
     seed_everything(config.seed, workers=True, verbose=False)
     run = RunFolder(Path(config.run_dir))
     resumed = run.checkpoint("last") if config.resume else None
+    if resumed is None and run.exists():
+        raise OutputExistsError(
+            f"{run.path}: holds a run already, which was kept; resume={run.path} continues it, or name another folder"
+        )
 
     data = ClipDataModule(
         config.data,
@@ -120,7 +125,7 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
     )
     for split in ("val", "test"):
         print_results(console, scores, split, trained)
-    console.print(f"run folder: {run.path}")
+    _print_next(console, config, run)
     return FitResult(run, scores, monitored)
 
 
@@ -145,6 +150,18 @@ def resume_config(folder: str, overrides: Sequence[str] = ()) -> TrainConfig:
         config = OmegaConf.merge(config, OmegaConf.from_dotlist([override]))
     config.resume = config.run_dir = folder
     return typed(config, TrainConfig)
+
+
+def _print_next(console: Console, config: TrainConfig, run: RunFolder) -> None:
+    """Say where everything is and what can be done with it."""
+    folder = os.path.relpath(run.path)
+    console.print(f"run folder: {folder}", soft_wrap=True)
+    if config.logger.tensorboard:
+        console.print(f"watch:  tensorboard --logdir {folder}", soft_wrap=True)
+    if config.lora.enabled:
+        console.print(f"export: python merge.py checkpoint={folder} output=merged_model.pth", soft_wrap=True)
+    else:
+        console.print(f"adapt:  python train.py base.checkpoint={folder}", soft_wrap=True)
 
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
