@@ -146,7 +146,7 @@ def test_the_fingerprint_differs_after_a_change(build, change: str) -> None:
     if change == "a bit":
         state[first] = torch.nextafter(state[first], torch.tensor(math.inf))
     elif change == "a name":
-        state["x" + first] = state.pop(first)
+        state[first + "s"] = state.pop(first)  # the same place in the order
     else:
         state[first], state[second] = state[second], state[first]
     assert fingerprint(state) != before

@@ -1,0 +1,451 @@
+import itertools
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from stickgen import config as config_module
+from stickgen.config import (
+    PROJECT,
+    BaseConfig,
+    DataConfig,
+    LoRAConfig,
+    MergeConfig,
+    TrainConfig,
+    as_plain,
+    register,
+    setting_keys,
+    typed,
+)
+from stickgen.errors import ConfigError, StickgenError
+
+CONF = PROJECT / "conf"
+GROUPS = ("base", "callbacks", "data", "logger", "lora", "lora/targets", "objective", "optimizer", "trainer")
+OPTIONS = [(group, path.stem) for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+TARGETS = sorted(path.stem for path in (CONF / "lora" / "targets").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _schemas() -> None:
+    register()
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("USE_LORA", "LORA_RANK"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def composed(*overrides: str, name: str = "train") -> DictConfig:
+    # The run's folder is Hydra's own where there is a running job.
+    run_dir = ["run_dir=somewhere"] if name == "train" else []
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(name, [*run_dir, *overrides])
+
+
+def train(*overrides: str) -> TrainConfig:
+    return typed(composed(*overrides), TrainConfig)
+
+
+def refused(overrides: Sequence[str], *parts: str) -> None:
+    """Composing fails, and the message has all the parts."""
+    with pytest.raises((StickgenError, HydraException, OmegaConfBaseException)) as caught:
+        train(*overrides)
+    message = f"{caught.value} {caught.value.__cause__}"
+    for part in parts:
+        assert part in message
+
+
+# Choices
+
+
+def test_every_group_is_listed_here() -> None:
+    folders = {str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")}
+    assert folders - {".", "experiment", "hydra", "hydra/job_logging"} - set(GROUPS) <= {"sweep"}
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes(group: str, option: str) -> None:
+    # A variant's sizes come without a checkpoint of that size.
+    checkpoint = ["base.checkpoint=some.pth"] if group == "base" else []
+    config = train(f"{group}={option}", *checkpoint)
+    chosen = OmegaConf.to_container(OmegaConf.load(CONF / group / f"{option}.yaml"))
+    assert isinstance(chosen, dict)
+    values: Any = as_plain(config)
+    for part in group.split("/"):
+        values = values[part]
+    for key, value in chosen.items():
+        if key not in ("defaults", "checkpoint") and "${" not in str(value):
+            assert values[key] == (values[key] | value if isinstance(value, dict) else value), key
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes(experiment: str) -> None:
+    config = train(f"experiment={experiment}")
+    recipe = OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml")
+    assert config.name == recipe.name
+    for group, values in recipe.items():
+        if isinstance(values, DictConfig):
+            for key, value in values.items():
+                if not isinstance(value, DictConfig) and "${" not in str(value):
+                    assert getattr(getattr(config, group), key) == value, f"{group}.{key}"
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_the_command_line_wins_over_an_experiment(experiment: str) -> None:
+    config = train(f"experiment={experiment}", "optimizer.lr=0.123", "trainer.max_epochs=77", "data.batch_size=5")
+    assert (config.optimizer.lr, config.trainer.max_epochs, config.data.batch_size) == (0.123, 77, 5)
+
+
+def test_pretraining_starts_from_scratch_in_the_size_that_is_chosen() -> None:
+    config = train("experiment=pretrain", "base=large")
+    assert config.base.from_scratch
+    assert config.base.checkpoint is None
+    assert not config.lora.enabled
+    assert (config.base.d_model, config.base.nhead, config.base.num_layers) == (512, 16, 10)
+
+
+@pytest.mark.parametrize("names", [*itertools.combinations(TARGETS, 2), TARGETS[:1]])
+def test_target_groups_compose_to_exactly_those_chosen(names: Sequence[str]) -> None:
+    config = train(f"lora/targets=[{','.join(names)}]")
+    assert list(config.lora.targets) == list(names)
+    expected = [OmegaConf.load(CONF / "lora" / "targets" / f"{name}.yaml")[name] for name in names]
+    assert list(config.lora.targets.values()) == expected
+    assert config.lora.target_modules == list(dict.fromkeys(itertools.chain(*expected)))
+
+
+def test_target_groups_in_the_cards_terms() -> None:
+    assert train("lora/targets=[attention,pose_decoder]").lora.targets == {
+        "attention": ["self_attn"],
+        "pose_decoder": ["pose_decoder"],
+    }
+    assert train().lora.target_modules == ["transformer_encoder", "pose_decoder"]
+
+
+def test_a_group_of_targets_may_be_written_on_the_command_line() -> None:
+    config = train("lora/targets=[pose_decoder]", "+lora.targets.mine=[q_proj,v_proj]")
+    assert config.lora.target_modules == ["pose_decoder", "q_proj", "v_proj"]
+
+
+def test_a_module_of_two_groups_is_targeted_once() -> None:
+    lora = LoRAConfig(targets={"a": ["q_proj", "ffn"], "b": ["ffn", "pose_decoder"]})
+    assert lora.target_modules == ["q_proj", "ffn", "pose_decoder"]
+
+
+# Defaults
+
+
+def test_the_defaults_are_the_model_cards() -> None:
+    config = train()
+    assert (config.lora.enabled, config.lora.rank, config.lora.alpha, config.lora.dropout) == (True, 8, 16.0, 0.05)
+    assert (config.optimizer.lr, config.optimizer.weight_decay) == (1e-4, 0.01)
+    assert (config.trainer.max_epochs, config.trainer.accumulate_grad_batches) == (20, 32)
+    assert (config.data.batch_size, config.trainer.gradient_clip_val) == (2, 1.0)
+    weights = config.objective.weights
+    assert (weights.pose, weights.temporal, weights.action, weights.physics) == (1.0, 0.1, 0.2, 0.25)
+    assert config.data.min_quality == 0.8
+
+
+def test_the_default_objective_is_honest() -> None:
+    objective = train().objective
+    assert objective.causal
+    assert objective.feed_actions == 0
+    assert objective.physics_weights.gravity == 0
+    assert not train("objective=bidirectional").objective.causal
+
+
+def test_the_default_base_comes_with_the_project_from_any_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert train().base.checkpoint == str(PROJECT / "assets" / "sample_base.safetensors")
+
+
+def test_the_merge_settings() -> None:
+    made = typed(composed("checkpoint=run", name="merge"), MergeConfig)
+    assert made == MergeConfig(checkpoint="run")
+    assert made.output == "merged_model.pth"
+
+
+# The environment
+
+
+@pytest.mark.parametrize(
+    ("value", "enabled"),
+    [("true", True), ("True", True), ("1", True), ("yes", True), ("false", False), ("0", False), ("no", False)],
+)
+def test_use_lora(monkeypatch: pytest.MonkeyPatch, value: str, enabled: bool) -> None:
+    monkeypatch.setenv("USE_LORA", value)
+    assert train().lora.enabled is enabled
+
+
+def test_lora_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORA_RANK", "32")
+    assert train().lora.rank == 32
+    assert train().lora.alpha == 16.0
+
+
+def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USE_LORA", "false")
+    monkeypatch.setenv("LORA_RANK", "32")
+    config = train("lora.enabled=true", "lora.rank=4")
+    assert config.lora.enabled
+    assert config.lora.rank == 4
+
+
+def test_the_environment_is_not_kept_in_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORA_RANK", "32")
+    kept = OmegaConf.to_yaml(OmegaConf.structured(train()))
+    assert "LORA_RANK" not in kept
+    assert "rank: 32" in kept
+
+
+@pytest.mark.parametrize(("name", "value"), [("USE_LORA", "maybe"), ("LORA_RANK", "abc"), ("LORA_RANK", "2.5")])
+def test_a_variable_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    refused([], name, value, {"USE_LORA": "lora.enabled", "LORA_RANK": "lora.rank"}[name])
+
+
+def test_a_rank_from_the_environment_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORA_RANK", "0")
+    refused([], "lora.rank=0")
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "lora.rank=abc",
+        "lora.rank=2.5",
+        "lora.rank=null",
+        "lora.enabled=perhaps",
+        "lora.alpha=much",
+        "optimizer.lr=fast",
+        "trainer.max_epochs=1.5",
+        "data.batch_size=[2]",
+        "data.sources=mocap",
+        "objective.weights.pose=heavy",
+        "seed=abc",
+    ],
+)
+def test_a_wrong_type_stops_at_composition_and_names_the_key(override: str) -> None:
+    with pytest.raises(HydraException) as caught:
+        composed(override)
+    assert override.partition("=")[0] in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["lora.rnk=4", "loras.rank=4", "data.sample.clip=3", "extra=1", "trainer.gpus=1"])
+def test_an_unknown_key_stops_at_composition(override: str) -> None:
+    with pytest.raises(HydraException, match=re.escape(override.partition("=")[0])):
+        composed(override)
+
+
+@pytest.mark.parametrize("override", ["+lora.rnk=4", "+extra=1"])
+def test_an_unknown_key_cannot_be_forced_in(override: str) -> None:
+    with pytest.raises((HydraException, OmegaConfBaseException), match=re.escape(override[1:].partition("=")[0])):
+        train(override)
+
+
+@pytest.mark.parametrize("override", ["base=enormous", "trainer=abacus", "objective=vague", "experiment=magic"])
+def test_an_unknown_choice_is_named_with_the_ones_there_are(override: str) -> None:
+    group, _, choice = override.partition("=")
+    options = [option for g, option in OPTIONS if g == group] or EXPERIMENTS
+    refused([override], f"{group}/{choice}", *options)
+
+
+def test_an_unknown_target_group_is_named() -> None:
+    refused(["lora/targets=[attention,nose]"], "lora/targets/nose")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "base.dropout=1",
+        "base.d_model=0",
+        "base.num_layers=-1",
+        "base.input_dim=24",
+        "base.pose_output=relative",
+        "base.pose_scale=0",
+        "lora.rank=0",
+        "lora.rank=-8",
+        "lora.alpha=0",
+        "lora.alpha=-1",
+        "lora.alpha=nan",
+        "lora.alpha=inf",
+        "lora.dropout=1",
+        "lora.dropout=-0.1",
+        "lora.dropout=nan",
+        "data.sample.clips=0",
+        "data.dim=21",
+        "data.min_quality=1.1",
+        "data.min_quality=nan",
+        "data.val_fraction=0",
+        "data.test_fraction=1",
+        "data.batch_size=0",
+        "data.max_frames=2",
+        "data.num_workers=-1",
+        "objective.weights.pose=-1",
+        "objective.weights.physics=nan",
+        "objective.feed_actions=1.5",
+        "objective.physics_scale=[1,1,1]",
+        "objective.physics_scale=[1,1,1,1,1,0]",
+        "optimizer.lr=0",
+        "optimizer.lr=inf",
+        "optimizer.weight_decay=-1",
+        "optimizer.beta1=1",
+        "optimizer.warmup_fraction=1",
+        "trainer.max_epochs=0",
+        "trainer.max_steps=0",
+        "trainer.accumulate_grad_batches=0",
+        "trainer.devices=0",
+        "trainer.gradient_clip_val=-1",
+        "trainer.precision=8-bit",
+        "trainer.threads=0",
+        "callbacks.checkpoint_every_n_steps=0",
+        "callbacks.early_stopping_patience=0",
+        "callbacks.monitor=val/beauty",
+        "seed=-1",
+        "seed=4294967296",
+    ],
+)
+def test_an_impossible_value_is_a_config_error_that_begins_with_the_key(override: str) -> None:
+    key, _, value = override.partition("=")
+    with pytest.raises(ConfigError) as caught:
+        train(override)
+    message = str(caught.value)
+    assert message.startswith(f"{key}=")
+    assert message.endswith("expected")
+    assert value.strip("[]").split(",")[0] in message
+    assert "\n" not in message
+
+
+def test_fractions_that_leave_nothing_to_train_on() -> None:
+    refused(["data.val_fraction=0.5", "data.test_fraction=0.5"], "data.val_fraction + data.test_fraction=1.0")
+
+
+def test_an_unknown_condition() -> None:
+    refused(["data.conditions=[camera,weather]"], "data.conditions=weather")
+    assert train("data.conditions=[camera,partner]").data.conditions == ["camera", "partner"]
+
+
+def test_the_defaults_of_every_group_are_possible() -> None:
+    for kind in (BaseConfig, LoRAConfig, DataConfig, MergeConfig):
+        kind()
+
+
+# What goes together
+
+
+def test_a_base_is_never_made_up() -> None:
+    refused(["base.checkpoint=null"], "base.checkpoint: no base given", "experiment=pretrain")
+    refused(["base=medium"], "base.checkpoint: no base given")
+    refused(["base.checkpoint=''"], "base.checkpoint: no base given")
+
+
+def test_from_scratch_and_a_checkpoint_contradict_each_other() -> None:
+    refused(["experiment=pretrain", "base.checkpoint=some.pth"], "base.checkpoint=some.pth", "base.from_scratch=true")
+
+
+def test_adapters_need_a_trained_base() -> None:
+    refused(["experiment=pretrain", "lora.enabled=true"], "lora.enabled=true: adapters need a trained base")
+
+
+def test_adapters_need_targets() -> None:
+    refused(["lora/targets=[]"], "lora.targets: empty")
+    train("lora/targets=[]", "lora.enabled=false")
+
+
+def test_a_mandatory_key_is_named_with_the_way_to_give_it() -> None:
+    with pytest.raises(ConfigError, match="checkpoint: not set; give it on the command line, as checkpoint=…"):
+        typed(composed(name="merge"), MergeConfig)
+    with pytest.raises(ConfigError, match="run_dir: not set"):
+        typed(OmegaConf.structured(TrainConfig(base=BaseConfig(checkpoint="b"), lora=LoRAConfig(False))), TrainConfig)
+
+
+@pytest.mark.parametrize("override", ["output=merged.bin", "output=merged", "tolerance=0", "tolerance=nan"])
+def test_impossible_merge_settings(override: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(override.partition("=")[0])):
+        typed(composed("checkpoint=run", override, name="merge"), MergeConfig)
+
+
+# Typed and plain
+
+
+def test_typed_gives_the_dataclasses_and_not_containers() -> None:
+    config = train("data.sources=[a,b]")
+    assert type(config) is TrainConfig
+    assert type(config.data) is DataConfig
+    assert type(config.data.sources) is list
+    assert type(config.lora.targets) is dict
+
+
+def test_an_untyped_config_is_checked_against_the_schema() -> None:
+    plain = OmegaConf.create(as_plain(train("lora.rank=3")))
+    assert typed(plain, TrainConfig) == train("lora.rank=3")
+    plain.lora.rank = "abc"
+    with pytest.raises(OmegaConfBaseException, match="abc"):
+        typed(plain, TrainConfig)
+
+
+def test_plain_settings_go_through_json_and_back() -> None:
+    config = train("experiment=debug", "data.sources=[a]")
+    again = OmegaConf.merge(OmegaConf.structured(TrainConfig), json.loads(json.dumps(as_plain(config))))
+    assert typed(again, TrainConfig) == config
+
+
+def test_setting_keys_are_all_that_can_be_overridden() -> None:
+    keys = setting_keys(TrainConfig)
+    for key in ("seed", "lora", "lora.rank", "data.sample.clips", "objective.weights.pose", "lora.targets"):
+        assert key in keys
+    assert len(keys) == len(set(keys))
+    assert setting_keys(MergeConfig) == list(MergeConfig.__dataclass_fields__)
+
+
+def test_conf_and_schema_have_the_same_groups() -> None:
+    assert set(as_plain(train())) == set(TrainConfig.__dataclass_fields__)
+
+
+def test_registering_again_is_harmless() -> None:
+    register()
+    train()
+
+
+# Speed of --help
+
+
+@pytest.mark.parametrize("script", ["train.py", "merge.py"])
+def test_help_needs_no_torch(script: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-X", "importtime", str(PROJECT / script), "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time")}
+    assert "stickgen.config" in imported
+    heavy = {
+        "torch",
+        "lightning",
+        "numpy",
+        "rich",
+        "matplotlib",
+        "stickgen.training",
+        "stickgen.export",
+        "stickgen.model",
+    }
+    assert imported & heavy == set()
+    assert ("lora/targets: " if script == "train.py" else "tolerance: ") in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_module_itself_imports_no_torch() -> None:
+    code = f"import sys; import {config_module.__name__}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

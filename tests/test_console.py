@@ -1,0 +1,235 @@
+import errno
+import os
+from collections.abc import Callable
+from typing import Any
+
+import hydra
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from stickgen.config import PROJECT, MergeConfig, TrainConfig, register, typed
+from stickgen.console import job_errors, report_errors, run_hydra
+from stickgen.errors import AdapterError, CheckpointError, ConfigError, DataError, OutputExistsError, StickgenError
+
+Errors = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _full_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What run_hydra sets is taken back."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+
+
+def failing(error: BaseException) -> Callable[[], None]:
+    def main() -> None:
+        raise error
+
+    return main
+
+
+def exit_line(capsys: Errors, run: Callable[[], Any]) -> str:
+    """Running ends with status 1 and one line on standard error; return it without ``error: ``."""
+    with pytest.raises(SystemExit) as caught:
+        run()
+    assert caught.value.code == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    return captured.err.removeprefix("error: ").rstrip("\n")
+
+
+def reported(error: BaseException) -> Callable[[], None]:
+    def run() -> None:
+        with report_errors():
+            raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "kind", [StickgenError, ConfigError, DataError, CheckpointError, AdapterError, OutputExistsError]
+)
+def test_a_users_mistake_is_one_line(capsys: Errors, kind: type[StickgenError]) -> None:
+    assert exit_line(capsys, reported(kind("lora.rank=0: at least 1 expected"))) == "lora.rank=0: at least 1 expected"
+
+
+def test_a_message_of_several_lines_is_made_one(capsys: Errors) -> None:
+    assert exit_line(capsys, reported(DataError("first\n   second\n"))) == "first second"
+
+
+def test_no_traceback_is_chained(capsys: Errors) -> None:
+    def run() -> None:
+        with report_errors():
+            try:
+                raise KeyError("inner")
+            except KeyError as error:
+                raise DataError("outer") from error
+
+    assert exit_line(capsys, run) == "outer"
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ENOENT, FileNotFoundError), (errno.EACCES, PermissionError), (errno.EISDIR, IsADirectoryError)],
+)
+def test_the_systems_answer_to_a_path_is_one_line(capsys: Errors, number: int, kind: type[OSError]) -> None:
+    line = exit_line(capsys, reported(OSError(number, os.strerror(number), "some/file.pt")))
+    assert line == f"some/file.pt: {os.strerror(number)}"
+    assert isinstance(OSError(number, ""), kind)
+
+
+def test_a_full_disk_names_no_file(capsys: Errors) -> None:
+    line = exit_line(capsys, reported(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))))
+    assert line == os.strerror(errno.ENOSPC)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("a bug"),
+        KeyError("a bug"),
+        RuntimeError("a bug"),
+        AssertionError("a bug"),
+        OSError(errno.ECONNRESET, "reset"),
+        OSError("without a number"),
+        KeyboardInterrupt(),
+    ],
+)
+def test_whatever_else_keeps_its_traceback(capsys: Errors, error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught:
+        reported(error)()
+    assert caught.value is error
+    with pytest.raises(type(error)):
+        run_hydra(failing(error), TrainConfig)
+    assert capsys.readouterr().err == ""
+
+
+def test_without_an_error_nothing_happens(capsys: Errors) -> None:
+    calls = []
+    with report_errors():
+        calls.append(1)
+    run_hydra(lambda: calls.append(2), TrainConfig)
+    assert calls == [1, 2]
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+# Hydra entries
+
+
+def test_a_users_mistake_in_a_job_is_one_line(capsys: Errors) -> None:
+    line = exit_line(capsys, lambda: run_hydra(failing(CheckpointError("no such file")), TrainConfig))
+    assert line == "no such file"
+
+
+@pytest.mark.parametrize("error", [HydraException("wrong override"), OmegaConfBaseException("wrong value")])
+def test_a_mistake_in_the_overrides_is_one_line(capsys: Errors, error: Exception) -> None:
+    line = exit_line(capsys, lambda: run_hydra(failing(error), TrainConfig))
+    assert line.startswith(str(error))
+    assert "--help" in line
+
+
+def test_hydra_hands_errors_on_while_the_entry_runs() -> None:
+    seen = []
+    run_hydra(lambda: seen.append(os.environ["HYDRA_FULL_ERROR"]), TrainConfig)
+    assert seen == ["1"]
+
+
+@pytest.mark.parametrize("error", [ConfigError("x"), HydraException("x"), OmegaConfBaseException("x")])
+def test_full_errors_on_request(monkeypatch: pytest.MonkeyPatch, capsys: Errors, error: Exception) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(type(error)) as caught:
+        run_hydra(failing(error), TrainConfig)
+    assert caught.value is error
+    assert capsys.readouterr().err == ""
+
+
+def entry(monkeypatch: pytest.MonkeyPatch, *overrides: str, name: str = "train") -> Callable[[], None]:
+    """Run the real configuration with overrides; the job itself only builds its settings."""
+    register()
+    kind: type = TrainConfig if name == "train" else MergeConfig
+    monkeypatch.setattr("sys.argv", ["train.py", *overrides])
+    monkeypatch.delenv("LORA_RANK", raising=False)
+    monkeypatch.delenv("USE_LORA", raising=False)
+
+    @hydra.main(version_base="1.3", config_path=str(PROJECT / "conf"), config_name=name)
+    def main(composed: Any) -> None:
+        with job_errors():
+            typed(composed, kind)
+
+    def run() -> None:
+        try:
+            run_hydra(main, kind)
+        finally:
+            GlobalHydra.instance().clear()
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("overrides", "parts"),
+    [
+        (["lora.rnk=4"], ["lora.rnk: no such setting", "did you mean lora.rank?"]),
+        (["xyzzy=4"], ["xyzzy: no such setting", "--help"]),
+        (["lora.rank=abc"], ["lora.rank=abc", "Integer"]),
+        (["lora.rank=0"], ["lora.rank=0: a whole number of at least 1 expected"]),
+        (["base=enormous"], ["base/enormous", "medium"]),
+        (["lora.rank"], ["lora.rank"]),
+        (["base.checkpoint=null"], ["base.checkpoint: no base given"]),
+    ],
+)
+def test_real_mistakes_in_overrides(
+    monkeypatch: pytest.MonkeyPatch, tmp_path, capsys: Errors, overrides: list[str], parts: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = exit_line(capsys, entry(monkeypatch, *overrides))
+    for part in parts:
+        assert part in line
+
+
+def test_a_mandatory_setting_of_merge(monkeypatch: pytest.MonkeyPatch, tmp_path, capsys: Errors) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = exit_line(capsys, entry(monkeypatch, name="merge"))
+    assert line == "checkpoint: not set; give it on the command line, as checkpoint=…"
+
+
+# Jobs of a sweep
+
+
+@pytest.fixture
+def mode(monkeypatch: pytest.MonkeyPatch) -> Callable[[RunMode], None]:
+    def choose(mode: RunMode) -> None:
+        monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create({"mode": mode}))
+
+    return choose
+
+
+def test_a_single_job_reports_at_once(mode: Callable, capsys: Errors) -> None:
+    mode(RunMode.RUN)
+
+    def run() -> None:
+        with job_errors():
+            raise ConfigError("seed=-1: wrong")
+
+    assert exit_line(capsys, run) == "seed=-1: wrong"
+
+
+def test_a_job_of_a_sweep_leaves_the_mistake_to_hydra(mode: Callable, capsys: Errors) -> None:
+    mode(RunMode.MULTIRUN)
+    with pytest.raises(ConfigError), job_errors():
+        raise ConfigError("seed=-1: wrong")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_mistake_that_ends_a_sweep_is_one_line_too(capsys: Errors) -> None:
+    error = ConfigCompositionException("Error merging override lora.rank=abc")
+    error.__cause__ = ValueError("Value 'abc' could not be converted to Integer\n    full_key: lora.rank")
+    line = exit_line(capsys, lambda: run_hydra(failing(error), TrainConfig))
+    assert "lora.rank=abc" in line
+    assert "could not be converted to Integer" in line
