@@ -24,6 +24,7 @@ def make_callbacks(config: CallbacksConfig, checkpoints: Path, loggers: list[Log
         monitor=config.monitor,
         mode="max" if config.monitor.endswith("accuracy") else "min",
         save_top_k=1,
+        save_on_train_epoch_end=False,  # but after a validation: an epoch that max_steps cuts short has none
         enable_version_counter=False,
     )
     last = [_last(checkpoints, every_epoch=True)]
@@ -31,7 +32,12 @@ def make_callbacks(config: CallbacksConfig, checkpoints: Path, loggers: list[Log
         last.append(_last(checkpoints, every_n_steps=config.checkpoint_every_n_steps))
     callbacks: list[Callback] = [EpochLine(), best, *last]
     if config.early_stopping_patience is not None:
-        stopping = EarlyStopping(config.monitor, patience=config.early_stopping_patience, mode=best.mode)
+        stopping = EarlyStopping(
+            config.monitor,
+            patience=config.early_stopping_patience,
+            mode=best.mode,
+            check_on_train_epoch_end=False,
+        )
         callbacks.append(stopping)
     if loggers:
         callbacks.append(LearningRateMonitor(logging_interval="step"))

@@ -101,7 +101,8 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
         # The order of batches is restored by ClipDataModule, which Lightning does not look for.
         warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
         trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
-    best = run.checkpoint("best")
+    # A run that ends before its first validation has nothing to choose from.
+    best = run.checkpoint("best" if (run.checkpoints / "best.ckpt").is_file() else "last")
     module.load_trained_state(
         {f"model.{name}": value for name, value in read_checkpoint(best).state.items()}, str(best)
     )
