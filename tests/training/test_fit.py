@@ -1,0 +1,467 @@
+"""Whole runs on the sample motion, each of a second or two; their folders are shared by the tests."""
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from stickgen.artifacts.adapter import attach_adapter, load_adapter
+from stickgen.artifacts.base import load_base, save_base
+from stickgen.artifacts.record import BaseRecord
+from stickgen.artifacts.run import read_checkpoint
+from stickgen.config import (
+    BaseConfig,
+    CallbacksConfig,
+    DataConfig,
+    LoggerConfig,
+    LoRAConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    SampleConfig,
+    TrainConfig,
+    TrainerConfig,
+)
+from stickgen.data.clips import Clip
+from stickgen.data.datamodule import ClipDataModule
+from stickgen.data.sample import SAMPLE_INFO
+from stickgen.errors import ConfigError, OutputExistsError
+from stickgen.evaluation.baselines import majority_action
+from stickgen.model import StickFigureTransformer
+from stickgen.training import FitResult, fit
+
+METRICS = {"pose_mse", "action_accuracy", "temporal_consistency_error", "loss"}
+DATA = {"sample": {"clips": 30, "actions": ["walk", "jump", "wave"]}, "batch_size": 4}
+EPOCHS, STEPS_AN_EPOCH = 2, 3  # 24 training clips, 4 × 2 a step
+
+
+def settings_of(run_dir: Path, **groups: dict[str, Any]) -> TrainConfig:
+    """Settings of a short run; a dict for a group, or a value for a key, changes them."""
+    data = {**DATA, **groups.pop("data", {})}
+    defaults: dict[str, tuple[type, dict[str, Any]]] = {
+        "base": (BaseConfig, {}),
+        "lora": (LoRAConfig, {"rank": 2, "alpha": 4.0, "targets": {"attention": ["self_attn"]}}),
+        "objective": (ObjectiveConfig, {}),
+        "optimizer": (OptimizerConfig, {"lr": 1e-2}),
+        "trainer": (
+            TrainerConfig,
+            {"max_epochs": EPOCHS, "accumulate_grad_batches": 2, "accelerator": "cpu", "threads": 1},
+        ),
+        "callbacks": (CallbacksConfig, {"progress_bar": False}),
+        "logger": (LoggerConfig, {"tensorboard": False}),
+    }
+    made = {name: kind(**{**values, **groups.pop(name, {})}) for name, (kind, values) in defaults.items()}
+    sample = SampleConfig(**data.pop("sample"))
+    return TrainConfig(**made, data=DataConfig(sample=sample, **data), run_dir=str(run_dir), **groups)
+
+
+def adapter_of(result: FitResult) -> dict[str, Tensor]:
+    return load_file(result.run.adapter / "adapter_model.safetensors")
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    threads = torch.get_num_threads()
+    yield tmp_path_factory.mktemp("fit")
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def base(folder: Path) -> Path:
+    torch.manual_seed(0)
+    model = StickFigureTransformer(
+        d_model=48, nhead=4, num_layers=2, causal=True, pose_output="residual", pose_scale=0.05
+    )
+    record = BaseRecord(settings={}, objective="causal", text_encoder=SAMPLE_INFO["text_encoder"], origin={"seed": 0})
+    save_base(model, record, folder / "base.safetensors")
+    return folder / "base.safetensors"
+
+
+@pytest.fixture(scope="module")
+def base_bytes(base: Path) -> bytes:
+    return base.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, base: Path, base_bytes: bytes) -> FitResult:
+    """The run that most tests look at, with TensorBoard."""
+    return fit(settings_of(folder / "run", base={"checkpoint": str(base)}, logger={"tensorboard": True}))
+
+
+@pytest.fixture(scope="module")
+def scratch(folder: Path) -> FitResult:
+    """A run that trains a new base."""
+    sizes = {"d_model": 48, "nhead": 4, "num_layers": 2, "causal": True, "pose_output": "velocity", "pose_scale": 0.02}
+    return fit(settings_of(folder / "scratch", base={"from_scratch": True, **sizes}, lora={"enabled": False}, seed=3))
+
+
+def scores_of(model: StickFigureTransformer, clips: list[Clip]) -> dict[str, float]:
+    """Metrics of a model, computed clip by clip, without padding, batches or Lightning."""
+    squares, steps, hits = [], [], []
+    with torch.no_grad():
+        for clip in clips:
+            given, asked = clip.motion[:-1].unsqueeze(1), clip.motion[1:]
+            outputs = model(given, clip.embedding.unsqueeze(0), return_all_outputs=True)
+            pose = outputs["pose"][:, 0]
+            squares.append((pose - asked).double().square().flatten())
+            steps.append((pose.diff(dim=0) - asked.diff(dim=0)).double().square().flatten())
+            assert clip.actions is not None
+            hits.append((outputs["action_logits"][:, 0].argmax(-1) == clip.actions[1:]).double())
+    means = (float(torch.cat(values).mean()) for values in (squares, steps, hits))
+    return dict(zip(("pose_mse", "temporal_consistency_error", "action_accuracy"), means, strict=True))
+
+
+# The folder.
+
+
+def test_the_run_folder_is_complete(run: FitResult) -> None:
+    found = {str(path.relative_to(run.run.path)) for path in run.run.path.rglob("*") if path.is_file()}
+    expected = {
+        "config.yaml",
+        "environment.json",
+        "metrics.json",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
+        "adapter/README.md",
+    }
+    assert expected <= found
+    assert found > expected
+    assert all(name.startswith("tensorboard/") for name in found - expected)
+
+
+def test_the_settings_come_back_as_they_were(run: FitResult, base: Path) -> None:
+    config = run.run.read_config()
+    assert config == settings_of(run.run.path, base={"checkpoint": str(base)}, logger={"tensorboard": True})
+    assert read_checkpoint(run.run.checkpoint("last")).config == config
+    environment = json.loads((run.run.path / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__.partition("+")[0] or environment["packages"]["torch"]
+    assert {"stickgen", "git_revision", "command", "python"} <= environment.keys()
+
+
+def test_metrics_stand_beside_their_baselines(run: FitResult) -> None:
+    written = json.loads(run.run.metrics.read_text())
+    scores = written["scores"]
+    assert scores == run.scores
+    assert set(scores) == {
+        "repeat last frame",
+        "constant velocity",
+        "most frequent action",
+        "frozen base",
+        "adapter",
+    }
+    for name, by_split in scores.items():
+        assert set(by_split) == {"val", "test"}
+        for values in by_split.values():
+            assert all(math.isfinite(value) for value in values.values())
+            if name in ("frozen base", "adapter"):
+                assert set(values) == METRICS
+    assert written["trained"] == "adapter"
+    assert written["optimizer_steps"] == EPOCHS * STEPS_AN_EPOCH
+    assert written["monitored"] == run.monitored == scores["adapter"]["val"]["pose_mse"]
+    adapter = sum(value.numel() for value in adapter_of(run).values())
+    assert written["parameters"]["trainable"] == adapter == 2 * 4 * (48 + 48) * 2
+
+
+def test_training_helps(run: FitResult) -> None:
+    frozen, trained = run.scores["frozen base"]["val"], run.scores["adapter"]["val"]
+    assert trained["pose_mse"] < frozen["pose_mse"]
+    assert trained["loss"] < frozen["loss"]
+
+
+def test_checkpoints_hold_no_base(run: FitResult, base: Path) -> None:
+    for name in ("best", "last"):
+        path = run.run.checkpoint(name)
+        assert path.stat().st_size < base.stat().st_size / 3
+        content = torch.load(path, weights_only=True)
+        assert content["state_dict"]
+        assert all(key.endswith(("lora_A", "lora_B")) for key in content["state_dict"])
+        assert read_checkpoint(path).base_fingerprint == load_base(base).fingerprint
+        moments = content["optimizer_states"][0]["state"]
+        assert len(moments) == len(content["state_dict"]), "the optimizer keeps moments of the adapters alone"
+
+
+def test_the_base_is_not_touched(run: FitResult, base: Path, base_bytes: bytes) -> None:
+    assert base.read_bytes() == base_bytes
+
+
+# Its numbers.
+
+
+def test_the_frozen_bases_score_is_that_of_the_bare_base(run: FitResult, base: Path) -> None:
+    split = ClipDataModule(run.run.read_config().data).split
+    model = load_base(base).model
+    for name, clips in (("val", split.val), ("test", split.test)):
+        found = {key: value for key, value in run.scores["frozen base"][name].items() if key != "loss"}
+        assert found == pytest.approx(scores_of(model, clips), rel=1e-4)
+
+
+def test_the_adapters_score_is_that_of_the_saved_adapter_on_the_base(run: FitResult, base: Path) -> None:
+    split = ClipDataModule(run.run.read_config().data).split
+    loaded = load_base(base)
+    attach_adapter(loaded, load_adapter(run.run.adapter), "adapter")
+    for name, clips in (("val", split.val), ("test", split.test)):
+        found = {key: value for key, value in run.scores["adapter"][name].items() if key != "loss"}
+        assert found == pytest.approx(scores_of(loaded.model.eval(), clips), rel=1e-4)
+
+
+def test_the_baselines_are_those_of_the_same_clips(run: FitResult) -> None:
+    split = ClipDataModule(run.run.read_config().data).split
+    motion = [clip.motion for clip in split.val]
+    still = torch.cat([(m[:-1] - m[1:]).double().square().flatten() for m in motion]).mean()
+    assert run.scores["repeat last frame"]["val"]["pose_mse"] == pytest.approx(float(still), rel=1e-5)
+    majority = majority_action(split.train)
+    labels = torch.cat([clip.actions[1:] for clip in split.val if clip.actions is not None])
+    share = float((labels == majority).double().mean())
+    assert run.scores["most frequent action"]["val"]["action_accuracy"] == pytest.approx(share)
+
+
+def test_the_saved_adapter_is_the_best_of_the_checkpoints(run: FitResult) -> None:
+    best = read_checkpoint(run.run.checkpoint("best")).state
+    saved = load_adapter(run.run.adapter).state
+    assert same(best, saved)
+
+
+# TensorBoard.
+
+
+@pytest.fixture(scope="module")
+def events(run: FitResult) -> Any:
+    module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    accumulator = module.EventAccumulator(str(run.run.path / "tensorboard"), size_guidance={"scalars": 0})
+    return accumulator.Reload()
+
+
+def test_curves_are_there_with_a_point_a_step(events: Any) -> None:
+    steps = EPOCHS * STEPS_AN_EPOCH
+    tags = set(events.Tags()["scalars"])
+    for tag in ("loss", "pose", "temporal", "action", "physics"):
+        assert len(events.Scalars(f"train/{tag}")) == steps, tag
+    assert {f"val/{name}" for name in METRICS} <= tags
+    rates = {event.step: event.value for event in events.Scalars("lr-AdamW")}
+    assert sorted(rates) == list(range(steps))
+    assert max(rates.values()) == rates[0] == pytest.approx(1e-2)
+    assert [rates[step] for step in range(steps)] == sorted(rates.values(), reverse=True)
+
+
+def test_the_validation_curve_starts_at_the_frozen_base(run: FitResult, events: Any) -> None:
+    curve = events.Scalars("val/pose_mse")
+    assert len(curve) == 1 + EPOCHS
+    assert curve[0].step == 0
+    assert curve[0].value == pytest.approx(run.scores["frozen base"]["val"]["pose_mse"], rel=1e-5)
+    assert min(event.value for event in curve[1:]) == pytest.approx(run.monitored, rel=1e-4)
+
+
+def test_final_metrics_and_baselines_are_logged(run: FitResult, events: Any) -> None:
+    tags = set(events.Tags()["scalars"])
+    for split in ("val", "test"):
+        for name in METRICS:
+            last = events.Scalars(f"final/{split}_{name}")[-1]
+            assert last.value == pytest.approx(run.scores["adapter"][split][name], rel=1e-5)
+    for tag in ("repeat_last_frame_pose_mse", "constant_velocity_pose_mse", "most_frequent_action_action_accuracy"):
+        assert f"baseline/{tag}" in tags
+
+
+def test_the_hparams_tab_knows_settings_and_final_metrics(events: Any) -> None:
+    plugin = pytest.importorskip("tensorboard.plugins.hparams.plugin_data_pb2")
+    content = events.PluginTagToContent("hparams")
+    experiment = plugin.HParamsPluginData.FromString(content["_hparams_/experiment"]).experiment
+    assert {f"final/{split}_{name}" for split in ("val", "test") for name in METRICS} <= {
+        info.name.tag for info in experiment.metric_infos
+    }
+    started = plugin.HParamsPluginData.FromString(content["_hparams_/session_start_info"]).session_start_info
+    assert started.hparams["lora.rank"].number_value == 2
+    assert started.hparams["optimizer.lr"].number_value == 1e-2
+
+
+# Repeatability.
+
+
+def test_one_seed_makes_one_adapter_whatever_is_logged(run: FitResult, folder: Path, base: Path) -> None:
+    again = fit(settings_of(folder / "again", base={"checkpoint": str(base)}, logger={"csv": True}))
+    assert same(adapter_of(again), adapter_of(run))
+    assert again.scores == run.scores
+    lines = (again.run.path / "csv" / "metrics.csv").read_text().splitlines()
+    assert "val/pose_mse" in lines[0]
+
+
+def test_another_seed_makes_another_adapter(run: FitResult, folder: Path, base: Path) -> None:
+    other = fit(settings_of(folder / "other", base={"checkpoint": str(base)}, seed=1))
+    theirs, ours = adapter_of(other), adapter_of(run)
+    assert theirs.keys() == ours.keys()
+    assert not same(theirs, ours)
+    assert other.scores["frozen base"] == run.scores["frozen base"], "the split has a seed of its own"
+
+
+# Bases.
+
+
+def test_a_run_from_scratch_leaves_a_base_with_its_record(scratch: FitResult) -> None:
+    assert not scratch.run.adapter.exists()
+    assert set(scratch.scores) >= {"trained model", "constant velocity"}
+    assert "frozen base" not in scratch.scores
+    loaded = load_base(scratch.run.path)
+    assert loaded.path == scratch.run.path / "model.safetensors"
+    assert loaded.record.objective == "causal"
+    assert loaded.record.settings["causal"] is True
+    assert loaded.record.settings["pose_output"] == "velocity"
+    assert loaded.record.settings["pose_scale"] == 0.02
+    assert loaded.record.text_encoder == SAMPLE_INFO["text_encoder"]
+    assert loaded.record.conditions == []
+    assert loaded.record.origin["seed"] == 3
+    assert loaded.record.origin["data"] == "sample"
+    split = ClipDataModule(scratch.run.read_config().data).split
+    found = {key: value for key, value in scratch.scores["trained model"]["val"].items() if key != "loss"}
+    assert found == pytest.approx(scores_of(loaded.model, split.val), rel=1e-4)
+
+
+def test_a_new_base_can_be_adapted(scratch: FitResult, folder: Path) -> None:
+    result = fit(settings_of(folder / "adapted", base={"checkpoint": str(scratch.run.path)}))
+    adapter = load_adapter(result.run.adapter)
+    assert adapter.base_fingerprint == load_base(scratch.run.path).fingerprint
+    for split in ("val", "test"):
+        trained, frozen = scratch.scores["trained model"][split], result.scores["frozen base"][split]
+        assert frozen == pytest.approx(trained, rel=1e-4)
+
+
+def test_training_every_weight_of_a_base_leaves_its_file_alone(folder: Path, base: Path, base_bytes: bytes) -> None:
+    result = fit(
+        settings_of(
+            folder / "whole",
+            base={"checkpoint": str(base), "save_dtype": "bfloat16"},
+            lora={"enabled": False},
+            trainer={"max_epochs": 1},
+        )
+    )
+    assert base.read_bytes() == base_bytes
+    stored = load_file(result.run.path / "model.safetensors")
+    assert stored["pose_decoder.3.weight"].dtype == torch.bfloat16
+    assert not torch.equal(stored["pose_decoder.3.weight"].float(), load_base(base).model.pose_decoder[3].weight)
+    loaded = load_base(result.run.path)
+    assert loaded.record.settings["pose_output"] == "residual"
+    assert loaded.record.origin["from"] == str(base)
+    assert set(result.scores) >= {"frozen base", "trained model"}
+
+
+# Lengths of a run.
+
+
+LIMITS = {"accumulate_grad_batches": 2, "accelerator": "cpu", "threads": 1}
+
+
+@pytest.mark.parametrize(
+    ("limits", "steps"),
+    [
+        ({"max_epochs": 2, "max_steps": 1}, 1),  # inside the first epoch
+        ({"max_epochs": 2, "max_steps": 3}, 3),  # at its end
+        ({"max_epochs": 2, "max_steps": 4}, 4),  # inside the second
+        ({"max_epochs": 1, "val_every_n_epochs": 5}, 3),  # before the first validation
+    ],
+)
+@pytest.mark.filterwarnings("error:.*could not find the monitored key")
+def test_a_run_has_its_results_wherever_it_ends(tmp_path: Path, base: Path, limits: dict[str, int], steps: int) -> None:
+    config = settings_of(
+        tmp_path / "run",
+        base={"checkpoint": str(base)},
+        trainer={**LIMITS, **limits},
+        callbacks={"early_stopping_patience": 3},
+    )
+    result = fit(config)
+    assert json.loads(result.run.metrics.read_text())["optimizer_steps"] == steps
+    assert set(result.scores["adapter"]["val"]) == METRICS
+    assert result.monitored < result.scores["frozen base"]["val"]["pose_mse"]
+    saved = load_adapter(result.run.adapter).state
+    validated = steps >= STEPS_AN_EPOCH and "val_every_n_epochs" not in limits
+    assert same(saved, read_checkpoint(result.run.checkpoint("best" if validated else "last")).state)
+
+
+def test_the_weights_of_the_best_epoch_are_kept(tmp_path: Path, base: Path) -> None:
+    result = fit(
+        settings_of(
+            tmp_path / "run",
+            base={"checkpoint": str(base)},
+            logger={"csv": True},
+            optimizer={"lr": 0.3},  # much too high: epochs differ wildly
+            trainer={"max_epochs": 4},
+        )
+    )
+    with (result.run.path / "csv" / "metrics.csv").open() as file:
+        values = [float(row["val/pose_mse"]) for row in csv.DictReader(file) if row["val/pose_mse"]]
+    epochs = values[1:]  # the first is the frozen base's
+    assert len(epochs) == 4
+    assert epochs[-1] > min(epochs), "the last epoch is the best, so the test tells nothing; change its rate"
+    assert result.monitored == pytest.approx(min(epochs), rel=1e-5)
+
+
+def test_an_accuracy_is_maximised(tmp_path: Path, base: Path) -> None:
+    monitor = "val/action_accuracy"
+    result = fit(
+        settings_of(
+            tmp_path / "run",
+            base={"checkpoint": str(base)},
+            lora={"targets": {"heads": ["action_predictor", "self_attn"]}},
+            logger={"csv": True},
+            callbacks={"monitor": monitor},
+            trainer={"max_epochs": 4},
+        )
+    )
+    with (result.run.path / "csv" / "metrics.csv").open() as file:
+        values = [float(row[monitor]) for row in csv.DictReader(file) if row[monitor]]
+    epochs = values[1:]
+    assert max(epochs) > min(epochs), "the accuracy never changes, so the test tells nothing"
+    assert result.monitored == result.scores["adapter"]["val"]["action_accuracy"] == pytest.approx(max(epochs))
+
+
+def test_training_stops_early_where_nothing_improves(tmp_path: Path, base: Path) -> None:
+    result = fit(
+        settings_of(
+            tmp_path / "run",
+            base={"checkpoint": str(base)},
+            optimizer={"lr": 3.0},  # away from the base for good
+            callbacks={"early_stopping_patience": 1},
+            trainer={"max_epochs": 12},
+        )
+    )
+    assert 2 * STEPS_AN_EPOCH <= json.loads(result.run.metrics.read_text())["optimizer_steps"] < 12 * STEPS_AN_EPOCH
+
+
+def test_feeding_actions_and_conditions_train_too(tmp_path: Path) -> None:
+    sizes = {"d_model": 48, "nhead": 4, "num_layers": 2, "causal": True, "pose_output": "residual", "pose_scale": 0.02}
+    result = fit(
+        settings_of(
+            tmp_path / "run",
+            base={"from_scratch": True, **sizes},
+            lora={"enabled": False},
+            data={"conditions": ["camera", "partner"]},
+            objective={"feed_actions": 0.5},
+            trainer={"max_epochs": 1},
+        )
+    )
+    assert math.isfinite(result.monitored)
+    assert load_base(result.run.path).record.conditions == ["camera", "partner"]
+
+
+# Refusals.
+
+
+def test_a_folder_that_holds_a_run_is_kept(run: FitResult, base: Path) -> None:
+    before = run.run.metrics.read_bytes()
+    with pytest.raises(OutputExistsError, match="holds a run already"):
+        fit(settings_of(run.run.path, base={"checkpoint": str(base)}))
+    assert run.run.metrics.read_bytes() == before
+
+
+def test_a_run_that_cannot_start_leaves_no_folder(tmp_path: Path, base: Path) -> None:
+    with pytest.raises(ConfigError, match=r"lora\.targets"):
+        fit(settings_of(tmp_path / "run", base={"checkpoint": str(base)}, lora={"targets": {"mine": ["nothing"]}}))
+    assert not (tmp_path / "run").exists()

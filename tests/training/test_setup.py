@@ -1,0 +1,214 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from stickgen.artifacts.base import load_base, save_base
+from stickgen.artifacts.record import BaseRecord
+from stickgen.config import BaseConfig, DataConfig, LoRAConfig, ObjectiveConfig, TrainConfig
+from stickgen.data.datamodule import ClipDataModule
+from stickgen.data.file import write_sequences
+from stickgen.errors import CheckpointError, ConfigError, DataError
+from stickgen.model import StickFigureTransformer
+from stickgen.training.setup import Subject, make_subject
+from tests.random_clips import EMBEDDING_DIM, random_sequences
+
+ENCODER = {"id": "org/encoder", "dim": EMBEDDING_DIM}
+SCRATCH = {"from_scratch": True, "checkpoint": None, "d_model": 48, "nhead": 4, "num_layers": 2}
+
+Setup = Callable[..., Subject]
+
+
+@pytest.fixture
+def base_file(tmp_path: Path, model: Callable[..., StickFigureTransformer]) -> Callable[..., Path]:
+    """Writes a base with its record; ``record`` changes it, further keywords the model."""
+
+    def write(record: dict[str, Any] | None = None, **settings: Any) -> Path:
+        made = model(**settings)
+        kind = "causal" if made.causal else "bidirectional"
+        fields = {"settings": {}, "objective": kind, "text_encoder": ENCODER, "origin": {"seed": 0}, **(record or {})}
+        save_base(made, BaseRecord(**fields), tmp_path / "base.safetensors", overwrite=True)
+        return tmp_path / "base.safetensors"
+
+    return write
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> Setup:
+    """Makes the subject of a run on a base and a data file of its own; a dict for a group changes its settings."""
+
+    def make(
+        path: Path | None, encoder: dict[str, Any] | None = None, sequences: dict[str, Any] | None = None, **groups: Any
+    ) -> Subject:
+        info = {"text_encoder": ENCODER if encoder is None else encoder}
+        write_sequences(tmp_path / "clips.pt", random_sequences(8, **(sequences or {})), info, overwrite=True)
+        config = TrainConfig(
+            base=BaseConfig(**{"checkpoint": None if path is None else str(path), **groups.get("base", {})}),
+            lora=LoRAConfig(**{"rank": 4, "targets": {"attention": ["self_attn"]}, **groups.get("lora", {})}),
+            objective=ObjectiveConfig(**{"name": "causal", "causal": True, **groups.get("objective", {})}),
+            data=DataConfig(path=str(tmp_path / "clips.pt"), **groups.get("data", {})),
+            run_dir="run",
+        )
+        return make_subject(config, ClipDataModule(config.data))
+
+    return make
+
+
+def test_only_the_adapters_of_a_frozen_base_are_trained(base_file: Callable[..., Path], setup: Setup) -> None:
+    path = base_file()
+    subject = setup(path)
+    trained = {name for name, p in subject.model.named_parameters() if p.requires_grad}
+    assert trained
+    assert all(name.rpartition(".")[2] in ("lora_A", "lora_B") and ".self_attn." in name for name in trained)
+    assert subject.adapted == 2 * 4
+    assert subject.trainable == 2 * 4 * (48 + 48) * 4
+    assert subject.total == subject.trainable + sum(p.numel() for p in load_base(path).model.parameters())
+    assert subject.fingerprint == load_base(path).fingerprint
+    assert subject.base_path == path
+    assert subject.model.training
+
+
+def test_the_base_inside_is_the_one_of_the_file(base_file: Callable[..., Path], setup: Setup) -> None:
+    path = base_file()
+    plain = load_base(path).model
+    state = setup(path).model.state_dict()
+    for name, value in plain.state_dict().items():
+        assert torch.equal(state[name], value), name
+
+
+def test_without_lora_everything_is_trained(base_file: Callable[..., Path], setup: Setup) -> None:
+    subject = setup(base_file(), lora={"enabled": False, "targets": {}})
+    assert all(p.requires_grad for p in subject.model.parameters())
+    assert subject.trainable == subject.total
+    assert subject.adapted == 0
+    assert subject.fingerprint is None
+    assert subject.record.text_encoder == ENCODER
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_an_objective_of_the_other_kind_is_refused(base_file: Callable[..., Path], setup: Setup, causal: bool) -> None:
+    ours, theirs = ("bidirectional", "causal") if causal else ("causal", "bidirectional")
+    path = base_file(causal=causal, pose_output="absolute")
+    with pytest.raises(ConfigError) as caught:
+        setup(path, objective={"name": ours, "causal": not causal})
+    assert str(caught.value) == f"objective={ours}: {path} is a {theirs} base; use objective={theirs}"
+    setup(path, objective={"name": theirs, "causal": causal})
+
+
+def test_a_foreign_base_without_a_record_is_bidirectional(
+    tmp_path: Path, model: Callable[..., StickFigureTransformer], setup: Setup
+) -> None:
+    path = tmp_path / "reference.pth"
+    torch.save(model(causal=False, pose_output="absolute", pose_scale=1.0).state_dict(), path)
+    with pytest.raises(ConfigError, match="is a bidirectional base; use objective=bidirectional"):
+        setup(path, base={"nhead": 4})
+    subject = setup(path, objective={"name": "bidirectional", "causal": False}, data={"conditions": ["camera"]})
+    assert subject.model.causal is False
+
+
+def test_captions_of_another_encoder_are_refused(base_file: Callable[..., Path], setup: Setup) -> None:
+    path = base_file()
+    with pytest.raises(ConfigError) as caught:
+        setup(path, encoder={"id": "org/other", "dim": EMBEDDING_DIM})
+    for part in ("data.path", "clips.pt were embedded by org/other", "by org/encoder", "--encoder org/encoder"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(("record", "encoder"), [({}, None), (ENCODER, {}), ({}, {})])
+def test_unknown_encoders_are_not_held_against_each_other(
+    base_file: Callable[..., Path], setup: Setup, record: dict[str, Any], encoder: dict[str, Any] | None
+) -> None:
+    setup(base_file({"text_encoder": record}), encoder=encoder)
+
+
+def test_conditions_the_base_was_trained_without_are_refused(base_file: Callable[..., Path], setup: Setup) -> None:
+    path = base_file({"conditions": ["camera"]})
+    setup(path, data={"conditions": ["camera"]})
+    with pytest.raises(ConfigError, match=r"data\.conditions: .*base\.safetensors was trained without partner"):
+        setup(path, data={"conditions": ["camera", "partner"]})
+
+
+@pytest.mark.parametrize("key", ["d_model", "nhead", "num_layers"])
+def test_from_scratch_needs_the_sizes(setup: Setup, key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"base\.{key}: needed to train from scratch; choose base=small"):
+        setup(None, base={**SCRATCH, key: None}, lora={"enabled": False})
+
+
+def test_from_scratch_makes_the_model_that_is_described(setup: Setup) -> None:
+    described = {
+        **SCRATCH,
+        "embedding_dim": EMBEDDING_DIM,
+        "causal": True,
+        "pose_output": "velocity",
+        "pose_scale": 0.02,
+        "input_dim": 48,
+        "num_actions": 64,
+    }
+    subject = setup(
+        None, sequences={"dim": 48}, base=described, lora={"enabled": False}, data={"conditions": ["camera"]}
+    )
+    settings = subject.model.settings
+    for name, value in described.items():
+        assert settings.get(name, value) == value
+    assert settings["output_dim"] == 48
+    assert subject.record.settings == settings
+    assert subject.record.text_encoder == ENCODER
+    assert subject.record.conditions == ["camera"]
+    assert subject.record.objective == "causal"
+    assert subject.base_path is subject.fingerprint is None
+    assert subject.trainable == subject.total
+
+
+def test_from_scratch_the_objective_must_be_the_models(setup: Setup) -> None:
+    with pytest.raises(ConfigError, match=r"objective=causal: does not go with base\.causal=False"):
+        setup(None, base={**SCRATCH, "causal": False}, lora={"enabled": False})
+
+
+def test_from_scratch_impossible_sizes_are_told(setup: Setup) -> None:
+    with pytest.raises(ConfigError, match="base: nhead=5 does not divide d_model=48"):
+        setup(None, base={**SCRATCH, "nhead": 5, "causal": True}, lora={"enabled": False})
+
+
+def test_the_same_seed_makes_the_same_new_base(setup: Setup) -> None:
+    states = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        base = {**SCRATCH, "causal": True, "embedding_dim": EMBEDDING_DIM}
+        states.append(setup(None, base=base, lora={"enabled": False}).model.state_dict())
+    name = "pose_decoder.0.weight"
+    assert torch.equal(states[0][name], states[1][name])
+    assert not torch.equal(states[0][name], states[2][name])
+
+
+def test_a_target_that_matches_nothing_names_the_setting(base_file: Callable[..., Path], setup: Setup) -> None:
+    with pytest.raises(ConfigError, match=r"^lora\.targets: target module 'self_atn' .*did you mean self_attn"):
+        setup(base_file(), lora={"targets": {"attention": ["self_attn"], "mine": ["self_atn"]}})
+
+
+def test_groups_of_targets_add_up_and_may_overlap(base_file: Callable[..., Path], setup: Setup) -> None:
+    path = base_file()
+    groups = {"attention": ["self_attn"], "out": ["out_proj", "pose_decoder"]}
+    assert setup(path, lora={"targets": groups}).adapted == 2 * 4 + 2
+
+
+def test_a_size_that_contradicts_the_base_names_both(base_file: Callable[..., Path], setup: Setup) -> None:
+    path = base_file()
+    with pytest.raises(CheckpointError, match="d_model=48, the configuration says d_model=64"):
+        setup(path, base={"d_model": 64})
+    with pytest.raises(CheckpointError, match="pose_output=residual, the configuration says pose_output=velocity"):
+        setup(path, base={"pose_output": "velocity"})
+
+
+def test_data_of_another_width_are_refused(base_file: Callable[..., Path], setup: Setup) -> None:
+    with pytest.raises(DataError, match="frames of 48 numbers, the base takes 20"):
+        setup(base_file(), sequences={"dim": 48})
+
+
+def test_dropout_of_the_base_and_of_the_adapters_are_two_settings(base_file: Callable[..., Path], setup: Setup) -> None:
+    for probability in (0.0, 0.3):
+        model = setup(base_file(), base={"dropout": probability}, lora={"dropout": 0.2}).model
+        assert {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)} == {probability}
+        assert {layer.self_attn.dropout for layer in model.transformer_encoder.layers} == {probability}
+        assert model.transformer_encoder.layers[0].self_attn.q_proj.dropout == 0.2
