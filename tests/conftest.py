@@ -1,6 +1,9 @@
 import os
 from pathlib import Path
 
+# Before torch is loaded: small tests on several threads, beside each other, spend their time waiting for a core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]

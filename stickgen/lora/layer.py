@@ -1,10 +1,14 @@
 """The adapted Linear layer."""
 
 import math
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from stickgen.lora.functional import lora_linears
 
 
 class LoRALinear(nn.Module):
@@ -59,15 +63,29 @@ class LoRALinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``y [..., out]`` for ``x [..., in]``."""
-        base = F.linear(x, self.weight, self.bias)
-        if not self.enabled:
-            return base
-        dropped = F.dropout(x, self.dropout, self.training)
-        if not torch.is_autocast_enabled(x.device.type):
-            dropped = dropped.to(self.lora_A.dtype)
-        # The scaling is applied between the thin products, to rank numbers a token instead of out.
-        update = F.linear(F.linear(dropped, self.lora_A) * self.scaling, self.lora_B)
-        return base + update.to(base.dtype)
+        return self.forward_together(x, [self])[0]
+
+    @staticmethod
+    def forward_together(x: Tensor, layers: Sequence[nn.Module]) -> Sequence[Tensor]:
+        """Return every layer's output for the one input they all read, ``x [..., in]``.
+
+        Adapted layers of the same settings share the dropped input of their adapters; each alone computes what it
+        would by itself.
+        """
+        first, *others = layers
+        if isinstance(first, LoRALinear) and first.enabled and all(first._matches(other) for other in others):
+            adapted = cast("Sequence[LoRALinear]", layers)
+            dropout = first.dropout if first.training else 0.0
+            tensors = [(layer.weight, layer.bias, layer.lora_A, layer.lora_B) for layer in adapted]
+            return lora_linears(x, tensors, first.scaling, dropout)
+        if others:
+            return [layer(x) for layer in layers]
+        return [F.linear(x, cast("Tensor", first.weight), cast("Tensor | None", first.bias))]
+
+    def _matches(self, other: nn.Module) -> bool:
+        """Whether another layer's adapter can share this one's dropped input and scaling."""
+        settings = ("enabled", "scaling", "dropout", "training", "in_features")
+        return isinstance(other, LoRALinear) and all(getattr(self, s) == getattr(other, s) for s in settings)
 
     def delta_weight(self) -> Tensor:
         """Return ``scaling · B A``, ``[out, in]`` float64: the change that merging makes to the weight."""

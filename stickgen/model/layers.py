@@ -1,5 +1,7 @@
 """Blocks of the transformer; all take and return ``[B, L, d]``, batch first, which the attention kernel wants."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +11,15 @@ ROPE_BASE = 10000.0
 
 RotaryTable = tuple[Tensor, Tensor]
 """Cosine and sine of every position's angles, each ``[L, head_dim]``."""
+
+
+def read_together(x: Tensor, layers: Sequence[nn.Module]) -> Sequence[Tensor]:
+    """Apply layers that all read ``x [..., in]``.
+
+    A kind of layer that has a cheaper way of doing so jointly, as adapted ones do, offers it as ``forward_together``.
+    """
+    joint = getattr(layers[0], "forward_together", None)
+    return [layer(x) for layer in layers] if joint is None else joint(x, layers)
 
 
 class RotaryEmbedding(nn.Module):
@@ -62,7 +73,7 @@ class SelfAttention(nn.Module):
             mask: bool ``[B, 1, 1, L]``, True where a key may be seen; None where all may. Not with ``causal``.
             causal: position i sees positions 0 to i only.
         """
-        query, key, value = (self._heads(proj(x)) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        query, key, value = map(self._heads, read_together(x, (self.q_proj, self.k_proj, self.v_proj)))
         attended = F.scaled_dot_product_attention(
             rotate(query, table),
             rotate(key, table),
@@ -89,7 +100,8 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``output(dropout(silu(gate(x)) · value(x)))``, ``[B, L, d]``."""
-        return self.output_proj(self.dropout(F.silu(self.gate_proj(x)) * self.value_proj(x)))
+        gate, value = read_together(x, (self.gate_proj, self.value_proj))
+        return self.output_proj(self.dropout(F.silu(gate) * value))
 
 
 class EncoderLayer(nn.Module):

@@ -1,0 +1,124 @@
+"""The adapted layers' arithmetic, written for weights that are frozen.
+
+Plain autograd keeps a dropped copy of the input and a mask for every adapter. Here the layers that read one input share
+one mask and one pass over the input, and only the input itself, the mask and the rank-sized products are kept.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+_LEVELS = 2**16
+"""Dropout probabilities are multiples of one part in so many: a random 16-bit number an entry decides."""
+
+
+def keep_mask(shape: torch.Size, probability: float, device: torch.device) -> tuple[Tensor | None, float]:
+    """Draw which entries dropout keeps.
+
+    Four entries are decided by one 64-bit random number, which costs a fraction of a Bernoulli draw for each.
+
+    Args:
+        shape: of the entries.
+        probability: of dropping one; rounded to a multiple of 2⁻¹⁶.
+        device: where to draw.
+
+    Returns:
+        bool mask of that shape, None where nothing is dropped, and the factor that keeps the mean.
+    """
+    dropped = round(probability * _LEVELS)
+    if dropped == 0:
+        return None, 1.0
+    count = shape.numel()
+    words = torch.empty((count + 3) // 4, dtype=torch.int64, device=device).random_(-(2**63), None)
+    mask = words.view(torch.int16)[:count] >= dropped - _LEVELS // 2
+    return mask.view(shape), _LEVELS / (_LEVELS - dropped)
+
+
+def lora_linears(
+    x: Tensor,
+    layers: Sequence[tuple[Tensor, Tensor | None, Tensor, Tensor]],
+    scaling: float,
+    dropout: float,
+) -> tuple[Tensor, ...]:
+    """Return ``x Wᵀ + b + scaling · dropout(x) Aᵀ Bᵀ`` for every layer, with one dropped x for all.
+
+    Args:
+        x: ``[..., in]``.
+        layers: weight ``[out, in]``, bias ``[out]`` or None, lora_A ``[rank, in]``, lora_B ``[out, rank]``; weight
+            and bias get no gradient. Ranks may differ.
+        scaling: of every update.
+        dropout: probability of dropping an entry of x in the adapters' path.
+
+    Returns:
+        one ``[..., out]`` a layer, in x's dtype, or in that of an active autocast.
+    """
+    mask, keep = keep_mask(x.shape, dropout, x.device)
+    tensors = [tensor for layer in layers for tensor in layer]
+    return _LoRALinears.apply(x, mask, scaling * keep, *tensors)
+
+
+class _LoRALinears(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, mask: Tensor | None, scale: float, *tensors: Tensor) -> tuple[Tensor, ...]:
+        dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+        weights, biases, down, up = (tensors[i::4] for i in range(4))
+        x_cast = x.to(dtype)
+        rows = x.shape.numel() // x.shape[-1]
+        flat = x_cast.reshape(rows, x.shape[-1])
+        flat_mask = None if mask is None else mask.view_as(flat)
+        inner = _dropped(flat, flat_mask) @ _stacked(down, dtype).T
+        inner *= scale
+        outputs = []
+        for weight, bias, b, part in zip(weights, biases, up, _parts(inner, down), strict=True):
+            # On x as it came: the base's part is then the same to the last bit as without an adapter.
+            y = F.linear(x_cast, weight.to(dtype), None if bias is None else bias.to(dtype))
+            y.view(rows, y.shape[-1]).addmm_(part, b.to(dtype).T)
+            outputs.append(y)
+        ctx.save_for_backward(flat, flat_mask, inner, *tensors)
+        ctx.scale = scale
+        ctx.x_dtype, ctx.x_shape = x.dtype, x.shape
+        return tuple(outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        flat, mask, inner, *tensors = ctx.saved_tensors
+        weights, down, up = tensors[0::4], tensors[2::4], tensors[3::4]
+        dtype = flat.dtype
+        flat_grads = [grad.reshape(flat.shape[0], grad.shape[-1]) for grad in grads]
+        grad_up = [g.T @ part for g, part in zip(flat_grads, _parts(inner, down), strict=True)]
+        grad_inner = torch.cat([g @ b.to(dtype) for g, b in zip(flat_grads, up, strict=True)], dim=1)
+        grad_inner *= ctx.scale
+        grad_down = _parts(grad_inner.T @ _dropped(flat, mask), down, dim=0)
+        grad_x = None
+        if ctx.needs_input_grad[0]:  # nothing before the first adapter needs any
+            total = grad_inner @ _stacked(down, dtype)
+            if mask is not None:
+                total *= mask
+            for g, weight in zip(flat_grads, weights, strict=True):
+                total.addmm_(g, weight.to(dtype))
+            grad_x = total.view(ctx.x_shape).to(ctx.x_dtype)
+        by_layer = [
+            (None, None, grad_a.to(a.dtype), grad_b.to(b.dtype))
+            for grad_a, a, grad_b, b in zip(grad_down, down, grad_up, up, strict=True)
+        ]
+        return grad_x, None, None, *(grad for of_layer in by_layer for grad in of_layer)
+
+
+def _stacked(down: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """All layers' lora_A as one, ``[sum of ranks, in]``: their thin products are then a single one."""
+    return torch.cat([a.to(dtype) for a in down])
+
+
+def _dropped(flat: Tensor, mask: Tensor | None) -> Tensor:
+    return flat if mask is None else flat * mask
+
+
+def _parts(stacked: Tensor, down: Sequence[Tensor], dim: int = 1) -> Sequence[Tensor]:
+    """Cut what is stacked by rank into the layers' own."""
+    return stacked.split([a.shape[0] for a in down], dim)
