@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stickgen.data.batch import NO_ACTION, STILL_CAMERA, TargetCounts, collate
+from stickgen.data.batch import NO_ACTION, TargetCounts, collate
 from tests.random_clips import ragged_clips, random_clip
 
 
@@ -55,7 +55,7 @@ def test_a_clip_without_camera_or_partner_gets_the_neutral_one() -> None:
     assert batch.partner is not None
     torch.testing.assert_close(batch.camera[:, 0], clips[0].camera)
     torch.testing.assert_close(batch.partner[:, 0], clips[0].partner)
-    assert batch.camera[:3, 1].tolist() == [list(STILL_CAMERA)] * 3
+    assert batch.camera[:3, 1].tolist() == [[0.0, 0.0, 1.0]] * 3, "at the origin, zoom 1"
     assert not batch.partner[:, 1].any()
 
 

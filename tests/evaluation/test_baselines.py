@@ -63,7 +63,7 @@ def test_scores_do_not_depend_on_batches_or_padding() -> None:
 
 def test_the_majority_is_that_of_the_target_frames() -> None:
     # Frame 0 is never a target: action 9 stands there only.
-    assert majority_action([with_actions(9, 4, 4), with_actions(9, 4, 5), with_actions(9, 5)]) == 4
+    assert majority_action([with_actions(9, 4), with_actions(9, 4), with_actions(9, 5)]) == 4
     assert majority_action([with_actions(9, 2), random_clip(4, actions=False)]) == 2
     assert majority_action([random_clip(4, actions=False)]) is None
 

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -88,10 +87,3 @@ def gradients() -> Callable[[MotionModule], dict[str, torch.Tensor]]:
         return {n: p.grad.clone() for n, p in motion_module.named_parameters() if p.grad is not None}
 
     return read
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of the test's own, in which it runs."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path

@@ -159,6 +159,22 @@ def test_conditions_reach_the_model(module: Build, given: Any) -> None:
     assert calls[1]["camera_data"] is calls[1]["partner_motion"] is None
 
 
+@pytest.mark.parametrize(("label", "term"), [("actions", "action"), ("physics", "physics")])
+def test_a_clip_without_labels_counts_for_the_other_terms_only(module: Build, label: str, term: str) -> None:
+    def terms(*clips: Clip) -> dict[str, float]:
+        motion_module = module()
+        motion_module.training_step(collate(clips), 0)
+        return motion_module.steps[0]
+
+    full, other = random_clip(6, seed=0), random_clip(4, seed=1)
+    lone, both = terms(full), terms(full, other)
+    mixed = terms(full, dataclasses.replace(other, **{label: None}))
+    for name in ("pose", "temporal", "action", "physics"):
+        expected = (lone if name == term else both)[f"train/{name}"]
+        assert mixed[f"train/{name}"] == pytest.approx(expected, rel=1e-5), name
+    assert lone[f"train/{term}"] != pytest.approx(both[f"train/{term}"], rel=1e-3)
+
+
 def test_the_physics_scale_and_weights_are_those_of_the_objective(module: Build) -> None:
     def physics(**objective: Any) -> float:
         motion_module = module(objective=objective)
