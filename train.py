@@ -2,7 +2,7 @@
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from stickgen.config import TrainConfig, register, typed
 from stickgen.console import job_errors, run_hydra
@@ -19,10 +19,13 @@ def main(composed: DictConfig) -> float:
 
         from stickgen.training import fit, resume_config
 
+        hydra_settings = HydraConfig.get()
         if composed.resume is None:
+            if OmegaConf.is_missing(composed, "run_dir"):
+                composed.run_dir = hydra_settings.runtime.output_dir
             config = typed(composed, TrainConfig)
         else:
-            config = resume_config(composed.resume, HydraConfig.get().overrides.task)
+            config = resume_config(composed.resume, hydra_settings.overrides.task)
         return fit(config, Console()).monitored
 
 

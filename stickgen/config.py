@@ -6,6 +6,7 @@ and names the key. Nothing here imports torch: ``--help`` stays instant.
 """
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -143,9 +144,7 @@ class LossWeights:
     physics: float = 0.25
 
     def __post_init__(self) -> None:
-        for term in fields(self):
-            value = getattr(self, term.name)
-            _check(f"objective.weights.{term.name}", value, math.isfinite(value) and value >= 0, "0 or more")
+        _check_weights("objective.weights", self)
 
 
 @dataclass
@@ -156,6 +155,9 @@ class PhysicsWeights:
     gravity: float = 0.0
     momentum: float = 0.1
     consistency: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check_weights("objective.physics_weights", self)
 
 
 @dataclass
@@ -276,6 +278,7 @@ class TrainConfig:
     resume: str | None = None
     """A run folder to continue, in place and with its own settings."""
     run_dir: str = "???"
+    """Where the run's folder is; train.py takes the one that Hydra makes."""
 
     def __post_init__(self) -> None:
         _check("seed", self.seed, 0 <= self.seed < 2**32, "a whole number from 0 to 4294967295")
@@ -341,6 +344,8 @@ def register() -> None:
     store.store(name="merge_schema", node=MergeConfig)
     # A resumed run writes into its own folder, so Hydra's log goes there too.
     OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, replace=True)
+    # An environment variable that is set to nothing counts as not set.
+    OmegaConf.register_new_resolver("env_or", lambda name, default: os.environ.get(name) or default, replace=True)
     # What comes with the project is found from any working directory.
     OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path), replace=True)
 
@@ -380,3 +385,9 @@ def as_plain(config: Any) -> dict[str, Any]:
 def _check(key: str, value: Any, good: bool, expected: str) -> None:
     if not good:
         raise ConfigError(f"{key}={value}: {expected} expected")
+
+
+def _check_weights(key: str, weights: Any) -> None:
+    for term in fields(weights):
+        value = getattr(weights, term.name)
+        _check(f"{key}.{term.name}", value, math.isfinite(value) and value >= 0, "0 or more")
