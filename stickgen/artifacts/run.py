@@ -75,6 +75,14 @@ class RunFolder:
             raise CheckpointError(f"{self.path}: has no checkpoints/{name}.ckpt; nothing to go on from, start it anew")
         return path
 
+    def kept(self) -> Path:
+        """Return the checkpoint whose weights are the run's result: the best, or the last where none was validated.
+
+        Raises:
+            CheckpointError: the run has neither yet.
+        """
+        return self.checkpoint("best" if (self.checkpoints / "best.ckpt").is_file() else "last")
+
     def write_start(self, config: TrainConfig) -> None:
         """Write the settings and the environment."""
         with atomic_write(self.path / "config.yaml", overwrite=True) as scratch:

@@ -48,7 +48,7 @@ class TargetCounts:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Clips of one forward pass, sequence first, padded at the end to the longest.
 

@@ -16,7 +16,7 @@ PHYSICS_DIM = 6
 CAMERA_DIM = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clip:
     """One moving figure, its caption, and whatever labels its file had for it.
 

@@ -101,7 +101,7 @@ def read_adapter(path: Path) -> tuple[Adapter, TrainConfig | None]:
                     f"{path}: trained whole weights, so there is nothing to merge: see its {MODEL_FILE}"
                 )
             # A run that was stopped before its end has checkpoints only.
-            return _adapter_of_checkpoint(run.checkpoint("best"))
+            return _adapter_of_checkpoint(run.kept())
         parent = RunFolder(path.parent)
         return load_adapter(path), parent.read_config() if parent.exists() else None
     if path.suffix == ".ckpt":

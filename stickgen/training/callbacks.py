@@ -4,15 +4,14 @@ import logging
 from pathlib import Path
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 
 from stickgen.config import CallbacksConfig
 
 log = logging.getLogger(__name__)
 
 
-def make_callbacks(config: CallbacksConfig, checkpoints: Path, loggers: list[Logger]) -> list[Callback]:
+def make_callbacks(config: CallbacksConfig, checkpoints: Path) -> list[Callback]:
     """Return the callbacks of a run.
 
     ``best.ckpt`` follows the monitored metric; ``last.ckpt`` is written at the end of each epoch, and during it
@@ -39,8 +38,6 @@ def make_callbacks(config: CallbacksConfig, checkpoints: Path, loggers: list[Log
             check_on_train_epoch_end=False,
         )
         callbacks.append(stopping)
-    if loggers:
-        callbacks.append(LearningRateMonitor(logging_interval="step"))
     if config.progress_bar:
         callbacks.append(RichProgressBar())
     return callbacks

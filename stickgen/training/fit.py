@@ -101,10 +101,9 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
         # The order of batches is restored by ClipDataModule, which Lightning does not look for.
         warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
         trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
-    # A run that ends before its first validation has nothing to choose from.
-    best = run.checkpoint("best" if (run.checkpoints / "best.ckpt").is_file() else "last")
+    kept = run.kept()
     module.load_trained_state(
-        {f"model.{name}": value for name, value in read_checkpoint(best).state.items()}, str(best)
+        {f"model.{name}": value for name, value in read_checkpoint(kept).state.items()}, str(kept)
     )
     scores[trained] = _evaluate(module, data, config)
     _log_end(loggers, scores[trained], trainer.global_step)
@@ -187,7 +186,7 @@ def _trainer(config: TrainConfig, run: RunFolder, loggers: list[Logger]) -> Trai
         devices=settings.devices,
         log_every_n_steps=settings.log_every_n_steps,
         check_val_every_n_epoch=settings.val_every_n_epochs,
-        callbacks=make_callbacks(config.callbacks, run.checkpoints, loggers),
+        callbacks=make_callbacks(config.callbacks, run.checkpoints),
         logger=loggers or False,
         default_root_dir=run.path,
         enable_progress_bar=config.callbacks.progress_bar,

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from lightning import LightningModule
 from torch import Tensor
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MetricCollection, SumMetric
 
@@ -97,6 +97,10 @@ class MotionModule(LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log the test metrics."""
         self.log_dict(self._collect("test"))
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Log the learning rate of the step to come."""
+        self.log("train/learning_rate", optimizer.param_groups[0]["lr"], batch_size=1)
 
     def configure_optimizers(self) -> Any:
         """Return AdamW, decaying matrices only, and its schedule by optimizer step."""

@@ -249,7 +249,7 @@ def test_curves_are_there_with_a_point_a_step(events: Any) -> None:
     for tag in ("loss", "pose", "temporal", "action", "physics"):
         assert len(events.Scalars(f"train/{tag}")) == steps, tag
     assert {f"val/{name}" for name in METRICS} <= tags
-    rates = {event.step: event.value for event in events.Scalars("lr-AdamW")}
+    rates = {event.step: event.value for event in events.Scalars("train/learning_rate")}
     assert sorted(rates) == list(range(steps))
     assert max(rates.values()) == rates[0] == pytest.approx(1e-2)
     assert [rates[step] for step in range(steps)] == sorted(rates.values(), reverse=True)
