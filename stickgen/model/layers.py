@@ -6,11 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stickgen.model.functional import RotaryTable, rms_norm, rotate, swiglu
+
 RMS_EPS = 1e-6
 ROPE_BASE = 10000.0
-
-RotaryTable = tuple[Tensor, Tensor]
-"""Cosine and sine of every position's angles, each ``[L, head_dim]``."""
 
 
 def read_together(x: Tensor, layers: Sequence[nn.Module]) -> Sequence[Tensor]:
@@ -40,15 +39,18 @@ class RotaryEmbedding(nn.Module):
         """Return the table of positions 0 to ``length`` − 1, computed in float32 and returned as ``dtype``."""
         positions = torch.arange(length, device=self.inv_freq.device, dtype=torch.float32)
         angles = torch.outer(positions, self.inv_freq.float())
-        angles = torch.cat((angles, angles), dim=-1)
         return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
-def rotate(x: Tensor, table: RotaryTable) -> Tensor:
-    """Turn queries or keys ``[B, H, L, head_dim]`` by their positions' angles."""
-    cos, sin = table
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin
+class RMSNorm(nn.RMSNorm):
+    """``x / √(mean(x²) + eps) · weight``."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__(d_model, eps=RMS_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the normed ``[..., d]``."""
+        return rms_norm(x, self.weight, RMS_EPS)
 
 
 class SelfAttention(nn.Module):
@@ -101,7 +103,7 @@ class SwiGLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``output(dropout(silu(gate(x)) · value(x)))``, ``[B, L, d]``."""
         gate, value = read_together(x, (self.gate_proj, self.value_proj))
-        return self.output_proj(self.dropout(F.silu(gate) * value))
+        return self.output_proj(self.dropout(swiglu(gate, value)))
 
 
 class EncoderLayer(nn.Module):
@@ -111,8 +113,8 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.self_attn = SelfAttention(d_model, nhead, dropout)
         self.ffn = SwiGLU(d_model, dropout)
-        self.norm1 = nn.RMSNorm(d_model, eps=RMS_EPS)
-        self.norm2 = nn.RMSNorm(d_model, eps=RMS_EPS)
+        self.norm1 = RMSNorm(d_model)
+        self.norm2 = RMSNorm(d_model)
         self.dropout1 = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, table: RotaryTable, mask: Tensor | None, causal: bool) -> Tensor:

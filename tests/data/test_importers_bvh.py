@@ -3,13 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bodies import SCHEMES, write_bvh
 
 from stickgen.data.importers.bvh import read_bvh, read_positions
 from stickgen.data.importers.bvh_layout import canonical_bvh
 from stickgen.data.importers.npz import read_npz
 from stickgen.data.projection import BODY_JOINTS, facing_direction, project, resample
 from stickgen.errors import DataError
+from tests.data.bodies import SCHEMES, write_bvh
 
 
 def saved(folder: Path, text: str, name: str = "dance.bvh") -> Path:

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bodies import walking_body
 
 from stickgen.data.importers.joints import find_joints, read_joint_map
 from stickgen.data.importers.npz import read_npz
 from stickgen.data.projection import BODY_JOINTS
 from stickgen.errors import DataError
+from tests.data.bodies import walking_body
 
 
 def archive(path: Path, **changes: Any) -> Path:

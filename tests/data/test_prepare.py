@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bodies import walking_body, write_bvh
 
 from stickgen.actions import action_index
 from stickgen.data.captions import read_captions
@@ -17,6 +16,7 @@ from stickgen.data.physics import body_physics
 from stickgen.data.prepare import PrepareOptions, make_sequences, prepare, read_sources
 from stickgen.data.projection import Recording
 from stickgen.errors import ConfigError, DataError, OutputExistsError
+from tests.data.bodies import walking_body, write_bvh
 
 
 class Encoder:

@@ -2,7 +2,6 @@ import math
 
 import numpy as np
 import pytest
-from bodies import STANDING, walking_body
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from stickgen.data.projection import (
 )
 from stickgen.errors import DataError
 from stickgen.skeleton import STICK_5, STICK_12, to_stick_5
+from tests.data.bodies import STANDING, walking_body
 
 
 def joint(motion: np.ndarray, name: str) -> np.ndarray:

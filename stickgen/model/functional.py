@@ -1,0 +1,98 @@
+"""Rotation, norm and gate of the transformer, each with a backward pass of its own.
+
+Written out in plain operations, these keep several copies of their input for the backward pass and make many passes
+over memory; on a frozen base they then cost as much as matrix products do. The formulas are the plain ones.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+RotaryTable = tuple[Tensor, Tensor]
+"""Cosine and sine of every position's angles, each ``[L, head_dim / 2]``."""
+
+
+def rotate(x: Tensor, table: RotaryTable) -> Tensor:
+    """Turn queries or keys ``[B, H, L, head_dim]`` by their positions' angles.
+
+    Rotate-half convention: entry i of the first half and entry i of the second are the two coordinates of a plane.
+    The gradient is turned back by the same angles, so nothing of x is kept.
+    """
+    cos, sin = table
+    return _Rotate.apply(x, cos.to(x.dtype), sin.to(x.dtype))
+
+
+def swiglu(gate: Tensor, value: Tensor) -> Tensor:
+    """Return ``silu(gate) · value`` (Shazeer 2020, arXiv:2002.05202); silu is computed again for the gradient."""
+    return _SwiGLU.apply(gate, value)
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Return ``x / √(mean(x²) + eps) · weight`` over the last dimension of ``[..., d]`` (arXiv:1910.07467).
+
+    The mean is taken in float32 at least; only x and one number a row are kept.
+    """
+    return _RMSNorm.apply(x, weight, eps)
+
+
+class _RMSNorm(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        width = torch.promote_types(x.dtype, torch.float32)
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=width)
+        scale = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_().to(x.dtype)
+        ctx.save_for_backward(x, weight, scale)
+        return (x * scale).mul_(weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        x, weight, scale = ctx.saved_tensors
+        grad_x = grad_weight = None
+        if ctx.needs_input_grad[1]:
+            grad_weight = (grad * x).mul_(scale).flatten(0, -2).sum(0)
+        if ctx.needs_input_grad[0]:
+            grad_x = grad * weight
+            along = (grad_x * x).sum(-1, keepdim=True).mul_(scale**3).div_(-x.shape[-1])
+            grad_x.mul_(scale).addcmul_(x, along)
+        return grad_x, grad_weight, None
+
+
+class _Rotate(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turned(x, cos, sin)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _turned(grad, cos, -sin), None, None
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x.chunk(2, dim=-1)
+    turned = torch.empty_like(x)
+    new_first, new_second = turned.chunk(2, dim=-1)
+    torch.mul(first, cos, out=new_first).addcmul_(second, sin, value=-1)
+    torch.mul(second, cos, out=new_second).addcmul_(first, sin)
+    return turned
+
+
+class _SwiGLU(Function):
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, value: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, value)
+        return F.silu(gate).mul_(value)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        gate, value = ctx.saved_tensors
+        grad_gate = torch.ops.aten.silu_backward(grad * value, gate)
+        return grad_gate, F.silu(gate).mul_(grad)
