@@ -161,6 +161,8 @@ def entry(monkeypatch: pytest.MonkeyPatch, *overrides: str, name: str = "train")
     @hydra.main(version_base="1.3", config_path=str(PROJECT / "conf"), config_name=name)
     def main(composed: Any) -> None:
         with job_errors():
+            if name == "train":
+                composed.run_dir = "run"  # as train.py does
             typed(composed, kind)
 
     def run() -> None:
