@@ -1,0 +1,200 @@
+"""Time and memory of a training step: stickgen's LoRA beside full fine-tuning, PEFT's LoRA and the plain formula.
+
+    python benchmarks/train_step.py --batch 2 8 --dtype float32 --base-dropout 0
+
+Every contender has a process of its own, so that its peak memory is its own; they take steps in turn, A B C A B C …,
+so that the machine's drift meets all of them alike. All run the same base (medium, 20 numbers, causal, T = 250) with
+the same dropout and precision; only the adaptation differs. PEFT is not a dependency: `pip install peft` first.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+CONTENDERS = ("stickgen", "full", "peft", "plain")
+TARGETS = ["transformer_encoder", "pose_decoder"]
+RANK, ALPHA, LORA_DROPOUT = 8, 16.0, 0.05
+FRAMES, DIM, EMBEDDING = 250, 20, 1024
+
+# Without fixed thresholds the C library keeps freed blocks, and a peak then measures its fragmentation.
+PINNED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072"}
+
+
+def build(contender: str, base_dropout: float) -> Any:
+    """Return the model of a contender, ready to train."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    from stickgen.lora import adapted_layers, inject_lora_adapters, match_targets
+    from stickgen.model import StickFigureTransformer
+
+    torch.manual_seed(0)
+    model = StickFigureTransformer(causal=True, dropout=base_dropout)
+    if contender == "full":
+        return model.train()
+    if contender == "peft":
+        from peft import LoraConfig, inject_adapter_in_model
+
+        config = LoraConfig(
+            r=RANK, lora_alpha=ALPHA, lora_dropout=LORA_DROPOUT, target_modules=match_targets(model, TARGETS)
+        )
+        model.requires_grad_(False)
+        return inject_adapter_in_model(config, model).train()
+
+    inject_lora_adapters(model, TARGETS, RANK, ALPHA, LORA_DROPOUT)
+    if contender == "stickgen":
+        return model.train()
+
+    class Plain(nn.Module):
+        """The formula as it is usually written."""
+
+        def __init__(self, layer: Any) -> None:
+            super().__init__()
+            self.weight, self.bias, self.lora_A, self.lora_B = layer.weight, layer.bias, layer.lora_A, layer.lora_B
+            self.scaling = layer.scaling
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            update = F.linear(F.linear(F.dropout(x, LORA_DROPOUT, self.training), self.lora_A), self.lora_B)
+            return F.linear(x, self.weight, self.bias) + update * self.scaling
+
+    for path, layer in adapted_layers(model).items():
+        parent, _, name = path.rpartition(".")
+        setattr(model.get_submodule(parent), name, Plain(layer))
+    return model.train()
+
+
+def work(contender: str, batch: int, dtype: str, base_dropout: float, threads: int) -> None:
+    """Take a step for every line read, and answer with its seconds; at the end tell the peak."""
+    import torch
+
+    torch.set_num_threads(threads)
+    model = build(contender, base_dropout)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.01)
+    torch.manual_seed(1)
+    motion, text = torch.randn(FRAMES, batch, DIM), torch.randn(batch, EMBEDDING)
+
+    def step() -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bf16"):
+            outputs = model(motion, text, return_all_outputs=True)
+            loss = sum(outputs[name].float().square().mean() for name in ("pose", "action_logits", "physics"))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step()
+    for line in sys.stdin:
+        if line.strip() == "end":
+            break
+        started = time.perf_counter()
+        step()
+        print(time.perf_counter() - started, flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"peak_mib": peak, "trained": sum(p.numel() for p in trained)}), flush=True)
+
+
+def matrix_rate(dtype: str, threads: int) -> float:
+    """Return the best GFLOP/s of this machine's matrix product, in the shape of a feed-forward block."""
+    import torch
+
+    torch.set_num_threads(threads)
+    kind = torch.bfloat16 if dtype == "bf16" else torch.float32
+    x, w = torch.randn(2008, 384).to(kind), torch.randn(1536, 384).to(kind)
+    best = float("inf")
+    for _ in range(50):
+        started = time.perf_counter()
+        torch.nn.functional.linear(x, w)
+        best = min(best, time.perf_counter() - started)
+    return 2 * 2008 * 384 * 1536 / best / 1e9
+
+
+def floor_gflop(batch: int) -> float:
+    """Return the 10⁹ operations of a LoRA step that nothing can avoid.
+
+    4 a frozen weight and token (forward 2, gradient of activations 2), and causal attention at half of its
+    4 · L² · d a layer forward and twice that backward.
+    """
+    tokens, d, layers = batch * (FRAMES + 1), 384, 8
+    weights = layers * (4 * d * d + 3 * d * 4 * d)
+    return (4 * weights * tokens + layers * batch * 3 * 2 * (FRAMES + 1) ** 2 * d) / 1e9
+
+
+def compare(batch: int, dtype: str, base_dropout: float, runs: int, threads: int, names: list[str]) -> dict[str, Any]:
+    """Let the contenders take steps in turn; return the figures of each."""
+    workers = {}
+    for name in names:
+        command = [sys.executable, __file__, "--worker", name, "--batch", str(batch), "--dtype", dtype]
+        command += ["--base-dropout", str(base_dropout), "--threads", str(threads)]
+        workers[name] = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **PINNED}
+        )
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(runs):
+        for name, worker in workers.items():
+            assert worker.stdin is not None
+            assert worker.stdout is not None
+            worker.stdin.write("step\n")
+            worker.stdin.flush()
+            seconds[name].append(float(worker.stdout.readline()))
+    ends = {name: json.loads(worker.communicate("end\n")[0]) for name, worker in workers.items()}
+    ideal = floor_gflop(batch) / matrix_rate(dtype, threads)
+    rows = {}
+    for name in names:
+        median = statistics.median(seconds[name])
+        pairs = [other / own for own, other in zip(seconds["stickgen"], seconds[name], strict=True)]
+        rows[name] = {
+            "seconds": median,
+            "sequences_per_second": batch / median,
+            "times_stickgen": statistics.median(pairs),
+            "range": [min(pairs), max(pairs)],
+            "floor_share": ideal / median,
+            **ends[name],
+        }
+    return {"batch": batch, "dtype": dtype, "base_dropout": base_dropout, "runs": runs, "contenders": rows}
+
+
+def main() -> None:
+    """Parse the command line, run, print tables and JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, nargs="+", default=[2, 8])
+    parser.add_argument("--dtype", nargs="+", choices=("float32", "bf16"), default=["float32"])
+    parser.add_argument("--base-dropout", type=float, nargs="+", default=[0.0])
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--worker", choices=CONTENDERS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.worker:
+        work(given.worker, given.batch[0], given.dtype[0], given.base_dropout[0], given.threads)
+        return
+    results = []
+    for dtype in given.dtype:
+        for base_dropout in given.base_dropout:
+            for batch in given.batch:
+                result = compare(batch, dtype, base_dropout, given.runs, given.threads, given.contenders)
+                results.append(result)
+                print(f"\nbatch {batch}, {dtype}, base dropout {base_dropout:g}: median of {given.runs}")
+                print(f"{'':10}{'ms/step':>9}{'seq/s':>8}{'x stickgen':>12}{'range':>14}{'floor':>8}{'peak MiB':>10}")
+                for name, row in result["contenders"].items():
+                    low, high = row["range"]
+                    print(
+                        f"{name:10}{1000 * row['seconds']:9.0f}{row['sequences_per_second']:8.2f}"
+                        f"{row['times_stickgen']:12.2f}{f'{low:.2f}-{high:.2f}':>14}"
+                        f"{row['floor_share']:8.0%}{row['peak_mib']:10.0f}"
+                    )
+    if given.json:
+        given.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
