@@ -3,14 +3,22 @@
 import os
 import pickle
 import shutil
+import struct
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import BadZipFile, is_zipfile
 
 from stickgen.errors import OutputExistsError, StickgenError
+
+# What torch's readers of both formats raise over damaged files; they check little before they use it.
+_DAMAGE = (
+    RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError, AssertionError, struct.error,
+    BadZipFile,
+)  # fmt: skip
 
 
 def read_torch(path: Path, *, mistake: type[StickgenError], instead: str, mmap: bool = False) -> Any:
@@ -30,9 +38,12 @@ def read_torch(path: Path, *, mistake: type[StickgenError], instead: str, mmap: 
 
     if not path.is_file():
         raise mistake(f"{path}: no such file")
-    archive = is_zipfile(path)
+    archive = False
     try:
-        with torch.serialization.safe_globals(_numpy_scalars()):
+        archive = is_zipfile(path)
+        with torch.serialization.safe_globals(_numpy_scalars()), warnings.catch_warnings():
+            # What is said of a plain pickle before it is refused.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
             # Files of before torch 1.6 are no zip archives and cannot be mapped into memory.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and archive)
     except pickle.UnpicklingError as error:
@@ -41,7 +52,7 @@ def read_torch(path: Path, *, mistake: type[StickgenError], instead: str, mmap: 
                 f"{path}: holds Python objects, which would have to be executed, and was refused; {instead}"
             ) from None
         raise mistake(f"{path}: not a torch file, or damaged") from None
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+    except _DAMAGE as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise mistake(f"{path}: not a torch file, or damaged: {first}") from None
 
@@ -55,12 +66,19 @@ def _numpy_scalars() -> list[Any]:
     return [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, *kinds]
 
 
-def check_absent(path: Path, *, overwrite: bool = False) -> None:
+def check_absent(path: Path, *, overwrite: bool = False, file: bool = False) -> None:
     """Refuse an output that is already there, before any work is spent on it.
 
+    Args:
+        path: the output.
+        overwrite: whether an existing one may be replaced.
+        file: whether the output will be a file, which never replaces a folder.
+
     Raises:
-        OutputExistsError: ``path`` exists and ``overwrite`` is false.
+        OutputExistsError: ``path`` exists and ``overwrite`` is false, or it is a folder and ``file`` is true.
     """
+    if file and path.is_dir():
+        raise _is_a_folder(path)
     if path.exists() and not overwrite:
         raise OutputExistsError(f"{path}: already exists and was kept; name another output or pass overwrite")
 
@@ -70,10 +88,11 @@ def atomic_write(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it becomes ``path`` in one step, on an error it is removed.
 
     The caller writes a file, or makes a folder, at the temporary path. A folder replaces an older one only where
-    ``overwrite`` is true. The suffix of ``path`` is kept, since some writers choose their format by it.
+    ``overwrite`` is true, and a file never replaces a folder. The suffix of ``path`` is kept, since some writers choose
+    their format by it.
 
     Raises:
-        OutputExistsError: ``path`` exists and ``overwrite`` is false.
+        OutputExistsError: ``path`` exists and ``overwrite`` is false, or it is a folder and a file was written.
         OSError: the place cannot be written to.
     """
     check_absent(path, overwrite=overwrite)
@@ -84,10 +103,16 @@ def atomic_write(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         yield written
         _sync(written)
         if path.is_dir():
+            if not written.is_dir():
+                raise _is_a_folder(path)
             path.rename(scratch / "replaced")
         os.replace(written, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _is_a_folder(path: Path) -> OutputExistsError:
+    return OutputExistsError(f"{path}: is a folder and was kept; name a file in it or beside it")
 
 
 def _sync(path: Path) -> None:

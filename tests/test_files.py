@@ -1,9 +1,12 @@
+import io
+import random
 from pathlib import Path
 
 import pytest
+import torch
 
-from stickgen.errors import OutputExistsError
-from stickgen.files import atomic_write, check_absent
+from stickgen.errors import DataError, OutputExistsError
+from stickgen.files import atomic_write, check_absent, read_torch
 
 
 def test_a_file_appears_whole_with_its_folders(tmp_path: Path) -> None:
@@ -54,6 +57,23 @@ def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_does_not_replace_a_folder(tmp_path: Path) -> None:
+    path = tmp_path / "adapter"
+    path.mkdir()
+    (path / "weights").write_text("old")
+
+    def write() -> None:
+        with atomic_write(path, overwrite=True) as scratch:
+            scratch.write_text("new")
+
+    with pytest.raises(OutputExistsError, match="adapter: is a folder and was kept"):
+        write()
+    with pytest.raises(OutputExistsError, match="adapter: is a folder and was kept"):
+        check_absent(path, overwrite=True, file=True)
+    assert (path / "weights").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_body_that_writes_nothing_is_an_error_and_keeps_the_old(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_text("old")
@@ -66,3 +86,56 @@ def test_a_place_that_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"), atomic_write(tmp_path / "file" / "out"):
         pytest.fail("the body must not run")
+
+
+def saved(new_format: bool) -> bytes:
+    buffer = io.BytesIO()
+    content = {"a": torch.ones(5, 20), "b": [{"name": "a walk", "score": 0.9}] * 3}
+    torch.save(content, buffer, _use_new_zipfile_serialization=new_format)
+    return buffer.getvalue()
+
+
+def damages(whole: bytes, count: int) -> list[bytes]:
+    """Copies with bytes changed, flipped near either end, cut off or taken out."""
+    chance = random.Random(0)
+    copies = []
+    for kind in range(count):
+        copy = bytearray(whole)
+        at = chance.randrange(len(copy))
+        if kind % 4 == 0:
+            copy[at] = chance.randrange(256)
+        elif kind % 4 == 1:
+            near = chance.randrange(400)
+            copy[near if chance.random() < 0.5 else -1 - near] ^= 1 << chance.randrange(8)
+        elif kind % 4 == 2:
+            del copy[at:]
+        else:
+            del copy[at : at + chance.randrange(1, 64)]
+        copies.append(bytes(copy))
+    return copies
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("new_format", [True, False])
+@pytest.mark.parametrize("mmap", [True, False])
+def test_damage_of_any_kind_is_told_in_one_line(tmp_path: Path, new_format: bool, mmap: bool) -> None:
+    path = tmp_path / "base.pt"
+    messages: list[str] = []
+    for content in damages(saved(new_format), 300):
+        path.write_bytes(content)
+        try:
+            read_torch(path, mistake=DataError, instead="", mmap=mmap)
+        except DataError as error:
+            messages.append(str(error))
+    assert len(messages) > 100
+    assert all(message.startswith(f"{path}: ") and "\n" not in message for message in messages)
+
+
+def test_an_archive_that_says_it_spans_disks(tmp_path: Path) -> None:
+    path = tmp_path / "base.pt"
+    content = bytearray(saved(True))
+    end = content.rindex(b"PK\x06\x07")  # the locator of the zip64 end; its last number counts the disks
+    content[end + 16] = 2
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"base\.pt: not a torch file, or damaged"):
+        read_torch(path, mistake=DataError, instead="")
