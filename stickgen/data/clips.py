@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from numbers import Number
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -64,6 +65,8 @@ class Clip:
 def clips_from_sequences(sequences: Sequence[Any], where: str) -> list[Clip]:
     """Check every sequence and make each of its moving actors a clip.
 
+    Embeddings are all of one width; motion is as each sequence has it.
+
     Args:
         sequences: the dicts of the data file (docs/data.md).
         where: the file or source they come from, for messages.
@@ -75,7 +78,7 @@ def clips_from_sequences(sequences: Sequence[Any], where: str) -> list[Clip]:
     clips: list[Clip] = []
     for index, sequence in enumerate(sequences):
         clips.extend(_clips_of(sequence, index, f"{where}: clip {index}"))
-    _check_uniform(clips, where)
+    check_one_width(clips, "embedding", where, "keep one embedding width a file")
     return clips
 
 
@@ -127,8 +130,7 @@ def _clips_of(sequence: Any, index: int, at: str) -> list[Clip]:
             motion=track,
             embedding=embedding,
             description=_text(sequence, "description", at),
-            # Without a take, a sequence is a take of its own; its actors always stay together.
-            take=str(meta.get("take") or meta.get("cmu_id") or f"#{index}"),
+            take=_take(meta, index, at),
             source=_text(sequence, "source", at, required=False),
             actions=of_actor(actions, actor, 1),
             physics=of_actor(physics, actor, 2),
@@ -159,15 +161,36 @@ def _tensor(
         return None
     if not isinstance(value, Tensor):
         raise DataError(f"{at}: {key}: a tensor expected, {type(value).__name__} found (see docs/data.md)")
-    if value.is_floating_point() != dtype.is_floating_point or value.is_complex():
+    kind = _special(value)
+    if kind is not None:
+        raise DataError(f"{at}: {key}: a plain tensor expected, a {kind} one found")
+    if value.is_floating_point() != dtype.is_floating_point or value.is_complex() or value.dtype == torch.bool:
         raise DataError(f"{at}: {key}: {dtype} expected, {value.dtype} found")
     if shapes and tuple(value.shape) not in shapes:
         expected = " or ".join(str(list(shape)) for shape in dict.fromkeys(shapes))
         raise DataError(f"{at}: {key}: shape {expected} expected, {list(value.shape)} found")
-    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-        frame = int((~torch.isfinite(value)).nonzero()[0][0])
-        raise DataError(f"{at}: {key}: finite numbers expected, NaN or infinity found at position {frame}")
-    return value.to(dtype)
+    try:
+        converted = value.detach().to(dtype)
+    except RuntimeError:
+        raise DataError(f"{at}: {key}: {dtype} expected, {value.dtype} found") from None
+    # Asked of the converted numbers: float64 holds some that float32 cannot.
+    if dtype.is_floating_point and not bool(torch.isfinite(converted).all()):
+        first = (~torch.isfinite(torch.atleast_1d(converted))).nonzero()[0]
+        number = float(torch.atleast_1d(value.detach())[tuple(first)])
+        found = f"{number:g}, beyond {dtype}," if math.isfinite(number) else "NaN or infinity"
+        raise DataError(f"{at}: {key}: finite numbers expected, {found} found at position {int(first[0])}")
+    return converted
+
+
+def _special(value: Tensor) -> str | None:
+    """Return what sets a tensor apart from plain numbers in memory, None where nothing does."""
+    if value.is_quantized:
+        return "quantized"
+    if value.is_nested:
+        return "nested"
+    if value.is_meta:
+        return "meta"
+    return None if value.layout == torch.strided else "sparse"
 
 
 def _text(sequence: dict[str, Any], key: str, at: str, *, required: bool = True) -> str:
@@ -197,11 +220,23 @@ def _quality(sequence: dict[str, Any], at: str) -> float | None:
         return None
     try:
         value = float(score)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         raise DataError(f"{at}: quality_score: a number expected, {type(score).__name__} found") from None
     if math.isnan(value) or not 0 <= value <= 1:
         raise DataError(f"{at}: quality_score: a number from 0 to 1 expected, {value} found")
     return value
+
+
+def _take(meta: dict[str, Any], index: int, at: str) -> str:
+    for key in ("take", "cmu_id"):
+        value = meta.get(key)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            continue
+        if not isinstance(value, str | Number):
+            raise DataError(f"{at}: meta.{key}: a string or a number expected, {type(value).__name__} found")
+        return str(value)
+    # Without a take, a sequence is a take of its own; its actors always stay together.
+    return f"#{index}"
 
 
 def _split(meta: dict[str, Any], at: str) -> str | None:
@@ -211,13 +246,21 @@ def _split(meta: dict[str, Any], at: str) -> str | None:
     raise DataError(f"{at}: meta.split: train, val or test expected, {split!r} found")
 
 
-def _check_uniform(clips: list[Clip], where: str) -> None:
-    """One file, one layout: batches cannot mix widths."""
+def check_one_width(clips: Sequence[Clip], key: Literal["motion", "embedding"], where: str, way_out: str) -> None:
+    """Refuse clips of several widths, which no batch can hold.
+
+    Args:
+        clips: the clips.
+        key: whose last dimension is compared.
+        where: the file or source they come from, for the message.
+        way_out: what to do about it, for the message.
+
+    Raises:
+        DataError: a clip is wider or narrower than the first.
+    """
     for clip in clips[1:]:
-        for key in ("motion", "embedding"):
-            width, first = getattr(clip, key).shape[-1], getattr(clips[0], key).shape[-1]
-            if width != first:
-                raise DataError(
-                    f"{where}: {clip.label}: {key} is {width} wide, {first} expected as in {clips[0].label}; "
-                    "keep one layout a file"
-                )
+        width, first = getattr(clip, key).shape[-1], getattr(clips[0], key).shape[-1]
+        if width != first:
+            raise DataError(
+                f"{where}: {clip.label}: {key} is {width} wide, {first} expected as in {clips[0].label}; {way_out}"
+            )

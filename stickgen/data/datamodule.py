@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from stickgen.config import DataConfig
 from stickgen.data.batch import Batch
-from stickgen.data.clips import Clip, clips_from_sequences
+from stickgen.data.clips import Clip, check_one_width, clips_from_sequences
 from stickgen.data.file import read_sequences
 from stickgen.data.loader import StepPlan, make_loader
 from stickgen.data.split import Split, split_by_take
@@ -164,6 +164,7 @@ def _load(config: DataConfig) -> tuple[Split, DataReport]:
         raise DataError(f"{source}: no clip left of {len(clips)} ({reasons}); see data.min_quality and data.sources")
     report = DataReport(source, len(sequences), len(kept), dropped, info.get("text_encoder") or {})
     kept = [_as_configured(clip, config) for clip in kept]
+    check_one_width(kept, "motion", source, "data.dim=20 reduces the 48 numbers of the larger figures to 20")
     return split_by_take(kept, config.val_fraction, config.test_fraction, config.split_seed, source), report
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from stickgen.errors import DataError
-from stickgen.files import atomic_write, read_torch
+from stickgen.files import atomic_write, check_absent, read_torch
 
 
 def read_sequences(path: Path) -> tuple[list[Any], dict[str, Any]]:
@@ -20,7 +20,8 @@ def read_sequences(path: Path) -> tuple[list[Any], dict[str, Any]]:
         text encoder, frames a second, and how the file was made.
 
     Raises:
-        DataError: the file is missing, is not a torch file, wants code to be run, or holds no list of clips.
+        DataError: the file is missing, is not a torch file, wants code to be run, or holds no list of clips,
+            or its own record is none.
     """
     content = read_torch(
         path,
@@ -30,13 +31,22 @@ def read_sequences(path: Path) -> tuple[list[Any], dict[str, Any]]:
     )
     info: dict[str, Any] = {}
     if isinstance(content, dict):
-        info = content.get("info") or {}
+        info = _record(content.get("info"), "info", path)
+        _record(info.get("text_encoder"), "info.text_encoder", path)
         content = content.get("sequences")
     if not isinstance(content, list):
         raise DataError(f"{path}: a list of clips, or a dict with one under 'sequences', expected (see docs/data.md)")
     if not content:
         raise DataError(f"{path}: holds no clips")
     return content, info
+
+
+def _record(value: Any, key: str, path: Path) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: {key}: a dict expected, {type(value).__name__} found (see docs/data.md)")
+    return value
 
 
 def write_sequences(
@@ -51,7 +61,8 @@ def write_sequences(
         overwrite: replace an existing file.
 
     Raises:
-        OutputExistsError: ``path`` exists and ``overwrite`` is false.
+        OutputExistsError: ``path`` exists and ``overwrite`` is false, or it is a folder.
     """
+    check_absent(path, overwrite=overwrite, file=True)
     with atomic_write(path, overwrite=overwrite) as scratch:
         torch.save({"sequences": list(sequences), "info": info}, scratch)

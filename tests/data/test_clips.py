@@ -109,7 +109,17 @@ NAN = torch.full((6, 20), float("nan"))
         ({"motion": torch.ones(20)}, r"\[T, D\] or \[T, A, D\] expected, \[20\] found"),
         ({"motion": torch.ones(6, 21)}, "21 numbers a frame; 20 or 48"),
         ({"motion": torch.ones(0, 20)}, "motion is empty"),
-        ({"motion": NAN}, "motion: finite numbers expected"),
+        ({"motion": NAN}, "motion: finite numbers expected, NaN or infinity found at position 0"),
+        (
+            {"motion": torch.full((6, 20), 1e300, dtype=torch.float64)},
+            r"finite .* 1e\+300, beyond torch.float32, found",
+        ),
+        ({"embedding": torch.tensor(float("nan"))}, "embedding: finite numbers expected"),
+        ({"motion": torch.ones(6, 20).to_sparse()}, "motion: a plain tensor expected, a sparse one found"),
+        ({"actions": torch.ones(6).long().to_sparse()}, "actions: a plain tensor expected, a sparse one found"),
+        ({"motion": torch.ones(6, 20, device="meta")}, "motion: a plain tensor expected, a meta one found"),
+        ({"motion": torch.ones(6, 20, dtype=torch.complex64)}, "motion: torch.float32 expected, torch.complex64 found"),
+        ({"actions": torch.ones(6, dtype=torch.bool)}, "actions: torch.int64 expected, torch.bool found"),
         ({"embedding": None}, "embedding: a tensor expected"),
         ({"embedding": torch.ones(1, 8)}, r"embedding: shape \[E\] expected, \[1, 8\] found"),
         ({"description": None}, "description: a string expected"),
@@ -122,7 +132,10 @@ NAN = torch.full((6, 20), float("nan"))
         ({"quality_score": 1.5}, "from 0 to 1 expected, 1.5 found"),
         ({"quality_score": float("nan")}, "from 0 to 1"),
         ({"quality_score": "good"}, "quality_score: a number expected, str found"),
+        ({"quality_score": 10**400}, "quality_score: a number expected, int found"),
+        ({"quality_score": torch.tensor(1j)}, "quality_score: a number expected, Tensor found"),
         ({"meta": ["take"]}, "meta: a dict expected, list found"),
+        ({"meta": {"take": ["01", "02"]}}, "meta.take: a string or a number expected, list found"),
         ({"meta": {"split": "dev"}}, "train, val or test expected, 'dev' found"),
         ({"source": 3}, "source: a string expected, int found"),
     ],
@@ -133,13 +146,40 @@ def test_faults_are_told_with_the_clip_and_the_key(changes: dict[str, Any], mess
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch has deprecated them; files may still hold some
+def test_quantized_tensors_are_refused() -> None:
+    quantized = torch.quantize_per_tensor(torch.ones(6, 20), 0.1, 0, torch.quint8)
+    with pytest.raises(DataError, match="clip 0: motion: a plain tensor expected, a quantized one found"):
+        clips(sequence(motion=quantized))
+
+
 def test_a_clip_that_is_no_dict() -> None:
     with pytest.raises(DataError, match=r"clips\.pt: clip 0: a dict expected, list found"):
         clips([1, 2])
 
 
-def test_one_layout_a_file() -> None:
-    with pytest.raises(DataError, match="clip 1: motion is 48 wide, 20 expected as in clip 0"):
-        clips(sequence(), sequence(dim=48))
+@pytest.mark.parametrize(
+    ("meta", "take"),
+    [
+        ({"take": 0}, "0"),
+        ({"take": 0, "cmu_id": "07_01"}, "0"),
+        ({"cmu_id": 0}, "0"),
+        ({"take": "", "cmu_id": "07_01"}, "07_01"),
+        ({"take": None, "cmu_id": " "}, "#0"),
+        ({"take": ""}, "#0"),
+        ({}, "#0"),
+    ],
+)
+def test_a_take_numbered_0_is_a_take_and_an_empty_one_is_none(meta: dict[str, Any], take: str) -> None:
+    assert clips(sequence(meta=meta))[0].take == take
+
+
+def test_parameters_are_taken_for_their_numbers() -> None:
+    (clip,) = clips(sequence(motion=torch.nn.Parameter(torch.ones(6, 20))))
+    assert not clip.motion.requires_grad
+
+
+def test_one_embedding_width_a_file_and_any_figures() -> None:
+    assert [clip.motion.shape[-1] for clip in clips(sequence(), sequence(dim=48))] == [20, 48]
     with pytest.raises(DataError, match="clip 1: embedding is 9 wide, 8 expected"):
         clips(sequence(), sequence(embedding=torch.ones(9)))

@@ -114,6 +114,17 @@ def test_large_figures_become_small_ones_where_asked(tmp_path: Path) -> None:
         assert {clip.motion.shape[-1] for clip in clips_of(module_of(tmp_path, sequences, dim=dim))} == {48}
 
 
+def test_a_file_of_both_figures_is_read_where_the_large_ones_are_reduced(tmp_path: Path) -> None:
+    sequences = [random_sequence(6, seed=i, motion=torch.randn(6, 48 if i % 2 else 20)) for i in range(6)]
+    clips = clips_of(module_of(tmp_path, sequences, dim=20))
+    assert {clip.motion.shape[-1] for clip in clips} == {20}
+    torch.testing.assert_close(clips[1].motion, to_stick_5(sequences[1]["motion"]))
+    with pytest.raises(DataError, match=r"clip 1: motion is 48 wide, 20 expected as in clip 0; data\.dim=20"):
+        module_of(tmp_path, sequences).split  # noqa: B018
+    with pytest.raises(DataError, match=r"data\.dim=48: clip 0"):
+        module_of(tmp_path, sequences, dim=48).split  # noqa: B018
+
+
 def test_small_figures_do_not_become_large_ones(tmp_path: Path) -> None:
     data = module_of(tmp_path, random_sequences(6), dim=48)
     with pytest.raises(DataError, match=r"data\.dim=48: clip 0 is a .*; only 48 numbers can become 20"):

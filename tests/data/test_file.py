@@ -50,7 +50,7 @@ REFUSALS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning:torch")
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("kind", list(REFUSALS))
 def test_a_malicious_pickle_is_refused_and_not_executed(tmp_path: Path, kind: str) -> None:
     victim, path = tmp_path / "victim", tmp_path / "clips.pt"
@@ -94,6 +94,36 @@ def test_files_without_clips(tmp_path: Path, content: Any, message: str) -> None
     torch.save(content, path)
     with pytest.raises(DataError, match=message):
         read_sequences(path)
+
+
+@pytest.mark.parametrize("info", [None, {}, {"text_encoder": None}, {"text_encoder": {"id": "org/encoder"}}])
+def test_records_of_the_file(tmp_path: Path, info: Any) -> None:
+    path = tmp_path / "clips.pt"
+    torch.save({"sequences": [CLIP], "info": info}, path)
+    assert read_sequences(path)[1] == (info or {})
+
+
+@pytest.mark.parametrize(
+    ("info", "message"),
+    [
+        ("made by hand", "info: a dict expected, str found"),
+        (["a"], "info: a dict expected, list found"),
+        ([], "info: a dict expected, list found"),
+        ({"text_encoder": "org/encoder"}, r"info\.text_encoder: a dict expected, str found"),
+    ],
+)
+def test_records_of_another_kind(tmp_path: Path, info: Any, message: str) -> None:
+    path = tmp_path / "clips.pt"
+    torch.save({"sequences": [CLIP], "info": info}, path)
+    with pytest.raises(DataError, match=rf"clips\.pt: {message}"):
+        read_sequences(path)
+
+
+def test_a_folder_is_never_replaced_by_a_data_file(tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("")
+    with pytest.raises(OutputExistsError, match="is a folder"):
+        write_sequences(tmp_path, [CLIP], {}, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
 def test_no_file(tmp_path: Path) -> None:
