@@ -57,7 +57,6 @@ def prepare(
     from stickgen.data.prepare import PrepareOptions
     from stickgen.data.prepare import prepare as make_data_file
     from stickgen.data.text import TextEncoder
-    from stickgen.files import check_absent
 
     options = PrepareOptions(
         views=tuple(view or ["side"]),
@@ -70,11 +69,10 @@ def prepare(
         up=up,
         skip_seconds=skip_seconds,
     )
-    check_absent(output, overwrite=overwrite)
     summary = make_data_file(
         sources,
         output,
-        TextEncoder(encoder, encoder_id=encoder_id),
+        lambda: TextEncoder(encoder, encoder_id=encoder_id),
         options,
         captions=captions_file,
         overwrite=overwrite,
@@ -108,7 +106,7 @@ def sample(
     from stickgen.data.sample import ACTIONS_OF_SAMPLE, SAMPLE_INFO, STYLES, sample_sequences
     from stickgen.files import check_absent
 
-    check_absent(output, overwrite=overwrite)
+    check_absent(output, overwrite=overwrite, file=True)
     sequences = sample_sequences(
         clips, styles=styles or STYLES, actions=actions or ACTIONS_OF_SAMPLE, seed=seed, dim=dim
     )

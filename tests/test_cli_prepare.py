@@ -89,6 +89,27 @@ def test_mistakes_are_one_line(
     assert error.count("\n") == 1
 
 
+def test_sources_are_looked_at_before_the_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(monkeypatch, "prepare", "none.npz", "--encoder", "org/none-such") == 1
+    assert capsys.readouterr().err == "error: none.npz: no such file\n"
+
+
+@pytest.mark.parametrize("output", [".", "clips"])
+def test_an_output_that_is_a_folder_is_kept(
+    output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "kept").write_text("")
+    for command in (("sample", output), ("prepare", "none.npz", "--output", output)):
+        assert run(monkeypatch, *command, "--overwrite") == 1
+        assert capsys.readouterr().err == f"error: {output}: is a folder and was kept; name a file in it or beside it\n"
+    assert (tmp_path / "clips" / "kept").exists()
+
+
 def test_what_is_reported_and_what_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped, report_errors():
         raise DataError("clips.pt: damaged\nin two lines")

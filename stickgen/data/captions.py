@@ -89,10 +89,14 @@ def describe(recordings: Sequence[Recording], path: Path, table: Mapping[str, De
 
 def _csv_rows(text: str, path: Path) -> list[dict[Any, Any]]:
     reader = csv.DictReader(io.StringIO(text))
-    missing = [key for key in ("file", "caption") if key not in (reader.fieldnames or ())]
+    try:
+        header, rows = reader.fieldnames or (), list(reader)
+    except csv.Error as error:
+        raise DataError(f"{path}: line {reader.line_num + 1}: not CSV that can be read: {error}") from None
+    missing = [key for key in ("file", "caption") if key not in header]
     if missing:
         raise DataError(f"{path}: no column {' or '.join(missing)} in the header; columns are {', '.join(COLUMNS)}")
-    return list(reader)
+    return rows
 
 
 def _json_rows(text: str, path: Path) -> list[dict[Any, Any]]:

@@ -1,7 +1,7 @@
 """From motion capture to a data file: read, cut, project, score, embed, write."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -115,7 +115,7 @@ class PrepareSummary:
 def prepare(
     sources: Sequence[Path],
     output: Path,
-    encoder: Encoder,
+    load_encoder: Callable[[], Encoder],
     options: PrepareOptions | None = None,
     *,
     captions: Path | None = None,
@@ -126,20 +126,22 @@ def prepare(
     Args:
         sources: ``.npz`` joint archives and ``.bvh`` files.
         output: the file to write.
-        encoder: embeds the captions.
+        load_encoder: makes what embeds the captions; called once the sources are read and found usable.
         options: see :class:`PrepareOptions`.
         captions: caption table; needed where a source has no captions of its own.
         overwrite: replace an existing output.
 
     Raises:
-        OutputExistsError: the output exists and ``overwrite`` is false.
+        OutputExistsError: the output exists and ``overwrite`` is false, or it is a folder.
         DataError: a source cannot be read or used, has no caption, or nothing is left to write.
         StickgenError: an optional package is not installed.
     """
     options = options or PrepareOptions()
-    check_absent(output, overwrite=overwrite)
+    check_absent(output, overwrite=overwrite, file=True)
     recordings = read_sources(sources, options, captions=captions)
-    sequences = make_sequences(recordings, encoder, options)
+    sequences = _figures(recordings, options)
+    encoder = load_encoder()
+    _embed(sequences, encoder)
     clips = clips_from_sequences(sequences, str(output))
     info = {
         "text_encoder": encoder.record,
@@ -199,6 +201,13 @@ def make_sequences(recordings: Sequence[Recording], encoder: Encoder, options: P
     Raises:
         DataError: every recording is too short, or one has joints or labels that cannot be used.
     """
+    sequences = _figures(recordings, options)
+    _embed(sequences, encoder)
+    return sequences
+
+
+def _figures(recordings: Sequence[Recording], options: PrepareOptions) -> list[dict[str, Any]]:
+    """Return the sequences without their embeddings."""
     sequences = [
         sequence
         for recording in recordings
@@ -207,11 +216,14 @@ def make_sequences(recordings: Sequence[Recording], encoder: Encoder, options: P
     ]
     if not sequences:
         raise DataError(f"none of the {len(recordings)} recordings has the {options.minimum} frames of a clip")
+    return sequences
+
+
+def _embed(sequences: Sequence[dict[str, Any]], encoder: Encoder) -> None:
     embeddings = torch.from_numpy(encoder.encode([sequence["description"] for sequence in sequences]))
     for sequence, embedding in zip(sequences, embeddings, strict=True):
         # A row of a shared array would be saved with the whole of it.
         sequence["embedding"] = embedding.clone()
-    return sequences
 
 
 def _resampled(recording: Recording) -> np.ndarray:

@@ -1,4 +1,5 @@
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,7 @@ def test_a_joint_map_names_what_is_not_recognised(tmp_path: Path, reference: np.
         ("CHANNELS 3", "CHANNELS 4", "CHANNELS"),
         ("Zrotation", "Wrotation", "Wrotation"),
         ("OFFSET 0.000000", "OFFSET zero", "zero"),
+        ("JOINT LeftForeArm", "JOINT", "line .*a name expected"),
     ],
 )
 def test_damaged_files_are_told_by_name(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -168,6 +170,12 @@ def test_damaged_files_are_told_by_name(tmp_path: Path, old: str, new: str, mess
     with pytest.raises(DataError, match=f"dance.bvh.*{message}") as caught:
         read_bvh(path)
     assert "\n" not in str(caught.value)
+
+
+def test_bones_without_length(tmp_path: Path) -> None:
+    text = re.sub(r"OFFSET .*", "OFFSET 0 0 0", write_bvh())
+    with pytest.raises(DataError, match=r"dance\.bvh: body height 0"):
+        read_bvh(saved(tmp_path, text))
 
 
 def test_nan_and_no_file(tmp_path: Path) -> None:

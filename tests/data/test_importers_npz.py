@@ -1,5 +1,7 @@
+import contextlib
 import json
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,11 @@ def _one() -> dict[str, Any]:
         ({"captions_json": np.array(["[1]", "[]", "[]"])}, "captions_json: clip 0"),
         ({"joints": np.full((100, 14, 3), np.nan)}, "NaN"),
         ({"fps": np.array([{}], dtype=object)}, "Python objects"),
+        ({"fps": np.array([25, 25])}, r"fps: one number expected, int64 \[2\] found"),
+        ({"fps": np.array([])}, r"fps: one number expected, float64 \[0\] found"),
+        ({"fps": "fast"}, r"fps: one number expected, <U4 \[\] found"),
+        ({"joints": np.zeros((0, 14, 3))}, "joints: no frames"),
+        ({"joints": np.zeros((100, 14, 3))}, "take .*: body height 0"),
     ],
 )
 def test_refuses_what_is_not_as_described(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -91,12 +98,44 @@ def test_refuses_no_file_and_no_archive(tmp_path: Path) -> None:
         read_npz(tmp_path / "none.npz")
     for name, content in (("text.npz", b"hello"), ("pickle.npz", pickle.dumps([1])), ("empty.npz", b"")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(DataError, match="not an archive"):
+        with pytest.raises(DataError, match="not an archive of plain arrays: no zip file"):
             read_npz(tmp_path / name)
     np.save(tmp_path / "single.npy", np.zeros(3))
     (tmp_path / "single.npy").rename(tmp_path / "single.npz")
     with pytest.raises(DataError, match="not an archive"):
         read_npz(tmp_path / "single.npz")
+
+
+def test_a_rate_may_be_an_array_of_one(tmp_path: Path) -> None:
+    assert read_npz(archive(tmp_path / "mocap.npz", fps=np.array([30])))[0].fps == 30
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b", }", b", {"),  # a header that cannot be parsed
+        (b"\x93NUMPY", b"\x93NUMPX"),  # a member that is no array
+    ],
+)
+def test_damaged_members_are_told(tmp_path: Path, old: bytes, new: bytes) -> None:
+    whole, path = archive(tmp_path / "whole.npz"), tmp_path / "mocap.npz"
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name).replace(old, new))
+    with pytest.raises(DataError, match=r"mocap\.npz: not an archive of plain arrays") as caught:
+        read_npz(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_compression_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "mocap.npz"
+    with np.load(archive(path)) as content:
+        np.savez_compressed(path, **content)
+    whole = path.read_bytes()
+    for at in range(100, len(whole), len(whole) // 50):
+        path.write_bytes(whole[:at] + bytes(8) + whole[at + 8 :])
+        with contextlib.suppress(DataError):  # some bytes carry nothing
+            read_npz(path)
 
 
 def test_shoulders_are_not_collar_bones() -> None:

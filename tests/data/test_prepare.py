@@ -153,7 +153,7 @@ def test_a_file_is_written_that_can_be_read(sources: Path) -> None:
     output = sources / "made" / "clips.pt"
     table = sources / "captions.csv"
     files = [sources / "dance.bvh", sources / "hop.bvh"]
-    summary = prepare(files, output, Encoder(), PrepareOptions(views=("both",)), captions=table)
+    summary = prepare(files, output, Encoder, PrepareOptions(views=("both",)), captions=table)
     sequences, info = read_sequences(output)
     assert (summary.clips, summary.takes, summary.left_out, summary.unlabelled) == (4, 2, 0, 2)
     assert info["text_encoder"] == Encoder.record
@@ -167,9 +167,27 @@ def test_a_file_is_written_that_can_be_read(sources: Path) -> None:
     assert sequences[0]["source"] == "mocap"
     assert len(sequences[0]["motion"]) == 122  # (150 - 3 dropped) / 30 * 25
     with pytest.raises(OutputExistsError):
-        prepare(files, output, Encoder(), captions=table)
-    prepare(files, output, Encoder(), PrepareOptions(source="studio"), captions=table, overwrite=True)
+        prepare(files, output, Encoder, captions=table)
+    prepare(files, output, Encoder, PrepareOptions(source="studio"), captions=table, overwrite=True)
     assert read_sequences(output)[0][0]["source"] == "studio"
+
+
+def test_the_encoder_is_asked_for_once_the_sources_are_known_to_do(sources: Path) -> None:
+    def no_encoder() -> Encoder:
+        raise AssertionError("asked for too early")
+
+    output, table = sources / "clips.pt", sources / "captions.csv"
+    with pytest.raises(DataError, match="no such file"):
+        prepare([sources / "none.bvh"], output, no_encoder, captions=table)
+    with pytest.raises(DataError, match="no caption"):
+        prepare([sources / "dance.bvh"], output, no_encoder)
+    longer = PrepareOptions(minimum=200)
+    with pytest.raises(DataError, match="none of the 1 recordings"):
+        prepare([sources / "dance.bvh"], output, no_encoder, longer, captions=table)
+    with pytest.raises(OutputExistsError, match="is a folder"):
+        prepare([sources / "dance.bvh"], sources, no_encoder, captions=table, overwrite=True)
+    with pytest.raises(AssertionError, match="too early"):
+        prepare([sources / "dance.bvh"], output, no_encoder, captions=table)
 
 
 def test_only_keeps_a_label(sources: Path) -> None:
@@ -211,6 +229,8 @@ def test_json_and_csv_tables_agree(sources: Path) -> None:
         ("a.csv", "file,caption,mood\nx,y,z\n", "unknown column mood"),
         ("a.csv", "file,caption\nx,y,z\n", "unknown column"),
         ("a.csv", "file,caption,action\nx,y,walk\nx,z,run\n", "row 2: action 'run', but 'walk'"),
+        ("a.csv", f"file,caption\nx,{'y' * 200_000}\n", "line 2: not CSV that can be read: field larger"),
+        ("a.csv", f"file,{'y' * 200_000}\n", "line 1: not CSV that can be read: field larger"),
         ("a.json", "{}", "JSON list"),
         ("a.json", "[", "not JSON"),
         ("b.csv", None, "cannot be read"),

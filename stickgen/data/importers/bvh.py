@@ -52,13 +52,17 @@ def read_bvh(
         )
     joints = body_joints(positions[skipped:], names, find_joints(names, str(path), joint_map))
     joints = turn_up(joints, up, str(path))
+    try:
+        height = body_height(joints)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
     return Recording(
         joints=joints,
         fps=1 / frame_time,
         take=path.stem,
         clip_id=path.stem,
         where=str(path),
-        height=body_height(joints),
+        height=height,
         floor=floor_height(joints),
     )
 
@@ -87,7 +91,7 @@ def read_positions(path: Path) -> tuple[list[str], np.ndarray, float]:
         try:
             # A given up axis spares pybvh's own guess, which is not used here.
             motion: Any = pybvh.read_bvh_file(scratch, world_up="+y")
-        except ValueError as error:
+        except (ValueError, IndexError) as error:  # it takes words of a line without counting them
             reason = (str(error).strip() or "unreadable").splitlines()[0].replace(str(scratch), path.name)
             raise DataError(f"{path}: not a BVH file that can be read: {reason}") from None
     joints = [index for index, node in enumerate(motion.nodes) if not node.is_end_site()]

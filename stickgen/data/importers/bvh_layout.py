@@ -102,6 +102,8 @@ def _read_hierarchy(text: str, where: str) -> tuple[list[_Node], list[str], int]
                     return nodes, lines, number
                 break
             if keyword in ("ROOT", "JOINT"):
+                if len(words) < 2:
+                    raise ValueError("a name expected")
                 open_node = _Node(name=" ".join(words[1:]), root=keyword == "ROOT")
                 nodes.append(open_node)
             elif keyword == "END":

@@ -1,7 +1,9 @@
 """Reading joint positions out of NumPy archives (docs/data.md, "Joint arrays")."""
 
 import json
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,12 @@ from stickgen.data.importers.joints import body_joints, find_joints, turn_up
 from stickgen.data.projection import Recording, body_height, floor_height
 from stickgen.errors import DataError
 from stickgen.skeleton import FPS
+
+# What zipfile and NumPy raise over damaged archives.
+_DAMAGE = (
+    RuntimeError, OSError, EOFError, ValueError, AttributeError, TypeError, LookupError, MemoryError,
+    zipfile.BadZipFile, zlib.error, tokenize.TokenError,
+)  # fmt: skip
 
 
 def read_npz(path: Path, *, joint_map: dict[str, str] | None = None, up: str = "auto") -> list[Recording]:
@@ -43,6 +51,8 @@ def read_npz(path: Path, *, joint_map: dict[str, str] | None = None, up: str = "
             f"{path}: joints: floats of shape [N, {len(names)}, 3] expected, "
             f"{positions.dtype} {list(positions.shape)} found"
         )
+    if not len(positions):
+        raise DataError(f"{path}: joints: no frames")
     joints = turn_up(body_joints(positions, names, find_joints(names, str(path), joint_map)), up, str(path))
     bounds = _bounds(content, len(joints), path)
     columns = {
@@ -59,8 +69,11 @@ def read_npz(path: Path, *, joint_map: dict[str, str] | None = None, up: str = "
         frames = np.concatenate([joints[a:b] for (a, b), t in zip(bounds, takes, strict=True) if t == take])
         if not np.isfinite(frames).all():
             raise DataError(f"{path}: take {take}: joints: NaN or infinity found; remove or repair the take")
-        height[take], floor[take] = body_height(frames), floor_height(frames)
-    fps = float(content["fps"]) if "fps" in content else float(FPS)
+        try:
+            height[take], floor[take] = body_height(frames), floor_height(frames)
+        except DataError as error:
+            raise DataError(f"{path}: take {take}: {error}") from None
+    fps = _fps(content, path)
     return [
         Recording(
             joints=joints[a:b],
@@ -83,11 +96,28 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
+        # NumPy takes whatever is no archive for a pickle.
+        if not zipfile.is_zipfile(path):
+            raise DataError(f"{path}: not an archive of plain arrays: no zip file, as every .npz is")
         with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except (OSError, EOFError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as error:
-        reason = "holds Python objects, which would have to be executed" if "pickle" in str(error) else str(error)
+            content = {key: archive[key] for key in archive.files}
+    except _DAMAGE as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = "holds Python objects, which would have to be executed" if "pickle" in reason else reason
         raise DataError(f"{path}: not an archive of plain arrays: {reason}") from None
+    for key, value in content.items():
+        if not isinstance(value, np.ndarray):
+            raise DataError(f"{path}: not an archive of plain arrays: {key} is none")
+    return content
+
+
+def _fps(content: dict[str, np.ndarray], path: Path) -> float:
+    rate = content.get("fps")
+    if rate is None:
+        return float(FPS)
+    if rate.size != 1 or not (np.issubdtype(rate.dtype, np.integer) or np.issubdtype(rate.dtype, np.floating)):
+        raise DataError(f"{path}: fps: one number expected, {rate.dtype} {list(rate.shape)} found")
+    return float(rate.item())
 
 
 def _bounds(content: dict[str, np.ndarray], frames: int, path: Path) -> list[tuple[int, int]]:
