@@ -12,7 +12,7 @@ register()
 @hydra.main(version_base="1.3", config_path="conf", config_name="merge")
 def main(composed: DictConfig) -> None:
     """Merge, verify and write."""
-    with job_errors():
+    with job_errors(MergeConfig):
         config = typed(composed, MergeConfig)
         # Here, and not above: --help and a mistyped key need no torch.
         from rich.console import Console

@@ -12,8 +12,8 @@ register()
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(composed: DictConfig) -> float:
-    """Run one training job; return the monitored metric, which a sweeper minimises."""
-    with job_errors():
+    """Run one training job; return the monitored metric, for a sweeper to compare."""
+    with job_errors(TrainConfig):
         # Here, and not above: --help and a mistyped key need no torch.
         from rich.console import Console
 

@@ -91,6 +91,7 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         _check("data.sample.clips", self.clips, self.clips >= 1, "a whole number of at least 1")
+        _check("data.sample.seed", self.seed, self.seed >= 0, "a whole number of at least 0")
 
 
 @dataclass
@@ -129,6 +130,7 @@ class DataConfig:
         _check("data.val_fraction + data.test_fraction", total, total < 1, "less than 1, to leave clips to train on")
         _check("data.batch_size", self.batch_size, self.batch_size >= 1, "a whole number of at least 1")
         _check("data.max_frames", self.max_frames, self.max_frames >= 3, "at least 3 frames")
+        _check("data.split_seed", self.split_seed, self.split_seed >= 0, "a whole number of at least 0")
         _check("data.num_workers", self.num_workers, self.num_workers >= 0, "a whole number of at least 0")
         for condition in self.conditions:
             _check("data.conditions", condition, condition in ("camera", "partner"), "camera or partner")
@@ -195,6 +197,7 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         _check("optimizer.lr", self.lr, math.isfinite(self.lr) and self.lr > 0, "a number above 0")
         _check("optimizer.weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
+        _check("optimizer.eps", self.eps, math.isfinite(self.eps) and self.eps > 0, "a number above 0")
         for name in ("beta1", "beta2", "warmup_fraction"):
             value = getattr(self, name)
             _check(f"optimizer.{name}", value, 0 <= value < 1, "0 up to, not including, 1")
@@ -211,7 +214,6 @@ class TrainerConfig:
     gradient_clip_val: float = 1.0
     precision: str = "32-true"
     accelerator: str = "auto"
-    devices: int = 1
     threads: int | None = None
     """CPU threads of this process; null: PyTorch's choice."""
     log_every_n_steps: int = 1
@@ -221,7 +223,7 @@ class TrainerConfig:
         _check("trainer.precision", self.precision, self.precision in PRECISIONS, " or ".join(PRECISIONS))
         _check("trainer.max_epochs", self.max_epochs, self.max_epochs >= 1, "a whole number of at least 1")
         _check("trainer.max_steps", self.max_steps, self.max_steps == -1 or self.max_steps >= 1, "-1, or at least 1")
-        for name in ("accumulate_grad_batches", "log_every_n_steps", "val_every_n_epochs", "devices"):
+        for name in ("accumulate_grad_batches", "log_every_n_steps", "val_every_n_epochs"):
             value = getattr(self, name)
             _check(f"trainer.{name}", value, value >= 1, "a whole number of at least 1")
         _check("trainer.gradient_clip_val", self.gradient_clip_val, self.gradient_clip_val >= 0, "0 (off) or more")
@@ -237,7 +239,7 @@ class CallbacksConfig:
     early_stopping_patience: int | None = None
     """Stop after so many validations without improvement of the monitored metric; null: never."""
     monitor: str = "val/pose_mse"
-    """What ``best`` minimises, and what a sweep gets back."""
+    """What ``best`` is chosen by: the highest accuracy, the lowest of anything else. A sweep gets its value back."""
     progress_bar: bool = True
 
     def __post_init__(self) -> None:
@@ -326,7 +328,7 @@ class MergeConfig:
 Config = TypeVar("Config")
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-"""What training can compute in; "16-mixed" needs a GPU."""
+"""What training can compute in; evaluation is always in float32."""
 
 METRICS = ("pose_mse", "action_accuracy", "temporal_consistency_error", "loss")
 """What is measured on the validation and the test clips."""
@@ -343,11 +345,20 @@ def register() -> None:
     store.store(name="train_schema", node=TrainConfig)
     store.store(name="merge_schema", node=MergeConfig)
     # A resumed run writes into its own folder, so Hydra's log goes there too.
-    OmegaConf.register_new_resolver("run_dir", lambda resume, new: resume or new, replace=True)
+    OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
     # An environment variable that is set to nothing counts as not set.
     OmegaConf.register_new_resolver("env_or", lambda name, default: os.environ.get(name) or default, replace=True)
     # What comes with the project is found from any working directory.
     OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path), replace=True)
+
+
+def _run_dir(resume: str | None, new: str) -> str:
+    """Return the folder Hydra is to write into, before it makes one."""
+    if resume is None:
+        return new
+    if not (Path(resume) / "config.yaml").is_file():
+        raise ConfigError(f"resume={resume}: no config.yaml in it; the folder of a training run expected")
+    return resume
 
 
 def typed(config: DictConfig, kind: type[Config]) -> Config:

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -15,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from stickgen.config import setting_keys
-from stickgen.errors import StickgenError
+from stickgen.errors import ConfigError, InterruptedRunError, StickgenError
 
 # A path that does not exist, may not be written or is full is the user's to mend; other system errors are not.
 _USERS_OWN = {
@@ -28,13 +29,15 @@ _USERS_OWN = {
 def report_errors() -> Iterator[None]:
     """Print a user's mistake as one line, ``error: …``, on standard error and exit with status 1.
 
-    Those are :class:`~stickgen.errors.StickgenError` and the system's answers to paths. Whatever else is raised is a
-    bug and keeps its traceback.
+    Those are :class:`~stickgen.errors.StickgenError` and the system's answers to paths; an interrupt is told in one
+    line too. Whatever else is raised is a bug and keeps its traceback.
     """
     try:
         yield
     except StickgenError as error:
-        _exit(str(error))
+        _exit(str(error), error.exit_status)
+    except KeyboardInterrupt:
+        _exit("interrupted", InterruptedRunError.exit_status)
     except OSError as error:
         if error.errno not in _USERS_OWN:
             raise
@@ -63,6 +66,11 @@ def run_hydra(main: Callable[[], Any], schema: type) -> None:
 
 def _override_mistake(error: Exception, schema: type) -> str:
     """Say what is wrong with an override: Hydra's first lines, the reason behind them, and a likely key."""
+    cause: BaseException | None = error
+    while cause is not None:  # a check of ours that ran inside an interpolation
+        if isinstance(cause, StickgenError):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
     message = str(error).partition("Config search path")[0]
     mistyped = re.match(r"Could not override '([^']+)'", message)
     if mistyped:
@@ -76,15 +84,34 @@ def _override_mistake(error: Exception, schema: type) -> str:
 
 
 @contextmanager
-def job_errors() -> Iterator[None]:
-    """Report a job's mistake at once, or in a sweep leave it to Hydra, which runs the other jobs first."""
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
+def job_errors(schema: type) -> Iterator[None]:
+    """Report a job's mistake at once, or in a sweep leave it to Hydra, which runs the other jobs first.
+
+    The folder that Hydra made for a job that never began is removed again.
+    """
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
         yield
-    else:
-        with report_errors():
+        return
+    with report_errors():
+        try:
             yield
+        except StickgenError:
+            _remove_unused(Path(hydra.runtime.output_dir))
+            raise
+        except OmegaConfBaseException as error:
+            _remove_unused(Path(hydra.runtime.output_dir))
+            raise ConfigError(_override_mistake(error, schema)) from None
 
 
-def _exit(message: str) -> None:
+def _remove_unused(folder: Path) -> None:
+    """Remove a folder that holds nothing but an empty log."""
+    log = folder / "train.log"
+    if [*folder.iterdir()] == [log] and log.stat().st_size == 0:
+        log.unlink()
+        folder.rmdir()
+
+
+def _exit(message: str, status: int = 1) -> None:
     sys.stderr.write(f"error: {' '.join(message.split())}\n")
-    raise SystemExit(1)
+    raise SystemExit(status)

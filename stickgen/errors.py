@@ -8,6 +8,14 @@ class StickgenError(Exception):
     is raised is a bug of ours and keeps its traceback.
     """
 
+    exit_status = 1
+
+
+class InterruptedRunError(StickgenError):
+    """The user stopped a run; the message says how to go on with it."""
+
+    exit_status = 130  # what a shell reports for an interrupt
+
 
 class ConfigError(StickgenError):
     """A setting has a value that cannot work; the message begins with its key."""

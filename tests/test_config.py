@@ -309,7 +309,6 @@ def test_an_unknown_target_group_is_named() -> None:
         "trainer.max_epochs=0",
         "trainer.max_steps=0",
         "trainer.accumulate_grad_batches=0",
-        "trainer.devices=0",
         "trainer.gradient_clip_val=-1",
         "trainer.precision=8-bit",
         "trainer.threads=0",

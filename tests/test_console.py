@@ -1,6 +1,7 @@
 import errno
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -98,7 +99,6 @@ def test_a_full_disk_names_no_file(capsys: Errors) -> None:
         AssertionError("a bug"),
         OSError(errno.ECONNRESET, "reset"),
         OSError("without a number"),
-        KeyboardInterrupt(),
     ],
 )
 def test_whatever_else_keeps_its_traceback(capsys: Errors, error: BaseException) -> None:
@@ -160,7 +160,7 @@ def entry(monkeypatch: pytest.MonkeyPatch, *overrides: str, name: str = "train")
 
     @hydra.main(version_base="1.3", config_path=str(PROJECT / "conf"), config_name=name)
     def main(composed: Any) -> None:
-        with job_errors():
+        with job_errors(kind):
             if name == "train":
                 composed.run_dir = "run"  # as train.py does
             typed(composed, kind)
@@ -201,13 +201,32 @@ def test_a_mandatory_setting_of_merge(monkeypatch: pytest.MonkeyPatch, tmp_path,
     assert line == "checkpoint: not set; give it on the command line, as checkpoint=…"
 
 
+def test_an_interrupt_is_one_line_and_a_status_of_its_own(capsys: Errors) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        reported(KeyboardInterrupt())()
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == "error: interrupted\n"
+
+
+@pytest.mark.parametrize("overrides", [["resume=nowhere"], ["lora.rank=0", "hydra.run.dir=job"]])
+def test_a_job_that_never_began_leaves_no_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Errors, overrides: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = exit_line(capsys, entry(monkeypatch, *overrides))
+    assert line.startswith(overrides[0])
+    assert list(tmp_path.iterdir()) == []
+
+
 # Jobs of a sweep
 
 
 @pytest.fixture
-def mode(monkeypatch: pytest.MonkeyPatch) -> Callable[[RunMode], None]:
+def mode(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[RunMode], None]:
     def choose(mode: RunMode) -> None:
-        monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create({"mode": mode}))
+        monkeypatch.setattr(
+            HydraConfig, "get", lambda: OmegaConf.create({"mode": mode, "runtime": {"output_dir": str(tmp_path)}})
+        )
 
     return choose
 
@@ -216,7 +235,7 @@ def test_a_single_job_reports_at_once(mode: Callable, capsys: Errors) -> None:
     mode(RunMode.RUN)
 
     def run() -> None:
-        with job_errors():
+        with job_errors(TrainConfig):
             raise ConfigError("seed=-1: wrong")
 
     assert exit_line(capsys, run) == "seed=-1: wrong"
@@ -224,7 +243,7 @@ def test_a_single_job_reports_at_once(mode: Callable, capsys: Errors) -> None:
 
 def test_a_job_of_a_sweep_leaves_the_mistake_to_hydra(mode: Callable, capsys: Errors) -> None:
     mode(RunMode.MULTIRUN)
-    with pytest.raises(ConfigError), job_errors():
+    with pytest.raises(ConfigError), job_errors(TrainConfig):
         raise ConfigError("seed=-1: wrong")
     assert capsys.readouterr().err == ""
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from stickgen.artifacts.base import Base
-from stickgen.artifacts.record import RECORD_KEY
+from stickgen.artifacts.record import RECORD_KEY, BaseRecord
 from stickgen.artifacts.tensors import read_safetensors
 from stickgen.errors import CheckpointError
 from stickgen.files import atomic_write
@@ -39,6 +39,7 @@ class Adapter:
         settings: rank, alpha, dropout and scaling rule.
         base_fingerprint: digest of the base it was trained on; None where the file does not tell.
         base_path: where that base lay.
+        base_record: that base's settings, encoder, conditions and vocabulary; None where the file does not tell.
         origin: how it came about.
     """
 
@@ -46,6 +47,7 @@ class Adapter:
     settings: LoRASettings
     base_fingerprint: str | None = None
     base_path: str | None = None
+    base_record: BaseRecord | None = None
     origin: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -60,7 +62,12 @@ def save_adapter(adapter: Adapter, folder: Path, *, overwrite: bool = False) -> 
     Raises:
         OutputExistsError: the folder exists and ``overwrite`` is false.
     """
-    own = {"base_fingerprint": adapter.base_fingerprint, "base_path": adapter.base_path, "origin": adapter.origin}
+    own = {
+        "base_fingerprint": adapter.base_fingerprint,
+        "base_path": adapter.base_path,
+        "base_record": None if adapter.base_record is None else adapter.base_record.to_json(),
+        "origin": adapter.origin,
+    }
     tensors = {f"{_PREFIX}{key}.weight": value.contiguous() for key, value in adapter.state.items()}
     with atomic_write(folder, overwrite=overwrite) as scratch:
         scratch.mkdir()
@@ -98,6 +105,9 @@ def load_adapter(folder: Path) -> Adapter:
         settings=settings,
         base_fingerprint=own.get("base_fingerprint"),
         base_path=own.get("base_path") or config.get("base_model_name_or_path"),
+        base_record=BaseRecord.from_json(record, str(folder / WEIGHTS_FILE))
+        if (record := own.get("base_record"))
+        else None,
         origin=own.get("origin") or {},
     )
 
@@ -117,11 +127,6 @@ def attach_adapter(base: Base, adapter: Adapter, where: str) -> None:
     s = adapter.settings
     inject_lora_adapters(base.model, adapter.modules, s.rank, s.alpha, s.dropout, use_rslora=s.use_rslora)
     load_lora_state_dict(base.model, adapter.state, settings=s)
-
-
-def adapter_parameters(model: nn.Module) -> int:
-    """Return how many numbers are trained."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def _peft_config(adapter: Adapter) -> dict[str, Any]:

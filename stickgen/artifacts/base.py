@@ -1,5 +1,6 @@
 """Bases on disk: reading every kind met in the wild into a model, strictly, and writing our own."""
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 
 MODEL_FILE = "model.safetensors"
 """A run that trains whole weights writes them under this name in its folder."""
+
+_REFERENCE = {"causal": False, "pose_output": "absolute", "pose_scale": 1.0}
+"""What the reference system's files do not say of themselves."""
 
 _MULTIMODAL = ("image_encoder.", "fusion_module.")
 _LORA_MARKS = (".base_layer.", ".lora_A", ".lora_B")
@@ -60,14 +64,19 @@ def load_base(path: Path, expected: Mapping[str, Any] | None = None) -> Base:
     state, record_text = _read(path)
     state = _motion_part(state, path)
     sizes = _sizes(state, path)
+    digest = fingerprint(state)
     if record_text is None:
-        record = BaseRecord(settings=sizes)
+        record = BaseRecord(settings={**_REFERENCE, **sizes})
+        named = f"{path}: the base, taken for the reference system's since it has no record, has"
     else:
         record = BaseRecord.from_json(record_text, str(path))
+        named = f"{path}: the base has"
+        if record.fingerprint not in (None, digest):
+            raise CheckpointError(f"{path}: the record beside it, {_beside(path)}, is that of other weights; remove it")
         _agree(sizes, record.settings, f"{path}: the weights have", "its record says")
         record = replace(record, settings={**record.settings, **sizes})
-    _agree(record.settings, dict(expected or {}), f"{path}: the base has", "the configuration says")
-    return Base(_build(record, state, path), record, fingerprint(state), path)
+    _agree(record.settings, dict(expected or {}), named, "the configuration says")
+    return Base(_build(record, state, path), record, digest, path)
 
 
 def save_base(
@@ -99,19 +108,34 @@ def save_base(
     if dtype is not None:
         # The rotary frequencies stay exact: every position depends on them, and they are a few numbers.
         state = {k: v.to(dtype) if v.is_floating_point() and "inv_freq" not in k else v for k, v in state.items()}
-    record = replace(record, settings=dict(model.settings))
+    record = replace(record, settings=dict(model.settings), fingerprint=fingerprint(state))
     if path.suffix == ".safetensors":
         with atomic_write(path, overwrite=overwrite) as scratch:
             save_file(state, scratch, metadata={"format": "pt", RECORD_KEY: record.to_json()})
         return
-    beside = path.with_suffix(".json")
-    check_absent(beside, overwrite=overwrite)
-    check_absent(path, overwrite=overwrite)
+    check_outputs_absent(path, overwrite=overwrite)
+    beside = _beside(path)
     # The record first: weights without one would be taken for the reference's.
     with atomic_write(beside, overwrite=overwrite) as scratch:
         scratch.write_text(record.to_json(), encoding="utf-8")
     with atomic_write(path, overwrite=overwrite) as scratch:
         torch.save(state, scratch)
+
+
+def check_outputs_absent(path: Path, *, overwrite: bool = False) -> None:
+    """Refuse, before any work is spent, what :func:`save_base` would refuse.
+
+    Raises:
+        OutputExistsError: the file, or the JSON beside it, exists and ``overwrite`` is false.
+    """
+    check_absent(path, overwrite=overwrite)
+    if path.suffix != ".safetensors":
+        check_absent(_beside(path), overwrite=overwrite)
+
+
+def _beside(path: Path) -> Path:
+    """Return where the record of a .pth lies."""
+    return path.with_suffix(".json")
 
 
 def _file_of(path: Path) -> Path:
@@ -134,11 +158,38 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str | None]:
     content = read_torch(path)
     if isinstance(content, dict) and isinstance(content.get("model_state_dict"), dict):
         content = content["model_state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(_is_plain(key, value) for key, value in content.items()):
         raise CheckpointError(f"{path}: neither a state dict nor a dict with 'model_state_dict'")
-    beside = path.with_suffix(".json")
-    # Bytes that are no text are no JSON either, and are reported as that.
-    return content, beside.read_text(encoding="utf-8", errors="replace") if beside.is_file() else None
+    return content, _record_beside(path)
+
+
+def _is_plain(key: Any, value: Any) -> bool:
+    """Return whether an entry is one of a state dict: a name and a dense tensor of real numbers."""
+    return (
+        isinstance(key, str)
+        and isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not value.is_complex()
+        and not value.is_quantized
+    )
+
+
+def _record_beside(path: Path) -> str | None:
+    """Return the text of the record beside a .pth; None where there is none, or some other JSON of that name."""
+    beside = _beside(path)
+    if not beside.is_file():
+        return None
+    text = beside.read_text(encoding="utf-8", errors="replace")
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path}: the record beside it, {beside.name}, is damaged ({error}); restore or remove it"
+        ) from None
+    if isinstance(content, dict) and "settings" in content:
+        return text
+    log.warning("%s: not a record of stickgen; %s is taken for a base without one", beside, path.name)
+    return None
 
 
 def _motion_part(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

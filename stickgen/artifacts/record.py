@@ -25,19 +25,21 @@ class BaseRecord:
         settings: the constructor's arguments of ``StickFigureTransformer``.
         objective: "causal" or "bidirectional".
         text_encoder: ``{"id": str, "dim": int, …}`` of the encoder of its captions; {} where unknown.
-        conditions: what it was given beside the caption: "camera", "partner".
+        conditions: what it was given beside the caption, of "camera" and "partner"; None where unknown.
         actions: the action vocabulary, by index.
         fps: frames a second.
         origin: how it came about: version, git revision, seed, data, what it was merged from.
+        fingerprint: digest of the tensors it was written with, so that it is not taken for another file's.
     """
 
     settings: dict[str, Any]
     objective: str = "bidirectional"
     text_encoder: dict[str, Any] = field(default_factory=dict)
-    conditions: list[str] = field(default_factory=list)
+    conditions: list[str] | None = None
     actions: list[str] = field(default_factory=lambda: list(ACTIONS))
     fps: int = FPS
     origin: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str | None = None
 
     def to_json(self) -> str:
         """Return the record as JSON with sorted keys."""
@@ -54,11 +56,24 @@ class BaseRecord:
             content = json.loads(text)
             known = {f.name for f in fields(cls)}
             record = cls(**{key: value for key, value in content.items() if key in known})
-            if not isinstance(record.settings, dict):
-                raise TypeError("settings")
+            for name, kinds in _KINDS.items():
+                if not isinstance(getattr(record, name), kinds):
+                    raise TypeError(f"{name}: {type(getattr(record, name)).__name__}")
         except (ValueError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{where}: the record of the base's settings is damaged ({error})") from None
         return record
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "settings": (dict,),
+    "objective": (str,),
+    "text_encoder": (dict,),
+    "conditions": (list, type(None)),
+    "actions": (list,),
+    "fps": (int,),
+    "origin": (dict,),
+    "fingerprint": (str, type(None)),
+}
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:

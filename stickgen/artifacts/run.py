@@ -1,11 +1,12 @@
 """Run folders: what a training run leaves behind, and how it is found again."""
 
 import json
+import math
 import platform
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -83,11 +84,15 @@ class RunFolder:
         """
         return self.checkpoint("best" if (self.checkpoints / "best.ckpt").is_file() else "last")
 
-    def write_start(self, config: TrainConfig) -> None:
-        """Write the settings and the environment."""
+    def write_start(self, config: TrainConfig, *, first: bool = True) -> None:
+        """Write the settings, and on a run's ``first`` start its environment.
+
+        A resumed run may train for longer than it was started for; that becomes its setting.
+        """
         with atomic_write(self.path / "config.yaml", overwrite=True) as scratch:
-            scratch.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)), encoding="utf-8")
-        write_json(self.path / "environment.json", environment())
+            scratch.write_text(OmegaConf.to_yaml(OmegaConf.structured(replace(config, resume=None))), encoding="utf-8")
+        if first:
+            write_json(self.path / "environment.json", environment())
 
     def read_config(self) -> TrainConfig:
         """Return the settings the run was started with.
@@ -100,7 +105,7 @@ class RunFolder:
             raise CheckpointError(f"{self.path}: no config.yaml in it; the folder of a training run expected")
         try:
             return typed(OmegaConf.create(OmegaConf.load(path)), TrainConfig)  # type: ignore[arg-type]
-        except (OmegaConfBaseException, ConfigError, YAMLError, ValueError) as error:
+        except (OmegaConfBaseException, ConfigError, YAMLError, ValueError, OSError) as error:
             raise CheckpointError(f"{path}: {str(error).splitlines()[0]}") from None
 
 
@@ -168,9 +173,18 @@ def git_revision() -> str | None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file in one step."""
+    """Write a JSON file in one step; NaN, where there was nothing to measure, becomes null."""
     with atomic_write(path, overwrite=True) as scratch:
-        scratch.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
+        scratch.write_text(text + "\n", encoding="utf-8")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _version(package: str) -> str | None:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from stickgen.artifacts.adapter import Adapter, attach_adapter, load_adapter
-from stickgen.artifacts.base import MODEL_FILE, load_base, save_base
+from stickgen.artifacts.base import MODEL_FILE, check_outputs_absent, load_base, save_base
+from stickgen.artifacts.record import fingerprint
 from stickgen.artifacts.run import RunFolder, environment, read_checkpoint
 from stickgen.config import DataConfig, MergeConfig, TrainConfig
 from stickgen.data.batch import Batch
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import AdapterError, CheckpointError
-from stickgen.files import check_absent
 from stickgen.lora import LoRASettings, merge_lora_weights
 from stickgen.model import StickFigureTransformer
 
@@ -51,12 +51,16 @@ def merge(config: MergeConfig) -> MergeReport:
         AdapterError: merged and unmerged outputs differ by more than ``tolerance``; nothing is then written.
     """
     output = Path(config.output)
-    check_absent(output, overwrite=config.overwrite)
+    check_outputs_absent(output, overwrite=config.overwrite)
     adapter, run = read_adapter(Path(config.checkpoint))
     base_path = config.base_checkpoint or adapter.base_path
     if base_path is None:
         raise CheckpointError(f"{config.checkpoint}: does not name its base; give it, as base_checkpoint=…")
     base = load_base(Path(base_path))
+    digest = fingerprint(adapter.state)
+    merged_before = base.record.origin.get("merged_adapters") or []
+    if digest in merged_before:
+        raise CheckpointError(f"{base_path}: has this adapter merged into it already")
     batches = _batches(config, run, base.model)
     plain = _outputs(base.model, batches)
     attach_adapter(base, adapter, config.checkpoint)
@@ -70,14 +74,24 @@ def merge(config: MergeConfig) -> MergeReport:
             f"{config.checkpoint}: merged and unmerged outputs differ by {difference:.3g}, tolerance="
             f"{config.tolerance:g} allowed; nothing was written"
         )
-    origin = {"merged_from": adapter.origin, "base_fingerprint": base.fingerprint, **environment()}
-    save_base(base.model, replace(base.record, origin=origin), output, overwrite=config.overwrite)
+    effect = _largest_difference(plain, adapted)
+    if effect == 0:
+        log.warning("%s: the adapter changes no output on these clips", config.checkpoint)
+    origin = {
+        "merged_from": adapter.origin,
+        "merged_adapters": [*merged_before, digest],
+        "base_fingerprint": base.fingerprint,
+        **environment(),
+    }
+    # The adapter's record knows what the base's own may leave open: encoder and conditions.
+    record = replace(adapter.base_record or base.record, origin=origin)
+    save_base(base.model, record, output, overwrite=config.overwrite)
     return MergeReport(
         output=output,
         layers=len(adapter.modules),
         clips=sum(batch.motion.shape[1] for batch in batches),
         largest_difference=difference,
-        adapter_effect=_largest_difference(plain, adapted),
+        adapter_effect=effect,
     )
 
 
@@ -141,8 +155,21 @@ def _batches(config: MergeConfig, run: TrainConfig | None, model: StickFigureTra
 
 @torch.no_grad()
 def _outputs(model: StickFigureTransformer, batches: Sequence[Batch]) -> list[dict[str, Tensor]]:
+    """Return all outputs, under the run's conditions, without action labels and with them."""
     model.eval()
-    return [model(b.motion, b.embedding, return_all_outputs=True, padding_mask=b.padding_mask) for b in batches]
+    return [
+        model(
+            b.motion,
+            b.embedding,
+            return_all_outputs=True,
+            action_sequence=actions,
+            camera_data=b.camera,
+            partner_motion=b.partner,
+            padding_mask=b.padding_mask,
+        )
+        for b in batches
+        for actions in (None, b.actions.clamp(min=0))
+    ]
 
 
 def _largest_difference(first: Sequence[dict[str, Tensor]], second: Sequence[dict[str, Tensor]]) -> float:

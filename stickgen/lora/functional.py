@@ -30,7 +30,7 @@ def keep_mask(shape: torch.Size, probability: float, device: torch.device) -> tu
     Returns:
         bool mask of that shape, None where nothing is dropped, and the factor that keeps the mean.
     """
-    dropped = round(probability * _LEVELS)
+    dropped = min(round(probability * _LEVELS), _LEVELS - 1)
     if dropped == 0:
         return None, 1.0
     count = shape.numel()

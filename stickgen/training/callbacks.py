@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
@@ -17,7 +18,7 @@ def make_callbacks(config: CallbacksConfig, checkpoints: Path) -> list[Callback]
     ``best.ckpt`` follows the monitored metric; ``last.ckpt`` is written at the end of each epoch, and during it
     where ``checkpoint_every_n_steps`` says so.
     """
-    best = ModelCheckpoint(
+    best = RunCheckpoint(
         dirpath=checkpoints,
         filename="best",
         monitor=config.monitor,
@@ -43,6 +44,22 @@ def make_callbacks(config: CallbacksConfig, checkpoints: Path) -> list[Callback]
     return callbacks
 
 
+class RunCheckpoint(ModelCheckpoint):
+    """A checkpoint that keeps what it knows of the best where the run's folder was moved."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state over, its paths as they are now."""
+        folder = str(self.dirpath)
+
+        def here(path: str) -> str:
+            return str(Path(folder) / Path(path).name) if path else path
+
+        paths = ("best_model_path", "last_model_path", "kth_best_model_path")
+        moved = {name: here(state_dict[name]) for name in paths if name in state_dict}
+        best = {here(path): score for path, score in state_dict.get("best_k_models", {}).items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": folder})
+
+
 class EpochLine(Callback):
     """Logs a line for each validation: what a run without a progress bar shows, and what train.log keeps."""
 
@@ -54,7 +71,7 @@ class EpochLine(Callback):
 
 
 def _last(folder: Path, *, every_epoch: bool = False, every_n_steps: int | None = None) -> ModelCheckpoint:
-    return ModelCheckpoint(
+    return RunCheckpoint(
         dirpath=folder,
         filename="last",
         save_top_k=1,

@@ -22,7 +22,7 @@ from stickgen.artifacts.run import RunFolder, environment, read_checkpoint, writ
 from stickgen.artifacts.tensors import read_torch
 from stickgen.config import METRICS, TrainConfig, as_plain, typed
 from stickgen.data.datamodule import ClipDataModule
-from stickgen.errors import ConfigError, OutputExistsError
+from stickgen.errors import ConfigError, InterruptedRunError, OutputExistsError
 from stickgen.evaluation.baselines import baseline_metrics, majority_action
 from stickgen.lora import get_lora_state_dict, lora_settings
 from stickgen.training.callbacks import make_callbacks
@@ -84,8 +84,7 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
         feed_actions=config.objective.feed_actions,
     )
     subject = make_subject(config, data)
-    if resumed is None:
-        run.write_start(config)
+    run.write_start(config, first=resumed is None)
     print_summary(console, config, data, subject)
 
     module = MotionModule(subject.model, config, subject.fingerprint)
@@ -100,7 +99,8 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
     with warnings.catch_warnings():
         # The order of batches is restored by ClipDataModule, which Lightning does not look for.
         warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
-        trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # a resumed run's own checkpoints
+        _fit(trainer, module, data, resumed)
     kept = run.kept()
     module.load_trained_state(
         {f"model.{name}": value for name, value in read_checkpoint(kept).state.items()}, str(kept)
@@ -141,12 +141,15 @@ def resume_config(folder: str, overrides: Sequence[str] = ()) -> TrainConfig:
         CheckpointError: the folder is no run's.
     """
     config = OmegaConf.structured(RunFolder(Path(folder)).read_config())
-    for override in overrides:
-        key = override.lstrip("+~").partition("=")[0]
+    for override in (override.lstrip("+") for override in overrides):
+        key = override.partition("=")[0]
         if key == "resume":
             continue
         if key.partition(".")[0] not in ("trainer", "callbacks", "logger") or "." not in key:
-            raise ConfigError(f"{key}: a resumed run keeps its settings; only trainer, callbacks and logger may change")
+            raise ConfigError(
+                f"{key}: a resumed run keeps its settings; only single values may change, trainer.…=, callbacks.…= "
+                "or logger.…="
+            )
         config = OmegaConf.merge(config, OmegaConf.from_dotlist([override]))
     config.resume = config.run_dir = folder
     return typed(config, TrainConfig)
@@ -183,7 +186,7 @@ def _trainer(config: TrainConfig, run: RunFolder, loggers: list[Logger]) -> Trai
         gradient_clip_val=settings.gradient_clip_val or None,
         precision=settings.precision,
         accelerator=settings.accelerator,
-        devices=settings.devices,
+        devices=1,
         log_every_n_steps=settings.log_every_n_steps,
         check_val_every_n_epoch=settings.val_every_n_epochs,
         callbacks=make_callbacks(config.callbacks, run.checkpoints),
@@ -201,7 +204,6 @@ def _evaluate(module: MotionModule, data: ClipDataModule, config: TrainConfig) -
     trainer = _checked_trainer(
         accelerator=config.trainer.accelerator,
         devices=1,
-        precision=config.trainer.precision,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -214,6 +216,17 @@ def _evaluate(module: MotionModule, data: ClipDataModule, config: TrainConfig) -
         split: {name.removeprefix(f"{split}/"): float(value) for name, value in values.items()}
         for split, values in (("val", val), ("test", test))
     }
+
+
+def _fit(trainer: Trainer, module: MotionModule, data: ClipDataModule, resumed: Path | None) -> None:
+    try:
+        trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+    except (KeyboardInterrupt, SystemExit):
+        # Lightning ends an interrupted process without a word.
+        folder = os.path.relpath(module.config.run_dir)
+        raise InterruptedRunError(
+            f"interrupted at step {trainer.global_step}; python train.py resume={folder} continues"
+        ) from None
 
 
 def _checked_trainer(**settings: Any) -> Trainer:
@@ -235,16 +248,18 @@ def _baselines(data: ClipDataModule) -> Scores:
 
 def _loggers(config: TrainConfig, run: RunFolder, resumed: Path | None) -> list[Logger]:
     loggers: list[Logger] = []
+    step = None if resumed is None else int(read_torch(resumed)["global_step"])
     if config.logger.tensorboard:
         # Steps after the checkpoint happen again: TensorBoard is told to forget their first time.
-        purge = None if resumed is None else int(read_torch(resumed)["global_step"]) + 1
         loggers.append(
             TensorBoardLogger(
-                run.path, name="tensorboard", version="", default_hp_metric=False, purge_step=purge, max_queue=100
+                run.path, name="tensorboard", version="", default_hp_metric=False, purge_step=step, max_queue=100
             )
         )
     if config.logger.csv:
-        loggers.append(CSVLogger(run.path, name="csv", version=""))
+        # A file of its own for the continuation: the logger empties the folder it is given.
+        version = "" if resumed is None else f"from_step_{step}"
+        loggers.append(CSVLogger(run.path, name="csv", version=version))
     return loggers
 
 
@@ -265,7 +280,7 @@ def _log_start(loggers: list[Logger], config: TrainConfig, scores: Scores, train
         for baseline, by_split in scores.items():
             if baseline not in (trained, "frozen base"):
                 tag = baseline.replace(" ", "_")
-                logger.log_metrics({f"baseline/{tag}_{n}": v for n, v in by_split["val"].items()}, step=0)
+                logger.log_metrics({f"baseline/{tag}_{n}": v for n, v in by_split.get("val", {}).items()}, step=0)
 
 
 def _log_end(loggers: list[Logger], final: Mapping[str, Mapping[str, float]], step: int) -> None:
@@ -294,6 +309,7 @@ def _save_weights(module: MotionModule, subject: Subject, config: TrainConfig, r
             settings=lora_settings(module.model),
             base_fingerprint=subject.fingerprint,
             base_path=str(subject.base_path),
+            base_record=subject.record,
             origin=origin,
         )
         save_adapter(adapter, run.adapter, overwrite=True)
@@ -309,7 +325,6 @@ def _quieten_lightning() -> None:
     for message in (
         ".*does not have many workers.*",  # the data lie in memory; workers would only copy them
         ".*number of training batches.*logging interval.*",
-        ".*exists and is not empty.*",  # a resumed run's own checkpoints
         ".*isinstance.*LeafSpec.*",
         ".*`accumulate_grad_batches`.*",
     ):

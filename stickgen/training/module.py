@@ -198,7 +198,8 @@ class MotionModule(LightningModule):
             self._step_terms = {}
 
     def _evaluate(self, batch: Batch, split: str) -> None:
-        outputs = self(batch)  # action labels are withheld wherever accuracy is measured
+        with torch.autocast(self.device.type, enabled=False):  # metrics are float32, whatever the training computes in
+            outputs = self(batch)  # action labels are withheld wherever accuracy is measured
         mask = ~batch.padding_mask.T[1:]
         target = batch.motion[1:]
         metrics = cast("MetricCollection", self.metrics[split])

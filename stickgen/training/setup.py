@@ -1,6 +1,6 @@
 """From settings to a model that is ready to train, with everything checked that would make the numbers lie."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,10 @@ def make_subject(config: TrainConfig, data: ClipDataModule) -> Subject:
         assert config.base.checkpoint is not None  # BaseConfig sees to it
         wanted = {name: getattr(config.base, name) for name in _SETTINGS}
         base = load_base(Path(config.base.checkpoint), wanted)
-        model, record, fingerprint, path = base.model, base.record, base.fingerprint, base.path
-        _check_objective(config, record, path)
-        _check_text_encoder(data, record, path)
+        model, fingerprint, path = base.model, base.fingerprint, base.path
+        _check_objective(config, base.record, path)
+        _check_text_encoder(data, base.record, path)
+        record = _completed(base.record, config, data)
     data.fit_to(model.settings["input_dim"], model.settings["embedding_dim"])
     model.set_dropout(config.base.dropout)
     model.train()
@@ -123,9 +124,17 @@ def _check_objective(config: TrainConfig, record: BaseRecord, path: Path) -> Non
         raise ConfigError(
             f"objective={config.objective.name}: {path} is a {kinds[causal]} base; use objective={kinds[causal]}"
         )
+    if record.conditions is None:  # a file without a record does not tell
+        return
     unknown = [name for name in config.data.conditions if name not in record.conditions]
-    if unknown and record.origin:
+    if unknown:
         raise ConfigError(f"data.conditions: {path} was trained without {unknown[0]}; leave it out")
+
+
+def _completed(record: BaseRecord, config: TrainConfig, data: ClipDataModule) -> BaseRecord:
+    """Fill in what the base's file does not tell with what this run trains it on: it then travels with the weights."""
+    conditions = list(config.data.conditions) if record.conditions is None else record.conditions
+    return replace(record, text_encoder=record.text_encoder or data.report.text_encoder, conditions=conditions)
 
 
 def _check_text_encoder(data: ClipDataModule, record: BaseRecord, path: Path) -> None:

@@ -13,7 +13,6 @@ from stickgen.artifacts.adapter import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     Adapter,
-    adapter_parameters,
     attach_adapter,
     load_adapter,
     save_adapter,
@@ -310,7 +309,6 @@ def test_attaching(base: Base, adapter: Adapter, folder: Path, arguments) -> Non
     assert lora_settings(base.model) == LoRASettings(3, 6.0, 0.1)
     state = get_lora_state_dict(base.model)
     assert all(torch.equal(value, adapter.state[key]) for key, value in state.items())
-    assert adapter_parameters(base.model) == sum(value.numel() for value in adapter.state.values())
     assert not base.model.training
     assert not torch.allclose(base.model(**arguments), before, atol=1e-5)
 

@@ -16,6 +16,7 @@ from stickgen.artifacts.base import MODEL_FILE, load_base, save_base
 from stickgen.artifacts.record import BaseRecord, fingerprint
 from stickgen.errors import CheckpointError, OutputExistsError
 from stickgen.lora import inject_lora_adapters
+from stickgen.model import StickFigureTransformer
 
 FORMATS = pytest.mark.parametrize("name", ["base.safetensors", "base.pth", "base.pt"])
 ROUND_TRIP = BaseRecord(
@@ -381,12 +382,53 @@ def test_a_record_that_contradicts_the_weights(build, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "7", "null", "{}", '{"settings": 3}', '{"settings": [1]}', b"\xff\xfe\x00"]
+    "text",
+    [
+        "",
+        "{",
+        '{"settings": 3}',
+        '{"settings": [1]}',
+        '{"settings": {}, "text_encoder": null}',
+        '{"settings": {}, "conditions": "camera"}',
+        b"\xff\xfe\x00",
+    ],
 )
 def test_a_damaged_record(build, tmp_path: Path, text: str | bytes) -> None:
     torch.save(build().state_dict(), tmp_path / "base.pth")
     (tmp_path / "base.json").write_bytes(text if isinstance(text, bytes) else text.encode())
-    refused(tmp_path / "base.pth", "record of the base's settings is damaged")
+    refused(tmp_path / "base.pth", "damaged")
+
+
+@pytest.mark.parametrize("text", ["[]", "7", "null", "{}", '{"name": "something else"}'])
+def test_some_other_json_of_that_name_is_no_record(build, tmp_path: Path, caplog, text: str) -> None:
+    torch.save(build().state_dict(), tmp_path / "base.pth")
+    (tmp_path / "base.json").write_text(text)
+    assert load_base(tmp_path / "base.pth").record.settings["causal"] is False
+    assert "not a record of stickgen" in caplog.text
+
+
+def test_a_record_beside_other_weights_of_the_same_shape(build, tmp_path: Path) -> None:
+    save_base(build(causal=True), BaseRecord({}), tmp_path / "base.pth")
+    torch.manual_seed(99)
+    torch.save(StickFigureTransformer(**build().settings).state_dict(), tmp_path / "base.pth")
+    refused(tmp_path / "base.pth", "is that of other weights")
+
+
+@pytest.mark.parametrize("setting", [{"pose_output": "velocity"}, {"causal": True}, {"pose_scale": 0.01}])
+def test_a_base_without_a_record_is_never_run_as_something_else(build, tmp_path: Path, setting: dict) -> None:
+    torch.save(build().state_dict(), tmp_path / "base.pth")
+    with pytest.raises(CheckpointError, match="taken for the reference system's"):
+        load_base(tmp_path / "base.pth", setting)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{3: torch.zeros(2)}, {"a": torch.zeros(2, dtype=torch.complex64)}, {"a": torch.zeros(2).to_sparse()}],
+    ids=["number as key", "complex", "sparse"],
+)
+def test_entries_that_are_no_state_dicts(build, tmp_path: Path, entry: dict) -> None:
+    torch.save({**build().state_dict(), **entry}, tmp_path / "base.pth")
+    refused(tmp_path / "base.pth", "neither a state dict")
 
 
 @pytest.mark.parametrize("settings", [{"colour": "red"}, {"pose_output": "sideways"}])

@@ -59,6 +59,13 @@ def test_mask_keeps_the_right_share_and_the_factor_the_mean(probability: float) 
     assert factor == pytest.approx(1 / (1 - probability), rel=1e-3)
 
 
+def test_a_probability_next_to_one_still_keeps_a_few() -> None:
+    mask, factor = keep_mask(torch.Size((10**6,)), 0.9999999, torch.device("cpu"))
+    assert mask is not None
+    assert 0 < mask.sum() < 100
+    assert factor == 2**16
+
+
 def test_entries_of_a_mask_do_not_depend_on_each_other() -> None:
     torch.manual_seed(0)
     mask, _ = keep_mask(torch.Size((400_000,)), 0.5, torch.device("cpu"))

@@ -3,6 +3,9 @@
 import csv
 import json
 import math
+import time
+from dataclasses import replace
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from stickgen.artifacts.adapter import attach_adapter, load_adapter
+from stickgen.artifacts.adapter import attach_adapter, load_adapter, save_adapter
 from stickgen.artifacts.base import load_base, save_base
 from stickgen.artifacts.record import BaseRecord
 from stickgen.artifacts.run import read_checkpoint
@@ -22,6 +25,7 @@ from stickgen.config import (
     DataConfig,
     LoggerConfig,
     LoRAConfig,
+    MergeConfig,
     ObjectiveConfig,
     OptimizerConfig,
     SampleConfig,
@@ -30,11 +34,13 @@ from stickgen.config import (
 )
 from stickgen.data.clips import Clip
 from stickgen.data.datamodule import ClipDataModule
-from stickgen.data.sample import SAMPLE_INFO
-from stickgen.errors import ConfigError, OutputExistsError
+from stickgen.data.file import write_sequences
+from stickgen.data.sample import SAMPLE_INFO, sample_sequences
+from stickgen.errors import CheckpointError, ConfigError, OutputExistsError
 from stickgen.evaluation.baselines import majority_action
+from stickgen.export.merge import merge
 from stickgen.model import StickFigureTransformer
-from stickgen.training import FitResult, fit
+from stickgen.training import FitResult, fit, resume_config
 
 METRICS = {"pose_mse", "action_accuracy", "temporal_consistency_error", "loss"}
 DATA = {"sample": {"clips": 30, "actions": ["walk", "jump", "wave"]}, "batch_size": 4}
@@ -466,3 +472,136 @@ def test_a_run_that_cannot_start_leaves_no_folder(tmp_path: Path, base: Path) ->
     with pytest.raises(ConfigError, match=r"lora\.targets"):
         fit(settings_of(tmp_path / "run", base={"checkpoint": str(base)}, lora={"targets": {"mine": ["nothing"]}}))
     assert not (tmp_path / "run").exists()
+
+
+# What an optional key, a resumed run or a file without a record must not break
+
+
+def data_file(path: Path, *, without_actions: str = "", camera: bool = False) -> Path:
+    """Write sample clips of ten takes with fixed splits, one of which may lack action labels."""
+    sequences = sample_sequences(30, actions=["walk", "jump", "wave"])
+    for index, sequence in enumerate(sequences):
+        split = ("train", "val", "test")[max(0, index // 3 - 7)]
+        sequence["meta"] = {**sequence["meta"], "split": split}
+        if split == without_actions:
+            sequence["actions"] = None
+        if camera:
+            sequence["camera"] = torch.rand(len(sequence["motion"]), 3)
+    write_sequences(path, sequences, SAMPLE_INFO)
+    return path
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_may_lack_action_labels(tmp_path: Path, base: Path, split: str) -> None:
+    path = data_file(tmp_path / "data.pt", without_actions=split)
+    result = fit(
+        settings_of(
+            tmp_path / "run",
+            base={"checkpoint": str(base)},
+            data={"path": str(path)},
+            trainer={"max_epochs": 1},
+            logger={"tensorboard": True},
+        )
+    )
+    metrics = json.loads(result.run.metrics.read_text(), parse_constant=lambda constant: pytest.fail(constant))
+    for scored in ("val", "test"):
+        accuracy = metrics["scores"]["adapter"][scored]["action_accuracy"]
+        assert (accuracy is None) == (scored == split)
+
+
+def test_a_resumed_run_keeps_its_new_length_and_its_old_rows(tmp_path: Path, base: Path) -> None:
+    settings = settings_of(
+        tmp_path / "run", base={"checkpoint": str(base)}, trainer={"max_epochs": 1}, logger={"csv": True}
+    )
+    first = fit(settings).run
+    rows = (first.path / "csv" / "metrics.csv").read_text()
+    fit(resume_config(str(first.path), ["++trainer.max_epochs=2"]))
+    assert first.read_config().trainer.max_epochs == 2
+    assert first.read_config().resume is None
+    assert (first.path / "csv" / "metrics.csv").read_text() == rows
+    assert (first.path / "csv" / f"from_step_{STEPS_AN_EPOCH}" / "metrics.csv").is_file()
+
+
+def test_steps_after_a_resume_stand_in_tensorboard_once(tmp_path: Path, base: Path) -> None:
+    settings = settings_of(
+        tmp_path / "run", base={"checkpoint": str(base)}, trainer={"max_epochs": 1}, logger={"tensorboard": True}
+    )
+    run = fit(settings).run
+    after_first_epoch = run.checkpoint("last").read_bytes()
+    for _ in range(2):  # as if the run had been killed in its second epoch
+        time.sleep(1.1)  # event files are put in order by the second they were made
+        run.checkpoint("last").write_bytes(after_first_epoch)
+        fit(resume_config(str(run.path), ["trainer.max_epochs=2"]))
+    module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    accumulator = module.EventAccumulator(str(run.path / "tensorboard"), size_guidance={"scalars": 0}).Reload()
+    steps = [event.step for event in accumulator.Scalars("train/loss")]
+    assert steps == list(range(2 * STEPS_AN_EPOCH))
+
+
+def test_threads_of_one_job_do_not_stay_for_the_next(tmp_path: Path, base: Path) -> None:
+    settings = settings_of(tmp_path / "one", base={"checkpoint": str(base)}, trainer={"max_epochs": 1, "threads": 2})
+    fit(settings)
+    assert torch.get_num_threads() == 2
+    fit(settings_of(tmp_path / "two", base={"checkpoint": str(base)}, trainer={"max_epochs": 1, "threads": None}))
+    assert torch.get_num_threads() == import_module("stickgen.training.fit")._THREADS
+
+
+def test_what_a_bases_file_does_not_tell_travels_on_with_what_is_made_of_it(tmp_path: Path) -> None:
+    bare = StickFigureTransformer(d_model=48, nhead=4, num_layers=2)
+    torch.save(bare.state_dict(), tmp_path / "reference.pth")
+    path = data_file(tmp_path / "data.pt", camera=True)
+    settings: dict[str, Any] = {
+        "data": {"path": str(path), "conditions": ["camera"]},
+        "trainer": {"max_epochs": 1},
+        "objective": {"name": "bidirectional", "causal": False},
+    }
+    adapted = fit(settings_of(tmp_path / "lora", base={"checkpoint": str(tmp_path / "reference.pth")}, **settings))
+    record = load_adapter(adapted.run.adapter).base_record
+    assert record is not None
+    assert record.conditions == ["camera"]
+    assert record.text_encoder == SAMPLE_INFO["text_encoder"]
+
+    report = merge(MergeConfig(checkpoint=str(adapted.run.path), output=str(tmp_path / "merged.pth")))
+    assert report.adapter_effect > 0
+    merged = load_base(report.output).record
+    assert (merged.conditions, merged.text_encoder) == (["camera"], SAMPLE_INFO["text_encoder"])
+    # and is then taken for what it is
+    fit(settings_of(tmp_path / "again", base={"checkpoint": str(report.output)}, **settings))
+    with pytest.raises(ConfigError, match="trained without partner"):
+        fit(
+            settings_of(
+                tmp_path / "refused",
+                base={"checkpoint": str(report.output)},
+                **{**settings, "data": {"path": str(path), "conditions": ["camera", "partner"]}},
+            )
+        )
+
+
+def test_an_adapter_on_the_camera_path_is_verified_with_cameras(tmp_path: Path) -> None:
+    torch.save(StickFigureTransformer(d_model=48, nhead=4, num_layers=2).state_dict(), tmp_path / "reference.pth")
+    path = data_file(tmp_path / "data.pt", camera=True)
+    result = fit(
+        settings_of(
+            tmp_path / "run",
+            base={"checkpoint": str(tmp_path / "reference.pth")},
+            lora={"rank": 2, "alpha": 4.0, "targets": {"camera": ["camera_projection"]}},
+            data={"path": str(path), "conditions": ["camera"]},
+            trainer={"max_epochs": 1},
+            objective={"name": "bidirectional", "causal": False},
+        )
+    )
+    report = merge(MergeConfig(checkpoint=str(result.run.path), output=str(tmp_path / "merged.safetensors")))
+    assert report.adapter_effect > 0
+
+
+def test_the_same_adapter_is_not_merged_twice_even_without_a_fingerprint(
+    run: FitResult, base: Path, tmp_path: Path
+) -> None:
+    adapter = replace(load_adapter(run.run.adapter), base_fingerprint=None, base_path=None, base_record=None)
+    save_adapter(adapter, tmp_path / "adapter")
+    once = str(tmp_path / "once.safetensors")
+    merge(MergeConfig(checkpoint=str(tmp_path / "adapter"), base_checkpoint=str(base), output=once))
+    with pytest.raises(CheckpointError, match="has this adapter merged into it already"):
+        merge(
+            MergeConfig(checkpoint=str(tmp_path / "adapter"), base_checkpoint=once, output=str(tmp_path / "twice.pth"))
+        )
