@@ -23,7 +23,8 @@ TARGETS = ["transformer_encoder", "pose_decoder"]
 RANK, ALPHA, LORA_DROPOUT = 8, 16.0, 0.05
 FRAMES, DIM, EMBEDDING = 250, 20, 1024
 
-# Without fixed thresholds the C library keeps freed blocks, and a peak then measures its fragmentation.
+# Without fixed thresholds the C library keeps freed blocks, and a peak then measures its fragmentation. With them every
+# tensor is mapped and unmapped, which costs time: so times are taken without, peaks both with and without.
 PINNED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 
@@ -130,13 +131,14 @@ def floor_gflop(batch: int) -> float:
 
 def compare(batch: int, dtype: str, base_dropout: float, runs: int, threads: int, names: list[str]) -> dict[str, Any]:
     """Let the contenders take steps in turn; return the figures of each."""
-    workers = {}
-    for name in names:
+
+    def start(name: str, **env: str) -> subprocess.Popen[str]:
         command = [sys.executable, __file__, "--worker", name, "--batch", str(batch), "--dtype", dtype]
         command += ["--base-dropout", str(base_dropout), "--threads", str(threads)]
-        workers[name] = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **PINNED}
-        )
+        environment = {**os.environ, **env}
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+    workers = {name: start(name) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(runs):
         for name, worker in workers.items():
@@ -146,6 +148,9 @@ def compare(batch: int, dtype: str, base_dropout: float, runs: int, threads: int
             worker.stdin.flush()
             seconds[name].append(float(worker.stdout.readline()))
     ends = {name: json.loads(worker.communicate("end\n")[0]) for name, worker in workers.items()}
+    for name in names:
+        output = start(name, **PINNED).communicate("step\nstep\nend\n")[0]
+        ends[name]["pinned_peak_mib"] = json.loads(output.splitlines()[-1])["peak_mib"]
     ideal = floor_gflop(batch) / matrix_rate(dtype, threads)
     rows = {}
     for name in names:
@@ -184,13 +189,16 @@ def main() -> None:
                 result = compare(batch, dtype, base_dropout, given.runs, given.threads, given.contenders)
                 results.append(result)
                 print(f"\nbatch {batch}, {dtype}, base dropout {base_dropout:g}: median of {given.runs}")
-                print(f"{'':10}{'ms/step':>9}{'seq/s':>8}{'x stickgen':>12}{'range':>14}{'floor':>8}{'peak MiB':>10}")
+                print(
+                    f"{'':10}{'ms/step':>9}{'seq/s':>8}{'x stickgen':>12}{'range':>14}"
+                    f"{'floor':>8}{'peak MiB':>10}{'pinned':>8}"
+                )
                 for name, row in result["contenders"].items():
                     low, high = row["range"]
                     print(
                         f"{name:10}{1000 * row['seconds']:9.0f}{row['sequences_per_second']:8.2f}"
                         f"{row['times_stickgen']:12.2f}{f'{low:.2f}-{high:.2f}':>14}"
-                        f"{row['floor_share']:8.0%}{row['peak_mib']:10.0f}"
+                        f"{row['floor_share']:8.0%}{row['peak_mib']:10.0f}{row['pinned_peak_mib']:8.0f}"
                     )
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
