@@ -4,7 +4,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,31 +12,28 @@ from typing import Any
 import torch
 from lightning import Trainer, seed_everything
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from omegaconf import OmegaConf
 from rich.console import Console
 
 from stickgen.artifacts.adapter import Adapter, save_adapter
 from stickgen.artifacts.base import MODEL_FILE, save_base
 from stickgen.artifacts.run import RunFolder, environment, read_checkpoint, write_json
-from stickgen.artifacts.tensors import read_torch
-from stickgen.config import METRICS, TrainConfig, as_plain, typed
+from stickgen.config import TrainConfig, typed
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import ConfigError, InterruptedRunError, OutputExistsError
 from stickgen.evaluation.baselines import baseline_metrics, majority_action
 from stickgen.lora import get_lora_state_dict, lora_settings
 from stickgen.training.callbacks import make_callbacks
+from stickgen.training.loggers import log_end, log_start, make_loggers
 from stickgen.training.module import MotionModule
-from stickgen.training.report import print_results, print_summary
+from stickgen.training.report import Scores, print_results, print_summary
 from stickgen.training.setup import Subject, make_subject
 
 log = logging.getLogger(__name__)
 
 _THREADS = torch.get_num_threads()
 """PyTorch's own choice, to go back to in a sweep whose earlier job set another."""
-
-Scores = dict[str, dict[str, dict[str, float]]]
-"""Predictor → split → metric → value."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +85,12 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
     print_summary(console, config, data, subject)
 
     module = MotionModule(subject.model, config, subject.fingerprint)
-    loggers = _loggers(config, run, resumed)
+    loggers = make_loggers(config, run, resumed)
     trained = "adapter" if config.lora.enabled else "trained model"
     scores = _baselines(data)
     if not config.base.from_scratch:
         scores["frozen base"] = _evaluate(module, data, config)
-    _log_start(loggers, config, scores, trained, resumed is not None)
+    log_start(loggers, config, scores, trained, resumed is not None)
 
     trainer = _trainer(config, run, loggers)
     with warnings.catch_warnings():
@@ -106,7 +103,7 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
         {f"model.{name}": value for name, value in read_checkpoint(kept).state.items()}, str(kept)
     )
     scores[trained] = _evaluate(module, data, config)
-    _log_end(loggers, scores[trained], trainer.global_step)
+    log_end(loggers, scores[trained], trainer.global_step)
 
     _save_weights(module, subject, config, run)
     split, _, metric = config.callbacks.monitor.partition("/")
@@ -237,68 +234,13 @@ def _checked_trainer(**settings: Any) -> Trainer:
         raise ConfigError(f"trainer: {error}") from None
 
 
-def _baselines(data: ClipDataModule) -> Scores:
+def _baselines(data: ClipDataModule) -> dict[str, dict[str, dict[str, float]]]:
     majority = majority_action(data.split.train)
-    scores: Scores = {}
+    scores: dict[str, dict[str, dict[str, float]]] = {}
     for split, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
         for name, metrics in baseline_metrics(loader, majority).items():
             scores.setdefault(name, {})[split] = metrics
     return scores
-
-
-def _loggers(config: TrainConfig, run: RunFolder, resumed: Path | None) -> list[Logger]:
-    loggers: list[Logger] = []
-    step = None if resumed is None else int(read_torch(resumed)["global_step"])
-    if config.logger.tensorboard:
-        # Steps after the checkpoint happen again: TensorBoard is told to forget their first time.
-        loggers.append(
-            TensorBoardLogger(
-                run.path, name="tensorboard", version="", default_hp_metric=False, purge_step=step, max_queue=100
-            )
-        )
-    if config.logger.csv:
-        # A file of its own for the continuation: the logger empties the folder it is given.
-        version = "" if resumed is None else f"from_step_{step}"
-        loggers.append(CSVLogger(run.path, name="csv", version=version))
-    return loggers
-
-
-def _log_start(loggers: list[Logger], config: TrainConfig, scores: Scores, trained: str, resumed: bool) -> None:
-    """Log the settings, with the names of the final metrics: the HParams tab shows none that it does not know yet."""
-    frozen = scores.get("frozen base", {})
-    for logger in loggers:
-        if resumed:
-            continue
-        if isinstance(logger, TensorBoardLogger):
-            initial = {f"final/{split}_{name}": value for split, m in frozen.items() for name, value in m.items()}
-            names = [f"final/{split}_{name}" for split in ("val", "test") for name in METRICS]
-            logger.log_hyperparams(_flat(as_plain(config)), {name: initial.get(name, float("nan")) for name in names})
-        else:
-            logger.log_hyperparams(_flat(as_plain(config)))
-        # Step 0 of the validation curves is the frozen base, and the baselines are there to compare them with.
-        logger.log_metrics({f"val/{name}": value for name, value in frozen.get("val", {}).items()}, step=0)
-        for baseline, by_split in scores.items():
-            if baseline not in (trained, "frozen base"):
-                tag = baseline.replace(" ", "_")
-                logger.log_metrics({f"baseline/{tag}_{n}": v for n, v in by_split.get("val", {}).items()}, step=0)
-
-
-def _log_end(loggers: list[Logger], final: Mapping[str, Mapping[str, float]], step: int) -> None:
-    for logger in loggers:
-        metrics = {f"final/{split}_{name}": value for split, m in final.items() for name, value in m.items()}
-        logger.log_metrics(metrics, step=step)
-        logger.save()
-        logger.finalize("success")
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = str(value) if isinstance(value, list) else value
-    return flat
 
 
 def _save_weights(module: MotionModule, subject: Subject, config: TrainConfig, run: RunFolder) -> None:

@@ -12,7 +12,8 @@ from stickgen.data.clips import Clip
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.training.setup import Subject
 
-Scores = Mapping[str, float]
+Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""Predictor → split → metric → value."""
 
 COLUMNS = {
     "pose_mse": "pose MSE ↓",
@@ -49,7 +50,7 @@ def print_summary(console: Console, config: TrainConfig, data: ClipDataModule, s
 
 def print_results(
     console: Console,
-    scores: Mapping[str, Mapping[str, Scores]],
+    scores: Scores,
     split: str,
     trained_row: str,
 ) -> None:

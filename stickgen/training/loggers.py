@@ -1,0 +1,75 @@
+"""Where a run's numbers go while it trains: TensorBoard and CSV, in the run's folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from stickgen.artifacts.run import RunFolder
+from stickgen.artifacts.tensors import read_torch
+from stickgen.config import METRICS, TrainConfig, as_plain
+from stickgen.training.report import Scores
+
+
+def make_loggers(config: TrainConfig, run: RunFolder, resumed: Path | None) -> list[Logger]:
+    """Return the loggers of a run.
+
+    Args:
+        config: the run's settings.
+        run: its folder.
+        resumed: the checkpoint it continues from; None at a first start.
+    """
+    loggers: list[Logger] = []
+    step = None if resumed is None else int(read_torch(resumed)["global_step"])
+    if config.logger.tensorboard:
+        # Steps after the checkpoint happen again: TensorBoard is told to forget their first time.
+        loggers.append(
+            TensorBoardLogger(
+                run.path, name="tensorboard", version="", default_hp_metric=False, purge_step=step, max_queue=100
+            )
+        )
+    if config.logger.csv:
+        # A file of its own for the continuation: the logger empties the folder it is given.
+        version = "" if resumed is None else f"from_step_{step}"
+        loggers.append(CSVLogger(run.path, name="csv", version=version))
+    return loggers
+
+
+def log_start(loggers: list[Logger], config: TrainConfig, scores: Scores, trained: str, resumed: bool) -> None:
+    """Log the settings, with the names of the final metrics: the HParams tab shows none that it does not know yet."""
+    frozen = scores.get("frozen base", {})
+    for logger in loggers:
+        if resumed:
+            continue
+        if isinstance(logger, TensorBoardLogger):
+            initial = {f"final/{split}_{name}": value for split, m in frozen.items() for name, value in m.items()}
+            names = [f"final/{split}_{name}" for split in ("val", "test") for name in METRICS]
+            logger.log_hyperparams(_flat(as_plain(config)), {name: initial.get(name, float("nan")) for name in names})
+        else:
+            logger.log_hyperparams(_flat(as_plain(config)))
+        # Step 0 of the validation curves is the frozen base, and the baselines are there to compare them with.
+        logger.log_metrics({f"val/{name}": value for name, value in frozen.get("val", {}).items()}, step=0)
+        for baseline, by_split in scores.items():
+            if baseline not in (trained, "frozen base"):
+                tag = baseline.replace(" ", "_")
+                logger.log_metrics({f"baseline/{tag}_{n}": v for n, v in by_split.get("val", {}).items()}, step=0)
+
+
+def log_end(loggers: list[Logger], final: Mapping[str, Mapping[str, float]], step: int) -> None:
+    """Log the final metrics, split → metric → value, under the names that :func:`log_start` announced."""
+    for logger in loggers:
+        metrics = {f"final/{split}_{name}": value for split, m in final.items() for name, value in m.items()}
+        logger.log_metrics(metrics, step=step)
+        logger.save()
+        logger.finalize("success")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{name}."))
+        else:
+            flat[f"{prefix}{name}"] = str(value) if isinstance(value, list) else value
+    return flat
