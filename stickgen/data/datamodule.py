@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
+from stickgen.actions import NUM_ACTIONS
 from stickgen.config import DataConfig
 from stickgen.data.batch import Batch
 from stickgen.data.clips import Clip, check_one_width, clips_from_sequences
@@ -71,11 +72,12 @@ class ClipDataModule(LightningDataModule):
         """What was read and what was left out."""
         return self._load()[1]
 
-    def fit_to(self, input_dim: int, embedding_dim: int) -> None:
+    def fit_to(self, input_dim: int, embedding_dim: int, num_actions: int = NUM_ACTIONS) -> None:
         """Check the clips against a model's widths, and pad narrower embeddings with zeros.
 
         Raises:
-            DataError: frames have another width, or embeddings are wider than the model's.
+            DataError: frames have another width, embeddings are wider than the model's, or a label is beyond its
+                action classes.
         """
         split, report = self._load()
         clip = split.train[0]
@@ -85,6 +87,9 @@ class ClipDataModule(LightningDataModule):
             raise DataError(f"{report.source}: frames of {dim} numbers, the base takes {input_dim}{hint}")
         if width > embedding_dim:
             raise DataError(f"{report.source}: embeddings of {width} numbers, the base takes {embedding_dim}")
+        for clip in (*split.train, *split.val, *split.test):
+            if clip.actions is not None and (label := int(clip.actions.max())) >= num_actions:
+                raise DataError(f"{report.source}: {clip.label}: action {label}, the base has {num_actions} classes")
         if width < embedding_dim:
             pad = (0, embedding_dim - width)
             parts = {

@@ -149,7 +149,7 @@ def _batches(config: MergeConfig, run: TrainConfig | None, model: StickFigureTra
             log.warning("%s is gone: verifying on the built-in sample motion; data=… names other clips", run.data.path)
         settings = DataConfig(dim=dim)
     data = ClipDataModule(settings)
-    data.fit_to(dim, model.settings["embedding_dim"])
+    data.fit_to(dim, model.settings["embedding_dim"], model.settings["num_actions"])
     return list(data.test_dataloader())
 
 

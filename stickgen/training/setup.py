@@ -73,7 +73,7 @@ def make_subject(config: TrainConfig, data: ClipDataModule) -> Subject:
         _check_objective(config, base.record, path)
         _check_text_encoder(data, base.record, path)
         record = _completed(base.record, config, data)
-    data.fit_to(model.settings["input_dim"], model.settings["embedding_dim"])
+    data.fit_to(*(model.settings[name] for name in ("input_dim", "embedding_dim", "num_actions")))
     model.set_dropout(config.base.dropout)
     model.train()
     adapted = 0

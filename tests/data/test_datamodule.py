@@ -157,6 +157,16 @@ def test_frames_of_another_width_are_refused_with_the_way_out(tmp_path: Path) ->
         module_of(tmp_path, random_sequences(6)).fit_to(48, EMBEDDING_DIM)
 
 
+def test_a_label_beyond_the_bases_classes_is_refused(tmp_path: Path) -> None:
+    sequences = random_sequences(6)
+    for sequence in sequences:
+        sequence["actions"] = sequence["actions"].clamp(max=45)
+    module_of(tmp_path, sequences).fit_to(20, EMBEDDING_DIM, 46)
+    sequences[4]["actions"][2] = 46
+    with pytest.raises(DataError, match="clip 4: action 46, the base has 46 classes"):
+        module_of(tmp_path, sequences).fit_to(20, EMBEDDING_DIM, 46)
+
+
 def test_two_actors_are_each_others_partner_in_the_batches(tmp_path: Path) -> None:
     motion = torch.randn(5, 3, 20)
     motion[:, 1] = 0  # a filled-up slot
