@@ -140,7 +140,7 @@ def compare(batch: int, dtype: str, base_dropout: float, runs: int, threads: int
 
     workers = {name: start(name) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(runs):
+    for _ in range(1 + runs):  # the first round, in which the others still start, is not counted
         for name, worker in workers.items():
             assert worker.stdin is not None
             assert worker.stdout is not None
@@ -148,6 +148,7 @@ def compare(batch: int, dtype: str, base_dropout: float, runs: int, threads: int
             worker.stdin.flush()
             seconds[name].append(float(worker.stdout.readline()))
     ends = {name: json.loads(worker.communicate("end\n")[0]) for name, worker in workers.items()}
+    seconds = {name: taken[1:] for name, taken in seconds.items()}
     for name in names:
         output = start(name, **PINNED).communicate("step\nstep\nend\n")[0]
         ends[name]["pinned_peak_mib"] = json.loads(output.splitlines()[-1])["peak_mib"]
