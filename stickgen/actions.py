@@ -1,7 +1,5 @@
 """The action vocabulary: the index of a name is the class the model predicts."""
 
-from collections.abc import Iterable
-
 from stickgen.errors import DataError
 
 ACTIONS: tuple[str, ...] = (
@@ -34,8 +32,3 @@ def action_index(name: str) -> int:
 def action_name(index: int) -> str:
     """Return the name of a class index; spare rows are called ``spare_N``."""
     return ACTIONS[index] if 0 <= index < len(ACTIONS) else f"spare_{index}"
-
-
-def action_indices(names: Iterable[str]) -> list[int]:
-    """Return the class index of every name, in order."""
-    return [action_index(name) for name in names]
