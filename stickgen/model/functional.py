@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from stickgen.dropout import kept
+
 RotaryTable = tuple[Tensor, Tensor]
 """Cosine and sine of every position's angles, each ``[L, head_dim / 2]``."""
 
@@ -26,9 +28,16 @@ def rotate(x: Tensor, table: RotaryTable) -> Tensor:
     return _Rotate.apply(x, cos.to(x.dtype), sin.to(x.dtype))
 
 
-def swiglu(gate: Tensor, value: Tensor) -> Tensor:
-    """Return ``silu(gate) · value`` (Shazeer 2020, arXiv:2002.05202); silu is computed again for the gradient."""
-    return _SwiGLU.apply(gate, value)
+def swiglu(gate: Tensor, value: Tensor, mask: Tensor | None = None, keep: float = 1.0) -> Tensor:
+    """Return ``dropout(silu(gate) · value)`` (Shazeer 2020, arXiv:2002.05202); silu is computed again for the gradient.
+
+    Args:
+        gate: ``[..., d]``.
+        value: ``[..., d]``.
+        mask: bool ``[..., d]``, which entries dropout keeps; None where it drops none.
+        keep: the factor that then keeps the mean.
+    """
+    return _SwiGLU.apply(gate, value, mask, keep)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -86,13 +95,17 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 class _SwiGLU(Function):
     @staticmethod
-    def forward(ctx: Any, gate: Tensor, value: Tensor) -> Tensor:
-        ctx.save_for_backward(gate, value)
-        return F.silu(gate).mul_(value)
+    def forward(ctx: Any, gate: Tensor, value: Tensor, mask: Tensor | None, keep: float) -> Tensor:
+        ctx.save_for_backward(gate, value, mask)
+        ctx.keep = keep
+        out = F.silu(gate).mul_(value)
+        return out if mask is None else kept(out, mask, out=out).mul_(keep)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        gate, value = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        gate, value, mask = ctx.saved_tensors
+        if mask is not None:
+            grad = kept(grad, mask).mul_(ctx.keep)
         grad_gate = torch.ops.aten.silu_backward(grad * value, gate)
-        return grad_gate, F.silu(gate).mul_(grad)
+        return grad_gate, F.silu(gate).mul_(grad), None, None

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stickgen.dropout import Dropout
+from stickgen.model.attention import attention
 from stickgen.model.functional import RotaryTable, rms_norm, rotate, swiglu
+from stickgen.model.recompute import recomputed
 
 RMS_EPS = 1e-6
 ROPE_BASE = 10000.0
@@ -76,14 +78,8 @@ class SelfAttention(nn.Module):
             causal: position i sees positions 0 to i only.
         """
         query, key, value = map(self._heads, read_together(x, (self.q_proj, self.k_proj, self.v_proj)))
-        attended = F.scaled_dot_product_attention(
-            rotate(query, table),
-            rotate(key, table),
-            value,
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=causal,
-        )
+        dropout = self.dropout if self.training else 0.0
+        attended = attention(rotate(query, table), rotate(key, table), value, mask, causal, dropout)
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -98,16 +94,22 @@ class SwiGLU(nn.Module):
         self.gate_proj = nn.Linear(d_model, 4 * d_model, bias=False)
         self.value_proj = nn.Linear(d_model, 4 * d_model, bias=False)
         self.output_proj = nn.Linear(4 * d_model, d_model, bias=False)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``output(dropout(silu(gate(x)) · value(x)))``, ``[B, L, d]``."""
         gate, value = read_together(x, (self.gate_proj, self.value_proj))
-        return self.output_proj(self.dropout(swiglu(gate, value)))
+        mask, keep = self.dropout.draw(gate)
+        inner = swiglu(gate, value, mask, keep)
+        with recomputed(inner, lambda: swiglu(gate, value, mask, keep)):
+            return self.output_proj(inner)
 
 
 class EncoderLayer(nn.Module):
-    """Pre-norm layer: ``x += dropout(attention(norm1(x)))``, then ``x += ffn(norm2(x))``."""
+    """Pre-norm layer: ``x += dropout(attention(norm1(x)))``, then ``x += ffn(norm2(x))``.
+
+    The sum x keeps its own precision; what is added to it is computed in that of the weights or of an active autocast.
+    """
 
     def __init__(self, d_model: int, nhead: int, dropout: float) -> None:
         super().__init__()
@@ -115,12 +117,24 @@ class EncoderLayer(nn.Module):
         self.ffn = SwiGLU(d_model, dropout)
         self.norm1 = RMSNorm(d_model)
         self.norm2 = RMSNorm(d_model)
-        self.dropout1 = nn.Dropout(dropout)
+        self.dropout1 = Dropout(dropout)
 
     def forward(self, x: Tensor, table: RotaryTable, mask: Tensor | None, causal: bool) -> Tensor:
         """Return the layer's output, ``[B, L, d]``; arguments as of :meth:`SelfAttention.forward`."""
-        x = x + self.dropout1(self.self_attn(self.norm1(x), table, mask, causal))
-        return x + self.ffn(self.norm2(x))
+        dtype = self._dtype(x.device.type)
+        normed = self.norm1(x).to(dtype)
+        with recomputed(normed, lambda: self.norm1(x).to(dtype)):
+            attended = self.self_attn(normed, table, mask, causal)
+        middle = x + self.dropout1(attended)
+        normed = self.norm2(middle).to(dtype)
+        with recomputed(normed, lambda: self.norm2(middle).to(dtype)):
+            return middle + self.ffn(normed)
+
+    def _dtype(self, device: str) -> torch.dtype:
+        """What the products are computed in."""
+        if torch.is_autocast_enabled(device):
+            return torch.get_autocast_dtype(device)
+        return self.self_attn.q_proj.weight.dtype
 
 
 class Encoder(nn.Module):

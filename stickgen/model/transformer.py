@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from stickgen.dropout import Dropout
 from stickgen.model.layers import Encoder, SelfAttention
 
 PoseOutput = Literal["absolute", "residual", "velocity"]
@@ -85,14 +86,14 @@ class StickFigureTransformer(nn.Module):
         self.text_projection = nn.Sequential(
             nn.Linear(embedding_dim, 2 * d),
             nn.GELU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(2 * d, d),
             nn.LayerNorm(d),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
         self.motion_embedding = _frame_projection(input_dim, d // 2, d, dropout)
         self.action_embedding = nn.Embedding(num_actions, ACTION_EMBEDDING_DIM)
-        self.action_projection = nn.Sequential(nn.Linear(ACTION_EMBEDDING_DIM, d), nn.LayerNorm(d), nn.Dropout(dropout))
+        self.action_projection = nn.Sequential(nn.Linear(ACTION_EMBEDDING_DIM, d), nn.LayerNorm(d), Dropout(dropout))
         self.camera_projection = _frame_projection(3, d // 4, d, dropout)
         self.partner_projection = _frame_projection(input_dim, d // 2, d, dropout)
         self.transformer_encoder = Encoder(d, nhead, num_layers, dropout)
@@ -139,32 +140,35 @@ class StickFigureTransformer(nn.Module):
         if padding_mask is not None:
             _check_padding(padding_mask, causal)
         x = _batch_first(motion, padding_mask)
-        tokens = self.motion_embedding(x)
-        if action_sequence is not None:
-            actions = self.action_embedding(_batch_first(action_sequence, padding_mask))
-            tokens = tokens + self.action_projection(actions)
-        if camera_data is not None:
-            tokens = tokens + self.camera_projection(_batch_first(camera_data, padding_mask))
-        if partner_motion is not None:
-            tokens = tokens + self.partner_projection(_batch_first(partner_motion, padding_mask))
-        text = self.text_projection(text_embedding)
-        sequence = torch.cat((text.unsqueeze(1), tokens), dim=1)
+        # Half precision is for the encoder: in bfloat16 a pose is known to 0.004 of its size, a frame's whole movement.
+        with torch.autocast(x.device.type, enabled=False):
+            sequence = self._sequence(x, text_embedding, action_sequence, camera_data, partner_motion, padding_mask)
         # Padding follows the real frames, so a causal pass never sees it and needs no mask, only the faster kernel.
         visible = None if causal or padding_mask is None else _visible_keys(padding_mask)
         hidden = self.transformer_encoder(sequence, visible, causal)[:, 1:]
 
-        pose = self._pose(self.pose_decoder(hidden), x).transpose(0, 1)
-        if not return_all_outputs:
-            return pose
-        pooled = _mean_over_frames(hidden, padding_mask)
-        return {
-            "pose": pose,
-            "position": self.position_decoder(pooled),
-            "velocity": self.velocity_decoder(pooled),
-            "action_logits": self.action_predictor(hidden).transpose(0, 1),
-            "physics": self.physics_decoder(hidden).transpose(0, 1),
-            "environment": self.environment_decoder(pooled),
-        }
+        with torch.autocast(x.device.type, enabled=False):
+            pose = self._pose(self.pose_decoder(hidden), x).transpose(0, 1)
+            if not return_all_outputs:
+                return pose
+            pooled = _mean_over_frames(hidden, padding_mask)
+            return {
+                "pose": pose,
+                "position": self.position_decoder(pooled),
+                "velocity": self.velocity_decoder(pooled),
+                "action_logits": self.action_predictor(hidden).transpose(0, 1),
+                "physics": self.physics_decoder(hidden).transpose(0, 1),
+                "environment": self.environment_decoder(pooled),
+            }
+
+    def set_encoder_dtype(self, dtype: torch.dtype) -> None:
+        """Store the encoder's weight matrices in ``dtype``, and compute its products in it.
+
+        Adapters, norms, the sum that the layers add to, embeddings and decoders keep their precision.
+        """
+        for name, parameter in self.transformer_encoder.named_parameters():
+            if not parameter.requires_grad and name.endswith((".weight", ".bias")) and "norm" not in name:
+                parameter.data = parameter.data.to(dtype)
 
     def set_dropout(self, probability: float) -> None:
         """Change the dropout probability throughout, as if the model had been built with it."""
@@ -174,6 +178,27 @@ class StickFigureTransformer(nn.Module):
                 module.p = probability
             elif isinstance(module, SelfAttention):
                 module.dropout = probability
+
+    def _sequence(
+        self,
+        x: Tensor,
+        text_embedding: Tensor,
+        action_sequence: Tensor | None,
+        camera_data: Tensor | None,
+        partner_motion: Tensor | None,
+        padding_mask: Tensor | None,
+    ) -> Tensor:
+        """Return the encoder's input ``[B, T + 1, d]``: the text token, then the frames ``x [B, T, D]``."""
+        tokens = self.motion_embedding(x)
+        if action_sequence is not None:
+            actions = self.action_embedding(_batch_first(action_sequence, padding_mask))
+            tokens = tokens + self.action_projection(actions)
+        if camera_data is not None:
+            tokens = tokens + self.camera_projection(_batch_first(camera_data, padding_mask))
+        if partner_motion is not None:
+            tokens = tokens + self.partner_projection(_batch_first(partner_motion, padding_mask))
+        text = self.text_projection(text_embedding)
+        return torch.cat((text.unsqueeze(1), tokens), dim=1)
 
     def _pose(self, head: Tensor, x: Tensor) -> Tensor:
         """Turn the pose head's output ``[B, T, D]`` into poses, given the input frames ``[B, T, D]``."""
@@ -187,12 +212,12 @@ class StickFigureTransformer(nn.Module):
 
 def _frame_projection(width: int, hidden: int, d_model: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(
-        nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, d_model), nn.LayerNorm(d_model), nn.Dropout(dropout)
+        nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, d_model), nn.LayerNorm(d_model), Dropout(dropout)
     )
 
 
 def _decoder(d_model: int, hidden: int, width: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(d_model, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width))
+    return nn.Sequential(nn.Linear(d_model, hidden), nn.GELU(), Dropout(dropout), nn.Linear(hidden, width))
 
 
 def _check_padding(padding_mask: Tensor, causal: bool) -> None:

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from stickgen.lora import LoRALinear
-from stickgen.lora.functional import keep_mask, lora_linears
+from stickgen.lora.functional import lora_linears
 
 Layer = tuple[Tensor, Tensor | None, Tensor, Tensor]
 
@@ -47,38 +47,6 @@ def test_layers_that_read_together_share_the_dropped_input() -> None:
     first, second = lora_linears(torch.ones(50, 6), [(weight, None, factor_a, factor_b)] * 2, 1.0, 0.5)
     assert torch.equal(first, second)
     assert set(first.unique().tolist()) == {0.0, 2.0}
-
-
-@pytest.mark.parametrize("probability", [0.05, 0.5, 0.9])
-def test_mask_keeps_the_right_share_and_the_factor_the_mean(probability: float) -> None:
-    torch.manual_seed(0)
-    mask, factor = keep_mask(torch.Size((1000, 1001)), probability, torch.device("cpu"))
-    assert mask is not None
-    share = mask.float().mean().item()
-    assert abs(share - (1 - probability)) < 5 * (probability * (1 - probability) / mask.numel()) ** 0.5
-    assert factor == pytest.approx(1 / (1 - probability), rel=1e-3)
-
-
-def test_a_probability_next_to_one_still_keeps_a_few() -> None:
-    mask, factor = keep_mask(torch.Size((10**6,)), 0.9999999, torch.device("cpu"))
-    assert mask is not None
-    assert 0 < mask.sum() < 100
-    assert factor == 2**16
-
-
-def test_entries_of_a_mask_do_not_depend_on_each_other() -> None:
-    torch.manual_seed(0)
-    mask, _ = keep_mask(torch.Size((400_000,)), 0.5, torch.device("cpu"))
-    assert mask is not None
-    signs = mask.float() * 2 - 1
-    for lag in (1, 2, 3, 4, 5):
-        assert abs((signs[lag:] * signs[:-lag]).mean().item()) < 5 / signs.numel() ** 0.5
-
-
-def test_nothing_is_drawn_without_dropout() -> None:
-    before = torch.get_rng_state()
-    assert keep_mask(torch.Size((10,)), 0.0, torch.device("cpu")) == (None, 1.0)
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_only_the_input_the_mask_and_rank_sized_products_are_kept() -> None:

@@ -34,6 +34,11 @@ def test_gradients_are_those_of_the_functions() -> None:
     assert torch.autograd.gradcheck(lambda x: rotate(x, table(5, 4)), made(2, 3, 5, 8))
     assert torch.autograd.gradcheck(lambda x, w: rms_norm(x, w, 1e-6), (made(2, 5, 8), made(8, seed=1)))
     assert torch.autograd.gradcheck(swiglu, (made(2, 5, 8), made(2, 5, 8, seed=2)))
+    mask = torch.rand(2, 5, 8, generator=torch.Generator().manual_seed(3)) < 0.5
+    assert torch.autograd.gradcheck(lambda g, v: swiglu(g, v, mask, 2.0), (made(2, 5, 8), made(2, 5, 8, seed=2)))
+    torch.testing.assert_close(
+        swiglu(made(2, 5, 8), made(2, 5, 8), mask, 2.0), swiglu(made(2, 5, 8), made(2, 5, 8)) * mask * 2
+    )
 
 
 def test_rotation_of_a_transposed_view_as_attention_has_it() -> None:

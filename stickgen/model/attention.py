@@ -1,0 +1,123 @@
+"""Scaled dot-product attention, with a kernel of our own where PyTorch's is slow: dropout or bfloat16 on a CPU."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from stickgen.dropout import keep_mask, kept
+
+_ROWS = 64
+"""Queries of a block. Small ones leave out more of what causality forbids and stay in the cache; the sequence is padded
+to a multiple, since a CPU's softmax and products are several times as fast on rows of whole vectors."""
+
+
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, causal: bool, dropout: float
+) -> Tensor:
+    """Return ``dropout(softmax(Q Kᵀ / √head_dim)) V``, ``[B, H, L, head_dim]``, laid out as ``[B, L, H, head_dim]``.
+
+    Args:
+        query: ``[B, H, L, head_dim]``; so are key and value.
+        key: see query.
+        value: see query.
+        visible: bool ``[B, 1, 1, L]``, True where a key may be seen; None where all may. Not with ``causal``.
+        causal: position i sees positions 0 to i only.
+        dropout: probability of dropping an attention weight.
+    """
+    if query.device.type == "cpu" and (dropout > 0 or query.dtype == torch.bfloat16):
+        return _BlockAttention.apply(query, key, value, visible, causal, dropout)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout, is_causal=causal)
+
+
+class _BlockAttention(Function):
+    """Works by blocks of queries and keeps no attention weights, only their masks; the weights are computed again."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, causal: bool, dropout: float
+    ) -> Tensor:
+        batch, length = query.shape[0], query.shape[2]
+        q, k, v = _padded(query, query.shape[-1] ** -0.5), _padded(key), _padded(value)
+        hidden = _hidden_keys(visible, causal, length, q)
+        out = torch.empty(batch, q.shape[1], *query.shape[1::2], dtype=query.dtype).transpose(1, 2)
+        masks = []
+        for rows, seen in _blocks(q.shape[1], causal):
+            weights = _weights(q[:, rows], k[:, seen], hidden, causal)
+            mask, ctx.keep = keep_mask(weights.shape, dropout, weights.device)
+            masks.append(mask)
+            if mask is not None:
+                weights = kept(weights, mask, out=weights)
+            out[:, :, rows] = torch.bmm(weights, v[:, seen]).unflatten(0, (batch, -1))
+        ctx.save_for_backward(q, k, v, hidden, *masks)
+        ctx.causal, ctx.shape = causal, query.shape
+        out = out[:, :, :length]
+        return out if ctx.keep == 1 else out.mul_(ctx.keep)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, hidden, *masks = ctx.saved_tensors
+        grad = _padded(grad, ctx.keep)
+        grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        for (rows, seen), mask in zip(_blocks(q.shape[1], ctx.causal), masks, strict=True):
+            weights = _weights(q[:, rows], k[:, seen], hidden, ctx.causal)
+            grad_weights = torch.bmm(grad[:, rows], v[:, seen].mT)
+            if mask is None:
+                dropped = weights
+            else:
+                dropped = kept(weights, mask)
+                grad_weights = kept(grad_weights, mask, out=grad_weights)
+            grad_v[:, seen] += torch.bmm(dropped.mT, grad[:, rows])
+            grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
+            grad_q[:, rows] = torch.bmm(grad_scores, k[:, seen])
+            grad_k[:, seen] += torch.bmm(grad_scores.mT, q[:, rows])
+        batch, _, length, size = ctx.shape
+        grad_q.mul_(size**-0.5)
+        by_head = (part.unflatten(0, (batch, -1))[:, :, :length] for part in (grad_q, grad_k, grad_v))
+        return *by_head, None, None, None
+
+
+def _padded(x: Tensor, scale: float = 1.0) -> Tensor:
+    """Return ``[B, H, L, size]``, scaled, as ``[B·H, L rounded up to whole blocks, size]``, zero beyond L."""
+    batch, heads, length, size = x.shape
+    padded = x.new_empty(batch, heads, -(-length // _ROWS) * _ROWS, size)
+    torch.mul(x, scale, out=padded[:, :, :length])
+    padded[:, :, length:] = 0
+    return padded.flatten(0, 1)
+
+
+def _hidden_keys(visible: Tensor | None, causal: bool, length: int, like: Tensor) -> Tensor:
+    """Return what is added to scores, −∞ where a key is hidden.
+
+    Causal: ``[rows, rows]``, for a block's own positions; those before them are all seen, padding never is.
+    Otherwise ``[B or 1, 1, 1, padded L]``.
+    """
+    if causal:
+        hidden = torch.ones(_ROWS, _ROWS, dtype=torch.bool, device=like.device).triu_(1)
+    else:
+        hidden = torch.ones(1 if visible is None else len(visible), 1, 1, like.shape[1], dtype=torch.bool)
+        hidden[..., :length] = False if visible is None else ~visible
+    return torch.zeros(hidden.shape, dtype=like.dtype, device=like.device).masked_fill_(hidden, -math.inf)
+
+
+def _blocks(length: int, causal: bool) -> Iterator[tuple[slice, slice]]:
+    """Yield the queries of each block and the keys that any of them may see."""
+    for start in range(0, length, _ROWS):
+        end = start + _ROWS
+        yield slice(start, end), slice(0, end if causal else length)
+
+
+def _weights(q: Tensor, k: Tensor, hidden: Tensor, causal: bool) -> Tensor:
+    """Return the softmax for queries ``[B·H, rows, size]``, scaled, over keys ``[B·H, seen, size]``."""
+    scores = torch.bmm(q, k.mT)
+    if causal:
+        scores[:, :, -_ROWS:] += hidden
+    else:
+        scores.view(len(hidden), -1, *scores.shape[1:]).add_(hidden)
+    return torch.softmax(scores, dim=-1, dtype=scores.dtype)
