@@ -38,6 +38,9 @@ class BaseConfig:
     pose_scale: float | None = None
     dropout: float = 0.0
     """Dropout inside the base while training; the adapters have their own (lora.dropout)."""
+    dtype: str = "float32"
+    """Width in which a frozen base's encoder is stored and computes while adapters are trained: float32 or bfloat16.
+    What is reported at the end, and merged, is measured on the base in float32."""
     save_dtype: str = "float32"
     """Width in which a run that trains whole weights stores them: float32, float16 or bfloat16."""
 
@@ -49,6 +52,7 @@ class BaseConfig:
         _check("base.input_dim", self.input_dim, self.input_dim in (None, 20, 48), "20, 48 or null")
         kinds = (None, "absolute", "residual", "velocity")
         _check("base.pose_output", self.pose_output, self.pose_output in kinds, "absolute, residual or velocity")
+        _check("base.dtype", self.dtype, self.dtype in ("float32", "bfloat16"), "float32 or bfloat16")
         widths = ("float32", "float16", "bfloat16")
         _check("base.save_dtype", self.save_dtype, self.save_dtype in widths, "float32, float16 or bfloat16")
         positive = self.pose_scale is None or self.pose_scale > 0
@@ -298,6 +302,11 @@ class TrainConfig:
         if base.from_scratch and lora.enabled:
             raise ConfigError(
                 "lora.enabled=true: adapters need a trained base; set base.checkpoint, or lora.enabled=false"
+            )
+        if base.dtype != "float32" and not lora.enabled:
+            raise ConfigError(
+                f"base.dtype={base.dtype}: is for a frozen base; weights in training stay in float32, and "
+                "trainer.precision=bf16-mixed computes in bfloat16"
             )
         if lora.enabled and not lora.target_modules:
             raise ConfigError("lora.targets: empty; choose groups, as in 'lora/targets=[attention,pose_decoder]'")

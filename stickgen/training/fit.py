@@ -89,7 +89,8 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
     trained = "adapter" if config.lora.enabled else "trained model"
     scores = _baselines(data)
     if not config.base.from_scratch:
-        scores["frozen base"] = _evaluate(module, data, config)
+        with subject.in_float32():
+            scores["frozen base"] = _evaluate(module, data, config)
     log_start(loggers, config, scores, trained, resumed is not None)
 
     trainer = _trainer(config, run, loggers)
@@ -102,7 +103,8 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
     module.load_trained_state(
         {f"model.{name}": value for name, value in read_checkpoint(kept).state.items()}, str(kept)
     )
-    scores[trained] = _evaluate(module, data, config)
+    with subject.in_float32():
+        scores[trained] = _evaluate(module, data, config)
     log_end(loggers, scores[trained], trainer.global_step)
 
     _save_weights(module, subject, config, run)

@@ -1,8 +1,12 @@
 """From settings to a model that is ready to train, with everything checked that would make the numbers lie."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from stickgen.artifacts.base import load_base
 from stickgen.artifacts.record import BaseRecord
@@ -53,6 +57,23 @@ class Subject:
         """Numbers that are trained."""
         return sum(p.numel() for p in self.model.parameters() if p.requires_grad)
 
+    @contextmanager
+    def in_float32(self) -> Iterator[None]:
+        """Compute with the base as its file has it while the context lasts, also where it is trained in bfloat16."""
+        kept = {
+            name: p.data for name, p in self.model.named_parameters() if p.dtype == torch.bfloat16 and not p.requires_grad
+        }
+        if kept:
+            assert self.base_path is not None  # only a loaded base is frozen
+            exact = load_base(self.base_path).model
+            for name, value in kept.items():
+                self.model.get_parameter(name).data = exact.get_parameter(name).data.to(value.device)
+        try:
+            yield
+        finally:
+            for name, value in kept.items():
+                self.model.get_parameter(name).data = value
+
 
 def make_subject(config: TrainConfig, data: ClipDataModule) -> Subject:
     """Build or load the base, check it against data and objective, and inject the adapters.
@@ -86,6 +107,7 @@ def make_subject(config: TrainConfig, data: ClipDataModule) -> Subject:
         except AdapterError as error:
             raise ConfigError(f"lora.targets: {error}") from None
         adapted = len(adapted_layers(model))
+        model.set_encoder_dtype(getattr(torch, config.base.dtype))
     else:
         model.requires_grad_(True)
         fingerprint = None
