@@ -24,7 +24,7 @@ def _stickgen() -> None:
 @app.command()
 def prepare(
     sources: Annotated[list[Path], typer.Argument(help="Joint archives (.npz) and BVH files (.bvh).")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Data file to write.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Data file to write; .safetensors packs it.")] = Path(
         "data/sft_data_embedded.pt"
     ),
     view: Annotated[
@@ -89,7 +89,7 @@ def prepare(
 
 @app.command()
 def sample(
-    output: Annotated[Path, typer.Argument(help="Data file to write.")],
+    output: Annotated[Path, typer.Argument(help="Data file to write; .safetensors packs it.")],
     clips: Annotated[int, typer.Option(help="How many clips.")] = 240,
     styles: Annotated[
         list[str] | None, typer.Option(help="neutral, tired, energetic or sneaky; may be repeated. [default: all]")
@@ -113,6 +113,20 @@ def sample(
     write_sequences(output, sequences, SAMPLE_INFO, overwrite=overwrite)
     takes = len({sequence["meta"]["take"] for sequence in sequences})
     typer.echo(f"{output}: {clips} clips of {takes} takes, {sum(len(s['motion']) for s in sequences)} frames")
+
+
+@app.command()
+def pack(
+    source: Annotated[Path, typer.Argument(help="Data file, as sft_data_embedded.pt.")],
+    output: Annotated[Path, typer.Argument(help="Packed file to write, as data.safetensors.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+) -> None:
+    """Pack a data file, checking every number: the result opens at once however many clips it holds."""
+    from stickgen.data.file import pack as pack_file
+
+    clips = pack_file(source, output, overwrite=overwrite).infos
+    takes = len({clip.take for clip in clips})
+    typer.echo(f"{output}: {len(clips)} clips of {takes} takes, {sum(clip.length for clip in clips)} frames")
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from stickgen.data.clips import PHYSICS_DIM, Clip
+from stickgen.data.clips import PHYSICS_DIM, Clip, ClipInfo
 
 NO_ACTION = -100
 """Label of frames without one: padding, and clips whose file has no actions."""
@@ -35,16 +35,16 @@ class TargetCounts:
     physics_pairs: int = 0
 
     @classmethod
-    def of(cls, clips: Sequence[Clip]) -> "TargetCounts":
+    def of(cls, clips: Sequence[Clip | ClipInfo]) -> "TargetCounts":
         """Count the targets of clips."""
         frames = [clip.length - 1 for clip in clips]
         pairs = [max(clip.length - 2, 0) for clip in clips]
         return cls(
             frames=sum(frames),
             pairs=sum(pairs),
-            action_frames=sum(n for n, clip in zip(frames, clips, strict=True) if clip.actions is not None),
-            physics_frames=sum(n for n, clip in zip(frames, clips, strict=True) if clip.physics is not None),
-            physics_pairs=sum(n for n, clip in zip(pairs, clips, strict=True) if clip.physics is not None),
+            action_frames=sum(n for n, clip in zip(frames, clips, strict=True) if clip.has_actions),
+            physics_frames=sum(n for n, clip in zip(frames, clips, strict=True) if clip.has_physics),
+            physics_pairs=sum(n for n, clip in zip(pairs, clips, strict=True) if clip.has_physics),
         )
 
 
@@ -126,7 +126,7 @@ def collate(
         padding_mask=torch.arange(motion.shape[0]) >= lengths[:, None],
         actions=padded("actions", torch.tensor(NO_ACTION), fill=NO_ACTION),
         physics=padded("physics", torch.zeros(PHYSICS_DIM)),
-        has_physics=torch.tensor([clip.physics is not None for clip in clips]),
+        has_physics=torch.tensor([clip.has_physics for clip in clips]),
         camera=padded("camera", torch.tensor(STILL_CAMERA)) if "camera" in conditions else None,
         partner=padded("partner", torch.zeros(motion.shape[-1])) if "partner" in conditions else None,
         step_counts=step_counts or TargetCounts.of(clips),

@@ -1,13 +1,71 @@
-"""The data file, ``sft_data_embedded.pt``: read without running anything in it, written in one step."""
+"""The data file, ``sft_data_embedded.pt`` or packed: read without running anything in it, written in one step."""
 
+import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from stickgen.errors import DataError
+from stickgen.data.clips import ClipStore
+from stickgen.data.packed import PackedClips, write_packed
+from stickgen.data.sequences import SequenceClips
+from stickgen.errors import ConfigError, DataError
 from stickgen.files import atomic_write, check_absent, read_torch
+
+log = logging.getLogger(__name__)
+
+PACKED_SUFFIX = ".safetensors"
+"""A data file of this name is a packed one; any other is torch's."""
+
+SLOW_SECONDS = 5.0
+"""From here on, opening a file of torch's is worth a line about packing it."""
+
+
+def open_clips(path: Path, max_frames: int | None = None) -> tuple[ClipStore, dict[str, Any]]:
+    """Open a data file, packed or of torch's, without reading the clips' motion.
+
+    Args:
+        path: the file.
+        max_frames: longer clips are cut to their first frames.
+
+    Returns:
+        the clips, and the file's own record, as :func:`read_sequences` returns it.
+
+    Raises:
+        DataError: the file is missing, damaged or refused, or a clip in it is not as docs/data.md describes.
+    """
+    if path.suffix == PACKED_SUFFIX:
+        packed = PackedClips(path, max_frames)
+        return packed, _file_record(packed.record, path)
+    started = time.monotonic()
+    sequences, info = read_sequences(path)
+    clips = SequenceClips(sequences, str(path), max_frames)
+    seconds = time.monotonic() - started
+    if seconds > SLOW_SECONDS:
+        packed_path = path.with_suffix(PACKED_SUFFIX)
+        log.info(
+            "%s: took %.0f s to open; `stickgen pack %s %s` makes a file that opens at once",
+            path, seconds, path, packed_path,
+        )  # fmt: skip
+    return clips, info
+
+
+def pack(source: Path, output: Path, *, overwrite: bool = False) -> ClipStore:
+    """Write the clips of a data file into a packed one, checking every number; return them.
+
+    Raises:
+        ConfigError: the output's name is not that of a packed file.
+        DataError: the source cannot be read, or a clip in it cannot be used.
+        OutputExistsError: the output exists and ``overwrite`` is false, or it is a folder.
+    """
+    if output.suffix != PACKED_SUFFIX:
+        raise ConfigError(f"{output}: a name that ends in {PACKED_SUFFIX} expected")
+    check_absent(output, overwrite=overwrite, file=True)
+    clips, info = open_clips(source)
+    write_packed(output, clips, info, overwrite=overwrite)
+    return clips
 
 
 def read_sequences(path: Path) -> tuple[list[Any], dict[str, Any]]:
@@ -31,14 +89,19 @@ def read_sequences(path: Path) -> tuple[list[Any], dict[str, Any]]:
     )
     info: dict[str, Any] = {}
     if isinstance(content, dict):
-        info = _record(content.get("info"), "info", path)
-        _record(info.get("text_encoder"), "info.text_encoder", path)
+        info = _file_record(content.get("info"), path)
         content = content.get("sequences")
     if not isinstance(content, list):
         raise DataError(f"{path}: a list of clips, or a dict with one under 'sequences', expected (see docs/data.md)")
     if not content:
         raise DataError(f"{path}: holds no clips")
     return content, info
+
+
+def _file_record(value: Any, path: Path) -> dict[str, Any]:
+    info = _record(value, "info", path)
+    _record(info.get("text_encoder"), "info.text_encoder", path)
+    return info
 
 
 def _record(value: Any, key: str, path: Path) -> dict[str, Any]:
@@ -55,14 +118,18 @@ def write_sequences(
     """Write a data file.
 
     Args:
-        path: where to.
+        path: where to; a name that ends in .safetensors makes a packed file.
         sequences: the clips, as docs/data.md describes them.
         info: the file's own record: ``{"text_encoder": {"id": str, "dim": int}, "fps": 25, "made_by": str, …}``.
         overwrite: replace an existing file.
 
     Raises:
         OutputExistsError: ``path`` exists and ``overwrite`` is false, or it is a folder.
+        DataError: a packed file was asked for, and a sequence is not as documented.
     """
     check_absent(path, overwrite=overwrite, file=True)
+    if path.suffix == PACKED_SUFFIX:
+        write_packed(path, SequenceClips(sequences, str(path)), info, overwrite=overwrite)
+        return
     with atomic_write(path, overwrite=overwrite) as scratch:
         torch.save({"sequences": list(sequences), "info": info}, scratch)

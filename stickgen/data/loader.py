@@ -9,7 +9,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from stickgen.data.batch import Batch, TargetCounts, collate
-from stickgen.data.clips import Clip
+from stickgen.data.clips import Clip, ClipInfo
+from stickgen.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class StepPlan(Sampler[MicroBatch]):
     gradient is that of the unsorted, undivided batch.
 
     Args:
-        clips: the clips.
+        clips: the clips, or what is known of them unread.
         batch_size: clips of a micro-batch.
         accumulate: micro-batches of a step; the epoch's last step may have fewer.
         shuffle: draw a new order each epoch; without, clips are dealt out by length.
@@ -40,7 +41,7 @@ class StepPlan(Sampler[MicroBatch]):
 
     def __init__(
         self,
-        clips: Sequence[Clip],
+        clips: Sequence[Clip | ClipInfo],
         batch_size: int,
         accumulate: int = 1,
         *,
@@ -111,14 +112,27 @@ class MicroBatches(Dataset[Batch]):
         )
 
 
-def make_loader(plan: StepPlan, conditions: Sequence[str] = (), num_workers: int = 0) -> "DataLoader[Batch]":
-    """Return a loader of the plan's micro-batches.
+class ClipLoader(DataLoader[Batch]):
+    """A loader that tells of a faulty clip in the same words whichever process met it."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # a base class of Lightning's expectations, not ours
+        try:
+            yield from super().__iter__()
+        except DataError as error:
+            # torch puts the traceback of a worker before the message.
+            raise DataError(str(error).rpartition(f"{DataError.__name__}: ")[2].strip()) from None
+
+
+def make_loader(
+    plan: StepPlan, clips: Sequence[Clip], conditions: Sequence[str] = (), num_workers: int = 0
+) -> "DataLoader[Batch]":
+    """Return a loader of the plan's micro-batches of clips.
 
     It has a generator of its own: an iterator that drew its seed from the global one would shift the random
     numbers of a resumed run against those of an uninterrupted one.
     """
-    return DataLoader(
-        MicroBatches(plan.clips, conditions),
+    return ClipLoader(
+        MicroBatches(clips, conditions),
         batch_size=None,
         sampler=plan,
         num_workers=num_workers,

@@ -13,7 +13,6 @@ import torch
 import stickgen
 from stickgen.actions import ACTIONS, action_index
 from stickgen.data.captions import Description, describe, read_captions
-from stickgen.data.clips import clips_from_sequences
 from stickgen.data.file import write_sequences
 from stickgen.data.importers.bvh import SKIP_SECONDS, read_bvh
 from stickgen.data.importers.joints import read_joint_map
@@ -21,6 +20,7 @@ from stickgen.data.importers.npz import read_npz
 from stickgen.data.physics import body_physics
 from stickgen.data.projection import Recording, project, resample, view_yaw
 from stickgen.data.quality import quality_score
+from stickgen.data.sequences import clips_from_sequences
 from stickgen.errors import ConfigError, DataError
 from stickgen.files import check_absent
 from stickgen.skeleton import FPS, skeleton_of

@@ -1,29 +1,39 @@
 """Train, validation and test clips: by take, so that windows of one recording never lie in two splits."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 
-from stickgen.data.clips import Clip
+from stickgen.data.clips import Clip, ClipInfo
 from stickgen.errors import DataError
 
 SPLITS = ("train", "val", "test")
 
 
+Part = TypeVar("Part")
+Other = TypeVar("Other")
+AnyClip = TypeVar("AnyClip", Clip, ClipInfo)
+
+
 @dataclass(frozen=True)
-class Split:
+class Split(Generic[Part]):
     """The clips of each split."""
 
-    train: list[Clip]
-    val: list[Clip]
-    test: list[Clip]
+    train: Part
+    val: Part
+    test: Part
+
+    def map(self, change: Callable[[Part], Other]) -> "Split[Other]":
+        """Return what becomes of each part."""
+        return Split(train=change(self.train), val=change(self.val), test=change(self.test))
 
 
 def split_by_take(
-    clips: Sequence[Clip], val_fraction: float, test_fraction: float, seed: int, where: str = "data"
-) -> Split:
+    clips: Sequence[AnyClip], val_fraction: float, test_fraction: float, seed: int, where: str = "data"
+) -> Split[list[AnyClip]]:
     """Divide clips by take, seeded, with every action spread over the splits as evenly as whole takes allow.
 
     A clip whose file fixes its split stays there, and its take with it.
@@ -38,7 +48,7 @@ def split_by_take(
     Raises:
         DataError: a take is fixed in two splits, or a split would be empty.
     """
-    takes: dict[str, list[Clip]] = defaultdict(list)
+    takes: dict[str, list[AnyClip]] = defaultdict(list)
     for clip in clips:
         takes[clip.take].append(clip)
     split_of = {take: _fixed_split(take, members, where) for take, members in takes.items()}
@@ -55,7 +65,7 @@ def split_by_take(
         owed[chosen] -= size
         split_of[take] = chosen
     _fill_empty(split_of, takes, free)
-    parts: dict[str, list[Clip]] = {split: [] for split in SPLITS}
+    parts: dict[str, list[AnyClip]] = {split: [] for split in SPLITS}
     for clip in clips:
         parts[split_of[clip.take] or "train"].append(clip)
     for split, members in parts.items():
@@ -67,27 +77,28 @@ def split_by_take(
     return Split(**parts)
 
 
-def _fixed_split(take: str, clips: Sequence[Clip], where: str) -> str | None:
+def _fixed_split(take: str, clips: Sequence[Clip | ClipInfo], where: str) -> str | None:
     fixed = {clip.split for clip in clips} - {None}
     if len(fixed) > 1:
         raise DataError(f"{where}: take {take!r} is fixed in {' and '.join(sorted(map(str, fixed)))}; one split a take")
     return next(iter(fixed), None)
 
 
-def _by_action(names: Sequence[str], takes: dict[str, list[Clip]], seed: int) -> list[str]:
+def _by_action(names: Sequence[str], takes: Mapping[str, Sequence[Clip | ClipInfo]], seed: int) -> list[str]:
     shuffled = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
     return sorted(shuffled, key=lambda take: _main_action(takes[take]))
 
 
-def _main_action(clips: Sequence[Clip]) -> int:
+def _main_action(clips: Sequence[Clip | ClipInfo]) -> int:
     counts: Counter[int] = Counter()
     for clip in clips:
-        if clip.actions is not None:
-            counts.update(clip.actions.tolist())
+        counts.update(clip.action_counts or {})
     return counts.most_common(1)[0][0] if counts else -1
 
 
-def _fill_empty(split_of: dict[str, str | None], takes: dict[str, list[Clip]], free: Sequence[str]) -> None:
+def _fill_empty(
+    split_of: dict[str, str | None], takes: Mapping[str, Sequence[Clip | ClipInfo]], free: Sequence[str]
+) -> None:
     """With few takes a small share may round to none: give an empty split the smallest take that can be spared."""
     for split in SPLITS:
         if split in split_of.values():

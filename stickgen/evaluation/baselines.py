@@ -1,12 +1,13 @@
 """What no training at all would score: repeating the last frame, constant velocity, the most frequent action."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from stickgen.data.batch import NO_ACTION, Batch
-from stickgen.data.clips import Clip
+from stickgen.data.clips import Clip, ClipInfo
 from stickgen.evaluation.metrics import PoseMSE, TemporalConsistencyError
 
 
@@ -21,10 +22,14 @@ def constant_velocity(motion: Tensor) -> Tensor:
     return motion[:-1] + steps
 
 
-def majority_action(clips: Sequence[Clip]) -> int | None:
+def majority_action(clips: Sequence[Clip | ClipInfo]) -> int | None:
     """Return the most frequent action among the labelled target frames of clips, None where there is no label."""
-    labels = [clip.actions[1:] for clip in clips if clip.actions is not None]
-    return int(torch.cat(labels).bincount().argmax()) if labels else None
+    frames: Counter[int] = Counter()
+    for counts in (clip.action_counts for clip in clips):
+        if counts is not None:
+            frames.update(counts)
+            frames[next(iter(counts))] -= 1  # the label of the first frame, which is nobody's target
+    return min(frames, key=lambda action: (-frames[action], action), default=None)
 
 
 PREDICTORS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -237,7 +237,7 @@ def _checked_trainer(**settings: Any) -> Trainer:
 
 
 def _baselines(data: ClipDataModule) -> dict[str, dict[str, dict[str, float]]]:
-    majority = majority_action(data.split.train)
+    majority = majority_action(data.split.train.infos)
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for split, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
         for name, metrics in baseline_metrics(loader, majority).items():

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from stickgen.actions import action_name
 from stickgen.config import TrainConfig
-from stickgen.data.clips import Clip
+from stickgen.data.clips import ClipInfo
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.training.setup import Subject
 
@@ -38,7 +38,7 @@ def print_summary(console: Console, config: TrainConfig, data: ClipDataModule, s
     table.add_row("data", f"{report.source}: {report.sequences} sequences → {report.clips} clips")
     table.add_row("left out", dropped)
     for name in ("train", "val", "test"):
-        table.add_row(name, _clips_line(getattr(split, name)))
+        table.add_row(name, _clips_line(getattr(split, name).infos))
     steps = f"{data.train_plan().steps} a epoch, of {config.data.batch_size} × {config.trainer.accumulate_grad_batches}"
     table.add_row("optimizer steps", f"{steps} clips")
     objective = f"{config.objective.name}, poses {subject.model.pose_output}"
@@ -79,13 +79,13 @@ def _base_line(config: TrainConfig, subject: Subject) -> str:
     return f"{subject.base_path or 'from scratch'} ({size})"
 
 
-def _clips_line(clips: Sequence[Clip]) -> str:
+def _clips_line(clips: Sequence[ClipInfo]) -> str:
     frames = sum(clip.length for clip in clips)
     takes = len({clip.take for clip in clips})
     counts: Counter[int] = Counter()
     for clip in clips:
-        if clip.actions is not None:
-            counts[int(clip.actions.mode().values)] += 1
+        if clip.main_action is not None:
+            counts[clip.main_action] += 1
     shown = ", ".join(f"{action_name(action)} {count}" for action, count in counts.most_common(4))
     more = ", …" if len(counts) > 4 else ""
     return f"{len(clips)} clips of {takes} takes, {frames:,} frames" + (f" ({shown}{more})" if shown else "")

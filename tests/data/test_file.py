@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from stickgen.data.file import read_sequences, write_sequences
+from stickgen.data.file import open_clips, read_sequences, write_sequences
 from stickgen.errors import DataError, OutputExistsError
 
 CLIP = {"description": "a walk", "motion": torch.ones(5, 20), "embedding": torch.ones(8), "quality_score": 0.9}
@@ -129,3 +129,17 @@ def test_a_folder_is_never_replaced_by_a_data_file(tmp_path: Path) -> None:
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.pt: no such file"):
         read_sequences(tmp_path / "none.pt")
+
+
+def test_a_slow_opening_is_told_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "clips.pt"
+    write_sequences(path, [CLIP], {})
+    with caplog.at_level("INFO"):
+        open_clips(path)
+        assert not caplog.messages
+        monkeypatch.setattr("stickgen.data.file.SLOW_SECONDS", 0.0)
+        open_clips(path)
+    (message,) = caplog.messages
+    assert f"`stickgen pack {path} {tmp_path / 'clips.safetensors'}` makes a file that opens at once" in message

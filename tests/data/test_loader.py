@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stickgen.data.batch import Batch, TargetCounts
-from stickgen.data.clips import Clip
+from stickgen.data.clips import Clip, ClipSet
 from stickgen.data.loader import MicroBatch, StepPlan, make_loader
-from tests.random_clips import ragged_clips, random_clip
+from stickgen.data.sequences import SequenceClips
+from stickgen.errors import DataError
+from tests.random_clips import ragged_clips, random_clip, random_sequences
 
 
 def clips_of(count: int) -> list[Clip]:
@@ -137,7 +139,8 @@ def equal(a: Batch, b: Batch) -> bool:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loading_draws_no_global_random_numbers(workers: int) -> None:
-    loader = make_loader(StepPlan(clips_of(10), 2, 2, shuffle=True), num_workers=workers)
+    clips = clips_of(10)
+    loader = make_loader(StepPlan(clips, 2, 2, shuffle=True), clips, num_workers=workers)
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
     for _ in range(2):
         assert len(list(loader)) == 5
@@ -147,8 +150,9 @@ def test_loading_draws_no_global_random_numbers(workers: int) -> None:
 
 
 def test_workers_give_the_same_batches() -> None:
-    plans = [StepPlan(clips_of(15), 2, 3, shuffle=True, seed=4, feed_actions=0.5) for _ in range(2)]
-    loaders = [make_loader(plan, ("camera",), workers) for plan, workers in zip(plans, (0, 2), strict=True)]
+    clips = clips_of(15)
+    plans = [StepPlan(clips, 2, 3, shuffle=True, seed=4, feed_actions=0.5) for _ in range(2)]
+    loaders = [make_loader(plan, clips, ("camera",), workers) for plan, workers in zip(plans, (0, 2), strict=True)]
     for epoch in range(2):
         for plan in plans:
             plan.set_epoch(epoch)
@@ -160,10 +164,23 @@ def test_workers_give_the_same_batches() -> None:
 def test_batches_hold_the_clips_that_the_plan_names() -> None:
     clips = ragged_clips(camera=True)
     plan = StepPlan(clips, 2, 2, shuffle=True, feed_actions=0.5)
-    for micro_batch, batch in zip(list(plan), make_loader(plan, ("camera",)), strict=True):
+    for micro_batch, batch in zip(list(plan), make_loader(plan, clips, ("camera",)), strict=True):
         for column, index in enumerate(micro_batch.clips):
             torch.testing.assert_close(batch.motion[: clips[index].length, column], clips[index].motion)
         assert batch.camera is not None
         assert batch.partner is None
         for name in ("step_counts", "ends_step", "feed_actions"):
             assert getattr(batch, name) == getattr(micro_batch, name)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_faulty_clip_is_told_in_one_line_whichever_process_met_it(workers: int) -> None:
+    sequences = random_sequences(6)
+    sequences[4]["motion"][2, 3] = torch.nan
+    store = SequenceClips(sequences, "clips.pt")
+    clips = ClipSet(store, store.infos)
+    with pytest.raises(DataError) as caught:
+        list(make_loader(StepPlan(clips.infos, 2), clips, num_workers=workers))
+    assert str(caught.value) == (
+        "clips.pt: clip 4: motion: finite numbers expected, NaN or infinity found at position 2"
+    )

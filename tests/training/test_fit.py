@@ -227,7 +227,7 @@ def test_the_baselines_are_those_of_the_same_clips(run: FitResult) -> None:
     motion = [clip.motion for clip in split.val]
     still = torch.cat([(m[:-1] - m[1:]).double().square().flatten() for m in motion]).mean()
     assert run.scores["repeat last frame"]["val"]["pose_mse"] == pytest.approx(float(still), rel=1e-5)
-    majority = majority_action(split.train)
+    majority = majority_action(split.train.infos)
     labels = torch.cat([clip.actions[1:] for clip in split.val if clip.actions is not None])
     share = float((labels == majority).double().mean())
     assert run.scores["most frequent action"]["val"]["action_accuracy"] == pytest.approx(share)

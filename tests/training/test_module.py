@@ -16,7 +16,7 @@ from stickgen.data.datamodule import ClipDataModule
 from stickgen.data.loader import StepPlan, make_loader
 from stickgen.errors import CheckpointError
 from stickgen.training.module import MotionModule, warmup_cosine
-from tests.random_clips import ragged_clips, random_clip
+from tests.random_clips import clip_set, ragged_clips, random_clip
 
 CLIPS = ragged_clips((9, 2, 5, 12, 3, 7, 4))
 LABELLED = ragged_clips((6, 3, 8), mixed=False)
@@ -204,7 +204,7 @@ def test_validation_does_not_depend_on_the_batch_size(module: Build, monkeypatch
     def values(size: int) -> dict[str, float]:
         monkeypatch.setattr(datamodule, "EVAL_BATCH_SIZE", size)
         data = ClipDataModule(DataConfig())
-        return evaluated(module(), list(data.eval_loader(CLIPS)))
+        return evaluated(module(), list(data.eval_loader(clip_set(CLIPS))))
 
     whole = values(16)
     assert set(whole) == {f"val/{n}" for n in ("pose_mse", "action_accuracy", "temporal_consistency_error", "loss")}
@@ -396,7 +396,7 @@ def trained(module: Build, clips: Sequence[Clip], batch_size: int, accumulate: i
         callbacks=[watch],
         default_root_dir=folder,
     )
-    trainer.fit(motion_module, make_loader(StepPlan(clips, batch_size, accumulate, shuffle=True, seed=3)))
+    trainer.fit(motion_module, make_loader(StepPlan(clips, batch_size, accumulate, shuffle=True, seed=3), clips))
     return watch
 
 

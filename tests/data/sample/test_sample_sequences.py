@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from stickgen.actions import action_index
-from stickgen.data.clips import clips_from_sequences
 from stickgen.data.sample import ACTIONS_OF_SAMPLE, SAMPLE_INFO, STYLES, sample_sequences
 from stickgen.data.sample.captions import CAPTIONS
+from stickgen.data.sequences import clips_from_sequences
 from stickgen.errors import DataError
 from stickgen.skeleton import FPS, STICK_12, to_stick_5
 

@@ -1,0 +1,91 @@
+"""The data set of a run: a file or the built-in sample, filtered and split, with no clip's motion read yet."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stickgen.config import DataConfig
+from stickgen.data.clips import ClipInfo, ClipSet, ClipStore, check_one_width
+from stickgen.data.file import open_clips
+from stickgen.data.sequences import SequenceClips
+from stickgen.data.split import Split, split_by_take
+from stickgen.errors import DataError
+from stickgen.skeleton import skeleton_of
+
+MIN_FRAMES = 2
+"""A clip needs a frame to predict from and one to predict."""
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What was read and what was left out, for the summary."""
+
+    source: str
+    sequences: int
+    clips: int
+    dropped: dict[str, int]
+    """Clips left out, by reason."""
+    text_encoder: dict[str, Any]
+    """The record of the encoder of the captions; {} where the file does not tell."""
+
+
+def open_dataset(config: DataConfig) -> tuple[Split[ClipSet], DataReport]:
+    """Open the clips of a run.
+
+    Raises:
+        DataError: the file is not as docs/data.md describes it, or the filter leaves too little of it.
+    """
+    store, info, source = _open(config)
+    kept, dropped = _filter(store.infos, config)
+    if not kept:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+        raise DataError(
+            f"{source}: no clip left of {len(store.infos)} ({reasons}); see data.min_quality and data.sources"
+        )
+    report = DataReport(source, store.sequences, len(kept), dropped, info.get("text_encoder") or {})
+    kept = [_as_configured(clip, config) for clip in kept]
+    check_one_width(kept, "motion", source, "data.dim=20 reduces the 48 numbers of the larger figures to 20")
+    parts = split_by_take(kept, config.val_fraction, config.test_fraction, config.split_seed, source)
+    return parts.map(lambda infos: ClipSet(store, infos)), report
+
+
+def _open(config: DataConfig) -> tuple[ClipStore, dict[str, Any], str]:
+    """Return the clips, their file's own record, and what to call it."""
+    if config.path is not None:
+        return *open_clips(Path(config.path), config.max_frames), config.path
+    # Here, since most runs have a file and never need the generator.
+    from stickgen.data.sample import SAMPLE_INFO, sample_sequences
+
+    wanted = {name: value for name in ("styles", "actions") if (value := getattr(config.sample, name))}
+    sequences = sample_sequences(config.sample.clips, seed=config.sample.seed, dim=config.dim or 20, **wanted)
+    source = "built-in sample motion"
+    return SequenceClips(sequences, source, config.max_frames), SAMPLE_INFO, source
+
+
+def _filter(clips: Sequence[ClipInfo], config: DataConfig) -> tuple[list[ClipInfo], dict[str, int]]:
+    """Return the clips to keep, and how many were left out for which reason."""
+
+    def objection(clip: ClipInfo) -> str | None:
+        if clip.length < MIN_FRAMES:
+            return "of a single frame"
+        if config.sources and clip.source not in config.sources:
+            return "of other sources"
+        if clip.quality is None:
+            return None if config.keep_unscored else "without a quality score"
+        return f"below quality {config.min_quality:g}" if clip.quality < config.min_quality else None
+
+    objections = [objection(clip) for clip in clips]
+    kept = [clip for clip, reason in zip(clips, objections, strict=True) if reason is None]
+    return kept, dict(Counter(reason for reason in objections if reason is not None))
+
+
+def _as_configured(clip: ClipInfo, config: DataConfig) -> ClipInfo:
+    """Ask for a clip in the wanted number of segments."""
+    if config.dim is None or clip.dim == config.dim:
+        return clip
+    if config.dim != 20:
+        have = skeleton_of(clip.dim)
+        raise DataError(f"data.dim={config.dim}: {clip.label} is a {have.name}; only 48 numbers can become 20")
+    return replace(clip, dim=config.dim)
