@@ -23,7 +23,7 @@ def _stickgen() -> None:
 
 @app.command()
 def prepare(
-    sources: Annotated[list[Path], typer.Argument(help="Joint archives (.npz) and BVH files (.bvh).")],
+    sources: Annotated[list[Path], typer.Argument(help="Joint archives (.npz), BVH files (.bvh), data files (.pt).")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Data file to write; .safetensors packs it.")] = Path(
         "data/sft_data_embedded.pt"
     ),
@@ -31,6 +31,10 @@ def prepare(
         list[str] | None,
         typer.Option(help="side, front, both, or a yaw angle in degrees; may be repeated. [default: side]"),
     ] = None,
+    random_views: Annotated[
+        int, typer.Option(help="Further views of each clip, from yaw angles drawn between -90 and 90 degrees.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Of the random views.")] = 0,
     dim: Annotated[int, typer.Option(help="Numbers a frame: 20 (5 segments) or 48 (12 segments).")] = 20,
     encoder: Annotated[
         str, typer.Option(help="Text encoder: hub id, or folder of a saved sentence-transformers model.")
@@ -51,6 +55,9 @@ def prepare(
     skip_seconds: Annotated[
         float, typer.Option(help="Time dropped at the start of BVH files, which often blend out of a T-pose.")
     ] = 0.1,
+    fix_split: Annotated[
+        bool, typer.Option("--fix-split", help="Write each clip's split into the file, every source divided for itself.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
 ) -> None:
     """Make a data file of motion capture: project to stick figures, score, embed the captions."""
@@ -60,6 +67,9 @@ def prepare(
 
     options = PrepareOptions(
         views=tuple(view or ["side"]),
+        random_views=random_views,
+        seed=seed,
+        fix_split=fix_split,
         dim=dim,
         window=window,
         captions=captions,  # type: ignore[arg-type]  # checked by PrepareOptions

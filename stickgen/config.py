@@ -99,6 +99,35 @@ class SampleConfig:
 
 
 @dataclass
+class AugmentConfig:
+    """How training clips are varied from epoch to epoch (stickgen/data/augment.py); as it stands, not at all."""
+
+    mirror: float = 0.0
+    """Share of clips shown in a mirror: x turned round, left and right limbs exchanged."""
+    swap_sides: float = 0.0
+    """Share of clips whose left and right limbs are exchanged and x kept: who walks to +x still does."""
+    speed: float = 1.0
+    """Largest change of pace: 1.25 draws factors from 0.8 to 1.25."""
+    scale: float = 1.0
+    """Largest change of size, as speed."""
+    shift: float = 0.0
+    """Largest shift along x, in body heights. Clips begin at x = 0, long rollouts leave it far behind."""
+    crop: float = 0.0
+    """Share of clips that begin at a random frame of their first half."""
+    rest_start: float = 0.0
+    """Share of clips that begin with a figure standing at rest, which moves into the clip's first frame."""
+
+    def __post_init__(self) -> None:
+        for name in ("mirror", "swap_sides", "crop", "rest_start"):
+            value = getattr(self, name)
+            _check(f"data.augment.{name}", value, 0 <= value <= 1, "a share from 0 to 1")
+        for name in ("speed", "scale"):
+            value = getattr(self, name)
+            _check(f"data.augment.{name}", value, 1 <= value <= 4, "a factor from 1 (off) to 4")
+        _check("data.augment.shift", self.shift, math.isfinite(self.shift) and self.shift >= 0, "0 or more")
+
+
+@dataclass
 class DataConfig:
     """The clips and how they are split and batched (docs/data.md)."""
 
@@ -123,6 +152,7 @@ class DataConfig:
     batch_size: int = 2
     """Clips of a forward pass; times trainer.accumulate_grad_batches, those of an optimizer step."""
     num_workers: int = 0
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
         _check("data.dim", self.dim, self.dim in (None, 20, 48), "20, 48 or null")
@@ -175,13 +205,23 @@ class ObjectiveConfig:
     """Must agree with the base. A bidirectional pass sees the frame it is asked for: its pose error is leaky."""
     feed_actions: float = 0.0
     """Share of training steps that are given the action labels as input; the action term skips those when causal."""
+    drop_text: float = 0.0
+    """Share of training clips without their text, a zero embedding in its place: for use without a caption, and for
+    classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598)."""
+    input_noise: float = 0.0
+    """Largest noise added to the input frames of training clips, in body heights; the size is drawn for each clip.
+    The next frame asked for is the clip's own, so the model learns to come back from its own errors."""
     weights: LossWeights = field(default_factory=LossWeights)
     physics_weights: PhysicsWeights = field(default_factory=PhysicsWeights)
     physics_scale: list[float] = field(default_factory=lambda: [1.0] * 6)
     """Typical sizes of the six physics numbers; the error is taken in these units."""
 
     def __post_init__(self) -> None:
-        _check("objective.feed_actions", self.feed_actions, 0 <= self.feed_actions <= 1, "a number from 0 to 1")
+        for name in ("feed_actions", "drop_text"):
+            value = getattr(self, name)
+            _check(f"objective.{name}", value, 0 <= value <= 1, "a number from 0 to 1")
+        noise = self.input_noise
+        _check("objective.input_noise", noise, math.isfinite(noise) and noise >= 0, "0 or more")
         good = len(self.physics_scale) == 6 and all(s > 0 for s in self.physics_scale)
         _check("objective.physics_scale", self.physics_scale, good, "six numbers above 0")
 

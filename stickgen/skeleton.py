@@ -123,6 +123,26 @@ def skeleton_of(dim: int) -> Skeleton:
         raise DataError(f"motion has {dim} numbers a frame; {known} expected (see docs/data.md)") from None
 
 
+_REST: dict[str, tuple[float, float]] = {
+    "neck": (0.0, 0.77), "head": (0.02, 0.865), "chest": (0.0, 0.742), "pelvis": (0.0, 0.466),
+    "left_shoulder": (0.0, 0.742), "left_elbow": (-0.015, 0.582), "left_wrist": (0.06, 0.48),
+    "right_shoulder": (0.0, 0.742), "right_elbow": (-0.015, 0.582), "right_wrist": (0.06, 0.48),
+    "left_hip": (0.0, 0.466), "left_knee": (0.03, 0.24), "left_ankle": (0.0, 0.0),
+    "right_hip": (0.0, 0.466), "right_knee": (0.03, 0.24), "right_ankle": (0.0, 0.0),
+}  # fmt: skip
+
+
+def rest_pose(dim: int) -> list[float]:
+    """Return a frame of a figure that stands at rest at x = 0, seen from its side, facing +x.
+
+    The proportions are those of the standing frames of CMU motion capture as ``stickgen prepare`` projects them.
+
+    Raises:
+        DataError: no figure has that many numbers.
+    """
+    return [number for s in skeleton_of(dim).segments for name in (s.start, s.end) for number in _REST[name]]
+
+
 def to_stick_5(motion: Array) -> Array:
     """Reduce frames ``[..., 48]`` of the 12-segment figure to the ``[..., 20]`` of the 5-segment one.
 

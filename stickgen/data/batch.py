@@ -35,10 +35,11 @@ class TargetCounts:
     physics_pairs: int = 0
 
     @classmethod
-    def of(cls, clips: Sequence[Clip | ClipInfo]) -> "TargetCounts":
-        """Count the targets of clips."""
-        frames = [clip.length - 1 for clip in clips]
-        pairs = [max(clip.length - 2, 0) for clip in clips]
+    def of(cls, clips: Sequence[Clip | ClipInfo], lengths: Sequence[int] | None = None) -> "TargetCounts":
+        """Count the targets of clips, where given with other lengths than their own."""
+        lengths = [clip.length for clip in clips] if lengths is None else lengths
+        frames = [length - 1 for length in lengths]
+        pairs = [max(length - 2, 0) for length in lengths]
         return cls(
             frames=sum(frames),
             pairs=sum(pairs),
@@ -64,6 +65,7 @@ class Batch:
         step_counts: targets of all clips of the optimizer step this batch belongs to.
         ends_step: whether this is the step's last batch.
         feed_actions: whether this step is given the action labels as input.
+        input_noise: float32 ``[T, B, D]``, added to the motion where it is the input, or None.
     """
 
     motion: Tensor
@@ -77,6 +79,7 @@ class Batch:
     step_counts: TargetCounts
     ends_step: bool = True
     feed_actions: bool = False
+    input_noise: Tensor | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """Return the batch with its tensors on a device."""

@@ -5,6 +5,7 @@ from torch.utils.data import DataLoader
 
 from stickgen.actions import NUM_ACTIONS
 from stickgen.config import DataConfig
+from stickgen.data.augment import Varying
 from stickgen.data.batch import Batch
 from stickgen.data.clips import ClipSet
 from stickgen.data.dataset import DataReport, open_dataset
@@ -24,14 +25,26 @@ class ClipDataModule(LightningDataModule):
         accumulate: micro-batches of an optimizer step.
         seed: of the order of training clips.
         feed_actions: share of optimizer steps that are given the action labels.
+        drop_text: share of training clips whose text is left out.
+        input_noise: largest noise in the input of training clips, in body heights.
     """
 
-    def __init__(self, config: DataConfig, *, accumulate: int = 1, seed: int = 0, feed_actions: float = 0.0) -> None:
+    def __init__(
+        self,
+        config: DataConfig,
+        *,
+        accumulate: int = 1,
+        seed: int = 0,
+        feed_actions: float = 0.0,
+        drop_text: float = 0.0,
+        input_noise: float = 0.0,
+    ) -> None:
         super().__init__()
         self.config = config
         self.accumulate = accumulate
         self.seed = seed
         self.feed_actions = feed_actions
+        self.varying = Varying(config.augment, config.max_frames, drop_text, input_noise, seed)
         self._loaded: tuple[Split[ClipSet], DataReport] | None = None
         self._position: dict[str, int] = {"epoch": 0, "batch": 0}
 
@@ -78,6 +91,7 @@ class ClipDataModule(LightningDataModule):
             shuffle=True,
             seed=self.seed,
             feed_actions=self.feed_actions,
+            varying=self.varying,
         )
 
     def train_dataloader(self) -> "DataLoader[Batch]":

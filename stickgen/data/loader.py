@@ -2,12 +2,14 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from stickgen.data.augment import Variation, Varying, input_noise, vary
 from stickgen.data.batch import Batch, TargetCounts, collate
 from stickgen.data.clips import Clip, ClipInfo
 from stickgen.errors import DataError
@@ -21,6 +23,8 @@ class MicroBatch:
     step_counts: TargetCounts
     ends_step: bool
     feed_actions: bool
+    variations: tuple[Variation, ...] | None = None
+    """What the clips are made into, one each; None leaves all as they are."""
 
 
 class StepPlan(Sampler[MicroBatch]):
@@ -37,6 +41,7 @@ class StepPlan(Sampler[MicroBatch]):
         shuffle: draw a new order each epoch; without, clips are dealt out by length.
         seed: of the order and of the choice of steps that are fed actions.
         feed_actions: share of steps that are given the action labels.
+        varying: draws what each epoch makes of the clips; None leaves them as they are.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class StepPlan(Sampler[MicroBatch]):
         shuffle: bool = False,
         seed: int = 0,
         feed_actions: float = 0.0,
+        varying: Varying | None = None,
     ) -> None:
         self.clips = clips
         self.batch_size = batch_size
@@ -55,6 +61,7 @@ class StepPlan(Sampler[MicroBatch]):
         self.shuffle = shuffle
         self.seed = seed
         self.feed_actions = feed_actions
+        self.varying = varying if varying is not None and varying.active else None
         self.epoch = 0
         self.start = 0
         """Micro-batches of the coming epoch to leave out: those a resumed run has behind it."""
@@ -84,12 +91,22 @@ class StepPlan(Sampler[MicroBatch]):
         else:
             order = sorted(range(len(self.clips)), key=self._length)
         for step in range(self.steps):
-            chosen = sorted(order[step * self.step_size : (step + 1) * self.step_size], key=self._length)
-            counts = TargetCounts.of([self.clips[i] for i in chosen])
+            chosen = order[step * self.step_size : (step + 1) * self.step_size]
+            variations, lengths = self._varied(chosen, epoch)
+            chosen = sorted(chosen, key=lengths.__getitem__)
+            counts = TargetCounts.of([self.clips[i] for i in chosen], [lengths[i] for i in chosen])
             fed = random.Random(f"{self.seed}/{epoch}/{step}").random() < self.feed_actions
             for at in range(0, len(chosen), self.batch_size):
                 last = at + self.batch_size >= len(chosen)
-                yield MicroBatch(tuple(chosen[at : at + self.batch_size]), counts, last, fed)
+                part = tuple(chosen[at : at + self.batch_size])
+                yield MicroBatch(part, counts, last, fed, variations and tuple(variations[i] for i in part))
+
+    def _varied(self, chosen: Sequence[int], epoch: int) -> tuple[dict[int, Variation] | None, dict[int, int]]:
+        """Return the variations of clips, None where there are none, and their lengths, by position."""
+        if self.varying is None:
+            return None, {i: self._length(i) for i in chosen}
+        variations = {i: self.varying.draw(self.clips[i], i, epoch) for i in chosen}
+        return variations, {i: variation.length(self._length(i)) for i, variation in variations.items()}
 
     def _length(self, index: int) -> int:
         return self.clips[index].length
@@ -103,13 +120,24 @@ class MicroBatches(Dataset[Batch]):
         self.conditions = tuple(conditions)
 
     def __getitem__(self, micro_batch: MicroBatch) -> Batch:
-        return collate(
-            [self.clips[i] for i in micro_batch.clips],
+        clips = [self.clips[i] for i in micro_batch.clips]
+        variations = micro_batch.variations
+        if variations is not None:
+            clips = [vary(clip, variation) for clip, variation in zip(clips, variations, strict=True)]
+        batch = collate(
+            clips,
             self.conditions,
             step_counts=micro_batch.step_counts,
             ends_step=micro_batch.ends_step,
             feed_actions=micro_batch.feed_actions,
         )
+        if variations is None or not any(variation.noise for variation in variations):
+            return batch
+        noise = [
+            input_noise(*clip.motion.shape, size=variation.noise, seed=variation.noise_seed)
+            for clip, variation in zip(clips, variations, strict=True)
+        ]
+        return replace(batch, input_noise=pad_sequence(noise))
 
 
 class ClipLoader(DataLoader[Batch]):

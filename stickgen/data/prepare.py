@@ -1,6 +1,7 @@
 """From motion capture to a data file: read, cut, project, score, embed, write."""
 
 import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -14,6 +15,7 @@ import stickgen
 from stickgen.actions import ACTIONS, action_index
 from stickgen.data.captions import Description, describe, read_captions
 from stickgen.data.file import write_sequences
+from stickgen.data.gather import fix_splits, gather_sequences
 from stickgen.data.importers.bvh import SKIP_SECONDS, read_bvh
 from stickgen.data.importers.joints import read_joint_map
 from stickgen.data.importers.npz import read_npz
@@ -43,6 +45,10 @@ class PrepareOptions:
 
     Attributes:
         views: "side", "front", "both", or yaw angles in degrees; every view makes a clip of its own of the same take.
+        random_views: views of each clip besides, whose yaw is drawn from −90° to 90°: there who walks forward still
+            walks to +x, and the rest are mirror images.
+        seed: of those draws, which depend on the clip's name and nothing else.
+        fix_split: write the default split into every clip.
         dim: 20 or 48 numbers a frame.
         window: most frames of a clip; longer recordings are cut into equal pieces.
         minimum: fewest frames of a clip; shorter ones are left out.
@@ -55,6 +61,9 @@ class PrepareOptions:
     """
 
     views: tuple[str, ...] = ("side",)
+    random_views: int = 0
+    seed: int = 0
+    fix_split: bool = False
     dim: int = 20
     window: int = 250
     minimum: int = 25
@@ -75,7 +84,11 @@ class PrepareOptions:
         skeleton_of(self.dim)
         for view in self.all_views:
             view_yaw(view)
-        if not self.all_views:
+        if self.random_views < 0:
+            raise ConfigError(f"random_views={self.random_views}: 0 or more expected")
+        if self.seed < 0:
+            raise ConfigError(f"seed={self.seed}: 0 or more expected")
+        if not self.all_views and not self.random_views:
             raise ConfigError("views: at least one expected")
         if not 1 <= self.minimum <= self.window:
             raise ConfigError(f"window={self.window}: at least the minimum of {self.minimum} frames expected")
@@ -90,6 +103,11 @@ class PrepareOptions:
         spelt = [v for view in self.views for v in (("side", "front") if view == "both" else (view,))]
         return tuple(dict.fromkeys(spelt))
 
+    def views_of(self, clip: Recording) -> tuple[str, ...]:
+        """The views of one clip, its random ones drawn."""
+        rng = np.random.default_rng([self.seed, zlib.crc32(f"{clip.take}/{clip.clip_id}".encode())])
+        return (*self.all_views, *(f"{yaw:.1f}" for yaw in rng.uniform(-90, 90, size=self.random_views)))
+
 
 @dataclass(frozen=True)
 class PrepareSummary:
@@ -99,6 +117,7 @@ class PrepareSummary:
         clips: clips written.
         takes: takes they come from.
         frames: their frames.
+        gathered: of the clips, those that came from data files.
         left_out: recordings that were too short.
         unlabelled: clips without an action class.
         high_quality: clips that score 0.8 or more.
@@ -107,6 +126,7 @@ class PrepareSummary:
     clips: int
     takes: int
     frames: int
+    gathered: int
     left_out: int
     unlabelled: int
     high_quality: int
@@ -124,7 +144,8 @@ def prepare(
     """Make a data file (docs/data.md) of motion capture.
 
     Args:
-        sources: ``.npz`` joint archives and ``.bvh`` files.
+        sources: ``.npz`` joint archives and ``.bvh`` files, and ``.pt`` data files, whose clips are taken over as they
+            are but for their embeddings.
         output: the file to write.
         load_encoder: makes what embeds the captions; called once the sources are read and found usable.
         options: see :class:`PrepareOptions`.
@@ -138,17 +159,21 @@ def prepare(
     """
     options = options or PrepareOptions()
     check_absent(output, overwrite=overwrite, file=True)
-    recordings = read_sources(sources, options, captions=captions)
-    sequences = _figures(recordings, options)
+    captured = [path for path in sources if path.suffix.lower() != ".pt"]
+    gathered = [s for path in sources if path not in captured for s in gather_sequences(path, options.dim, options.only)]
+    recordings = read_sources(captured, options, captions=captions) if captured or not gathered else []
+    sequences = (_figures(recordings, options) if recordings else []) + gathered
     encoder = load_encoder()
     _embed(sequences, encoder)
+    if options.fix_split:
+        fix_splits(sequences, str(output))
     clips = clips_from_sequences(sequences, str(output))
     info = {
         "text_encoder": encoder.record,
         "fps": FPS,
         "dim": options.dim,
         "skeleton": skeleton_of(options.dim).name,
-        "views": list(options.all_views),
+        "views": [*options.all_views, *["random"] * options.random_views],
         "clips": len(clips),
         "made_by": f"stickgen {stickgen.__version__}",
     }
@@ -157,6 +182,7 @@ def prepare(
         clips=len(clips),
         takes=len({clip.take for clip in clips}),
         frames=sum(clip.length for clip in clips),
+        gathered=len(gathered),
         left_out=sum(next(_windows(r, options), None) is None for r in recordings),
         unlabelled=sum(clip.actions is None for clip in clips),
         high_quality=sum((clip.quality or 0) >= 0.8 for clip in clips),
@@ -170,7 +196,7 @@ def read_sources(sources: Sequence[Path], options: PrepareOptions, *, captions: 
         DataError: a source cannot be read, has no caption, or no recording has a label of ``options.only``.
     """
     if not sources:
-        raise DataError("no sources; name .npz or .bvh files")
+        raise DataError("no sources; name .npz, .bvh or .pt files")
     table: dict[str, Description] = read_captions(captions) if captions else {}
     joint_map = read_joint_map(options.joint_map) if options.joint_map else None
     recordings: list[Recording] = []
@@ -181,7 +207,7 @@ def read_sources(sources: Sequence[Path], options: PrepareOptions, *, captions: 
         elif suffix == ".bvh":
             read = [read_bvh(path, joint_map=joint_map, up=options.up, skip_seconds=options.skip_seconds)]
         else:
-            raise DataError(f"{path}: .npz or .bvh expected")
+            raise DataError(f"{path}: .npz, .bvh or .pt expected")
         recordings += describe(read, path, table)
     if options.only:
         labels = {label for r in recordings for label in (r.action, r.stickgen_action) if label}
@@ -256,7 +282,7 @@ def _windows(recording: Recording, options: PrepareOptions) -> Iterator[Recordin
 def _sequences_of(clip: Recording, options: PrepareOptions) -> Iterator[dict[str, Any]]:
     try:
         action = _action_class(clip)
-        for view in options.all_views:
+        for view in options.views_of(clip):
             motion = project(clip.joints, dim=options.dim, view=view, height=clip.height, floor=clip.floor)
             physics = body_physics(motion)
             sequence: dict[str, Any] = {

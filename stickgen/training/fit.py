@@ -79,6 +79,8 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
         accumulate=config.trainer.accumulate_grad_batches,
         seed=config.seed,
         feed_actions=config.objective.feed_actions,
+        drop_text=config.objective.drop_text,
+        input_noise=config.objective.input_noise,
     )
     subject = make_subject(config, data)
     run.write_start(config, first=resumed is None)

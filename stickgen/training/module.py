@@ -55,10 +55,11 @@ class MotionModule(LightningModule):
     def forward(self, batch: Batch, feed_actions: bool = False) -> dict[str, Tensor]:
         """Return the model's outputs ``[T − 1, B, …]`` for targets 1 to T − 1 of a batch."""
         inputs = slice(None, -1)
+        motion = batch.motion if batch.input_noise is None else batch.motion + batch.input_noise
         return cast(
             "dict[str, Tensor]",
             self.model(
-                batch.motion[inputs],
+                motion[inputs],
                 batch.embedding,
                 return_all_outputs=True,
                 action_sequence=batch.actions[inputs].clamp(min=0) if feed_actions else None,
