@@ -56,7 +56,8 @@ def prepare(
         float, typer.Option(help="Time dropped at the start of BVH files, which often blend out of a T-pose.")
     ] = 0.1,
     fix_split: Annotated[
-        bool, typer.Option("--fix-split", help="Write each clip's split into the file, every source divided for itself.")
+        bool,
+        typer.Option("--fix-split", help="Write each clip's split into the file, every source divided for itself."),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
 ) -> None:

@@ -112,13 +112,16 @@ class AugmentConfig:
     """Largest change of size, as speed."""
     shift: float = 0.0
     """Largest shift along x, in body heights. Clips begin at x = 0, long rollouts leave it far behind."""
+    loop: float = 0.0
+    """Share of those clips that repeat themselves while moving along x, such as gait, which go on for longer than they
+    do in the file, up to data.max_frames."""
     crop: float = 0.0
     """Share of clips that begin at a random frame of their first half."""
     rest_start: float = 0.0
     """Share of clips that begin with a figure standing at rest, which moves into the clip's first frame."""
 
     def __post_init__(self) -> None:
-        for name in ("mirror", "swap_sides", "crop", "rest_start"):
+        for name in ("mirror", "swap_sides", "loop", "crop", "rest_start"):
             value = getattr(self, name)
             _check(f"data.augment.{name}", value, 0 <= value <= 1, "a share from 0 to 1")
         for name in ("speed", "scale"):

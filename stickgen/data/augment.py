@@ -8,7 +8,8 @@ step's target counts depend on its length.
 import functools
 import math
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from stickgen.config import AugmentConfig
 from stickgen.data.clips import Clip, ClipInfo
+from stickgen.data.loops import Loop, continued, find_loop
 from stickgen.data.physics import body_physics
 from stickgen.data.projection import resample
 from stickgen.skeleton import FPS, Skeleton, rest_pose, skeleton_of
@@ -38,6 +40,8 @@ class Variation:
     """How one clip is varied in one epoch; the defaults leave it as it is.
 
     Attributes:
+        loop: cycle through which the clip is continued, or None.
+        loop_frames: its frames then.
         start: first frame kept.
         speed: pace, 2 for twice as fast.
         frames: most frames kept, after the change of pace.
@@ -51,6 +55,8 @@ class Variation:
         noise_seed: of the input noise.
     """
 
+    loop: Loop | None = None
+    loop_frames: int = 0
     start: int = 0
     speed: float = 1.0
     frames: int | None = None
@@ -65,7 +71,7 @@ class Variation:
 
     def length(self, frames: int) -> int:
         """Return how many frames a clip of ``frames`` has afterwards."""
-        left = frames - self.start
+        left = (self.loop_frames if self.loop else frames) - self.start
         if self.speed != 1:
             left = resampled_length(left, self.speed)
         if self.rest:
@@ -95,24 +101,28 @@ class Varying:
     drop_text: float = 0.0
     input_noise: float = 0.0
     seed: int = 0
+    _loops: dict[int, Loop | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def active(self) -> bool:
         """Whether any clip is ever changed."""
         return self.augment != AugmentConfig() or self.drop_text > 0 or self.input_noise > 0
 
-    def draw(self, clip: Clip | ClipInfo, index: int, epoch: int) -> Variation:
-        """Draw the variation of the clip at a position, in an epoch."""
+    def draw(self, clip: Clip | ClipInfo, index: int, epoch: int, read: Callable[[int], Clip]) -> Variation:
+        """Draw the variation of the clip at a position, in an epoch; ``read`` gives the clip where its motion counts."""
         rng = np.random.default_rng([self.seed, epoch, index, 1])
         # Every number is drawn whatever is asked for, so that turning one setting leaves the others' draws alone.
-        start, pace, size, place, *chances = rng.uniform(size=9)
+        start, pace, size, place, until, *chances = rng.uniform(size=11)
         rest = int(rng.integers(REST_FRAMES[0], REST_FRAMES[1] + 1))
         noise, noise_seed = rng.uniform(), int(rng.integers(2**63))
-        crop, mirror, swap, rests, drop = chances
+        goes_on, crop, mirror, swap, rests, drop = chances
         settings = self.augment
+        loop = self._loop_of(clip, index, read) if goes_on < settings.loop else None
         sided = bool(_SIDES.search(clip.description))  # its caption would name the wrong side
         room = min(clip.length // 2, max(clip.length - MIN_FRAMES, 0))
         return Variation(
+            loop=loop,
+            loop_frames=clip.length + int(until * max(self.max_frames - clip.length + 1, 0)) if loop else 0,
             start=int(start * (room + 1)) if crop < settings.crop else 0,
             speed=_between(pace, settings.speed),
             frames=self.max_frames,
@@ -125,6 +135,14 @@ class Varying:
             noise=noise * self.input_noise,
             noise_seed=noise_seed,
         )
+
+    def _loop_of(self, clip: Clip | ClipInfo, index: int, read: Callable[[int], Clip]) -> Loop | None:
+        # A partner or a camera would have to come along, and neither repeats itself with the figure.
+        if clip.partner is not None or clip.has_camera:
+            return None
+        if index not in self._loops:
+            self._loops[index] = find_loop(read(index).motion)
+        return self._loops[index]
 
 
 def vary(clip: Clip, variation: Variation) -> Clip:
@@ -203,7 +221,7 @@ def _swap_order(skeleton: Skeleton) -> list[int]:
 
     def other(joint: str) -> str:
         side, _, rest = joint.partition("_")
-        return f"{ {'left': 'right', 'right': 'left'}[side]}_{rest}" if side in ("left", "right") else joint
+        return f"{ {'left': 'right', 'right': 'left'}[side] }_{rest}" if side in ("left", "right") else joint
 
     ends = [(segment.start, segment.end) for segment in skeleton.segments]
     order: list[int] = []
@@ -216,6 +234,8 @@ def _swap_order(skeleton: Skeleton) -> list[int]:
 
 
 def _figure(motion: Tensor, variation: Variation, *, rests: bool = True) -> Tensor:
+    if variation.loop is not None:
+        motion = continued(motion, variation.loop, variation.loop_frames)
     motion = _paced(motion, variation)
     if variation.mirror:
         motion = mirrored(motion)
@@ -238,6 +258,11 @@ def _camera(camera: Tensor, variation: Variation) -> Tensor:
 
 
 def _labels(actions: Tensor, variation: Variation) -> Tensor:
+    if variation.loop is not None:
+        loop, frames = variation.loop, torch.arange(variation.loop_frames)
+        actions = actions[
+            torch.where(frames < loop.end, frames, loop.start + (frames - loop.end) % (loop.end - loop.start))
+        ]
     kept = actions[variation.start :]
     if variation.speed != 1:
         nearest = torch.arange(resampled_length(len(kept), variation.speed)) * variation.speed

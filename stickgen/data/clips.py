@@ -70,6 +70,11 @@ class Clip:
         """Whether frames have physics."""
         return self.physics is not None
 
+    @property
+    def has_camera(self) -> bool:
+        """Whether the clip has a camera."""
+        return self.camera is not None
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ClipInfo:

@@ -92,6 +92,7 @@ class ClipDataModule(LightningDataModule):
             seed=self.seed,
             feed_actions=self.feed_actions,
             varying=self.varying,
+            read=self.split.train.__getitem__,
         )
 
     def train_dataloader(self) -> "DataLoader[Batch]":

@@ -37,7 +37,10 @@ def gather_sequences(path: Path, dim: int, only: Sequence[str] = ()) -> list[dic
         if clip.motion.shape[-1] not in (dim, skeleton_of(48).dim):
             raise DataError(f"{path}: {clip.label}: 20 numbers a frame cannot become {dim}; leave --dim at 20")
     return [
-        {**sequences[index], "motion": to_stick_5(sequences[index]["motion"]) if dim == 20 else sequences[index]["motion"]}
+        {
+            **sequences[index],
+            "motion": to_stick_5(sequences[index]["motion"]) if dim == 20 else sequences[index]["motion"],
+        }
         for index in sorted(chosen)
     ]
 

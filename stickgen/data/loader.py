@@ -1,8 +1,9 @@
 """Which clips go into which batch, in which order: a function of seed and epoch alone."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -42,6 +43,7 @@ class StepPlan(Sampler[MicroBatch]):
         seed: of the order and of the choice of steps that are fed actions.
         feed_actions: share of steps that are given the action labels.
         varying: draws what each epoch makes of the clips; None leaves them as they are.
+        read: gives a clip by position, where ``clips`` are unread and some are to be varied by their motion.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class StepPlan(Sampler[MicroBatch]):
         seed: int = 0,
         feed_actions: float = 0.0,
         varying: Varying | None = None,
+        read: Callable[[int], Clip] | None = None,
     ) -> None:
         self.clips = clips
         self.batch_size = batch_size
@@ -62,6 +65,7 @@ class StepPlan(Sampler[MicroBatch]):
         self.seed = seed
         self.feed_actions = feed_actions
         self.varying = varying if varying is not None and varying.active else None
+        self.read = read or cast("Sequence[Clip]", clips).__getitem__
         self.epoch = 0
         self.start = 0
         """Micro-batches of the coming epoch to leave out: those a resumed run has behind it."""
@@ -105,7 +109,7 @@ class StepPlan(Sampler[MicroBatch]):
         """Return the variations of clips, None where there are none, and their lengths, by position."""
         if self.varying is None:
             return None, {i: self._length(i) for i in chosen}
-        variations = {i: self.varying.draw(self.clips[i], i, epoch) for i in chosen}
+        variations = {i: self.varying.draw(self.clips[i], i, epoch, self.read) for i in chosen}
         return variations, {i: variation.length(self._length(i)) for i, variation in variations.items()}
 
     def _length(self, index: int) -> int:

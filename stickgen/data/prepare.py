@@ -160,7 +160,9 @@ def prepare(
     options = options or PrepareOptions()
     check_absent(output, overwrite=overwrite, file=True)
     captured = [path for path in sources if path.suffix.lower() != ".pt"]
-    gathered = [s for path in sources if path not in captured for s in gather_sequences(path, options.dim, options.only)]
+    gathered = [
+        s for path in sources if path not in captured for s in gather_sequences(path, options.dim, options.only)
+    ]
     recordings = read_sources(captured, options, captions=captions) if captured or not gathered else []
     sequences = (_figures(recordings, options) if recordings else []) + gathered
     encoder = load_encoder()
