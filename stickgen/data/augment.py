@@ -24,7 +24,7 @@ from stickgen.data.projection import resample
 from stickgen.skeleton import FPS, Skeleton, rest_pose, skeleton_of
 
 MIN_FRAMES = 25
-"""Frames that cropping leaves at least."""
+"""Frames that cropping leaves at least, and that a clip needs for a change of pace."""
 
 REST_FRAMES = (5, 15)
 """Fewest and most frames of rest before a clip that starts from rest."""
@@ -124,7 +124,7 @@ class Varying:
             loop=loop,
             loop_frames=clip.length + int(until * max(self.max_frames - clip.length + 1, 0)) if loop else 0,
             start=int(start * (room + 1)) if crop < settings.crop else 0,
-            speed=_between(pace, settings.speed),
+            speed=_between(pace, settings.speed) if clip.length >= MIN_FRAMES else 1.0,
             frames=self.max_frames,
             mirror=mirror < settings.mirror and not sided,
             swap_sides=swap < settings.swap_sides and not sided,
