@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -108,8 +108,10 @@ class Varying:
         """Whether any clip is ever changed."""
         return self.augment != AugmentConfig() or self.drop_text > 0 or self.input_noise > 0
 
-    def draw(self, clip: Clip | ClipInfo, index: int, epoch: int, read: Callable[[int], Clip]) -> Variation:
-        """Draw the variation of the clip at a position, in an epoch; ``read`` gives the clip where its motion counts."""
+    def draw(
+        self, clip: Clip | ClipInfo, index: int, epoch: int, read: Callable[[int], Clip] | None = None
+    ) -> Variation:
+        """Draw the variation of the clip at a position, in an epoch; ``read`` gives an unread clip where it must be."""
         rng = np.random.default_rng([self.seed, epoch, index, 1])
         # Every number is drawn whatever is asked for, so that turning one setting leaves the others' draws alone.
         start, pace, size, place, until, *chances = rng.uniform(size=11)
@@ -136,12 +138,13 @@ class Varying:
             noise_seed=noise_seed,
         )
 
-    def _loop_of(self, clip: Clip | ClipInfo, index: int, read: Callable[[int], Clip]) -> Loop | None:
+    def _loop_of(self, clip: Clip | ClipInfo, index: int, read: Callable[[int], Clip] | None) -> Loop | None:
         # A partner or a camera would have to come along, and neither repeats itself with the figure.
         if clip.partner is not None or clip.has_camera:
             return None
         if index not in self._loops:
-            self._loops[index] = find_loop(read(index).motion)
+            whole = clip if isinstance(clip, Clip) else cast("Callable[[int], Clip]", read)(index)
+            self._loops[index] = find_loop(whole.motion)
         return self._loops[index]
 
 
@@ -195,10 +198,9 @@ def input_noise(frames: int, dim: int, size: float, seed: int) -> Tensor:
     steps = rng.standard_normal((frames, dim))
     keep = math.exp(-1 / FPS)
     drift = np.empty_like(steps)
-    state = steps[0] if frames else None
-    for t in range(frames):
-        state = steps[0] if t == 0 else keep * state + math.sqrt(1 - keep**2) * steps[t]
-        drift[t] = state
+    drift[:1] = steps[:1]
+    for t in range(1, frames):
+        drift[t] = keep * drift[t - 1] + math.sqrt(1 - keep**2) * steps[t]
     drift[:, 0::2] -= drift[:, 0::2].mean(axis=1, keepdims=True)
     return torch.from_numpy((size * math.sqrt(0.5) * (white + drift)).astype(np.float32))
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from stickgen.actions import ACTIONS
 from stickgen.config import DataConfig
-from stickgen.data.clips import Clip, clips_from_sequences
+from stickgen.data.clips import ClipInfo
 from stickgen.data.file import read_sequences
+from stickgen.data.sequences import SequenceClips
 from stickgen.data.split import SPLITS, split_by_take
 from stickgen.errors import DataError
 from stickgen.skeleton import skeleton_of, to_stick_5
@@ -29,12 +30,12 @@ def gather_sequences(path: Path, dim: int, only: Sequence[str] = ()) -> list[dic
         DataError: the file is not as described, has 20 numbers where 48 are wanted, or no clip has such a label.
     """
     sequences, _ = read_sequences(path)
-    clips = clips_from_sequences(sequences, str(path))
+    clips = SequenceClips(sequences, str(path)).infos
     chosen = {clip.index for clip in clips if not only or _labels(sequences[clip.index], clip) & set(only)}
     if not chosen:
         raise DataError(f"{path}: --only {', '.join(only)}: no clip has that label")
     for clip in clips:
-        if clip.motion.shape[-1] not in (dim, skeleton_of(48).dim):
+        if clip.dim not in (dim, skeleton_of(48).dim):
             raise DataError(f"{path}: {clip.label}: 20 numbers a frame cannot become {dim}; leave --dim at 20")
     return [
         {
@@ -55,8 +56,8 @@ def fix_splits(sequences: Sequence[dict[str, Any]], where: str) -> None:
         DataError: a source has too few takes.
     """
     defaults = DataConfig()
-    sources: dict[str, list[Clip]] = defaultdict(list)
-    for clip in clips_from_sequences(sequences, where):
+    sources: dict[str, list[ClipInfo]] = defaultdict(list)
+    for clip in SequenceClips(sequences, where).infos:
         sources[clip.source].append(clip)
     for source, clips in sources.items():
         split = split_by_take(
@@ -68,7 +69,7 @@ def fix_splits(sequences: Sequence[dict[str, Any]], where: str) -> None:
                 sequence["meta"] = {**(sequence.get("meta") or {}), "split": name}
 
 
-def _labels(sequence: dict[str, Any], clip: Clip) -> set[str]:
+def _labels(sequence: dict[str, Any], clip: ClipInfo) -> set[str]:
     own = (sequence.get("meta") or {}).get("action")
-    classes = [] if clip.actions is None else clip.actions.unique().tolist()
-    return {own} | {ACTIONS[i] for i in classes if i < len(ACTIONS)}
+    names = {ACTIONS[i] for i in clip.action_counts or {} if i < len(ACTIONS)}
+    return names if own is None else {own, *names}

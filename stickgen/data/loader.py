@@ -3,7 +3,6 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 import torch
@@ -65,7 +64,7 @@ class StepPlan(Sampler[MicroBatch]):
         self.seed = seed
         self.feed_actions = feed_actions
         self.varying = varying if varying is not None and varying.active else None
-        self.read = read or cast("Sequence[Clip]", clips).__getitem__
+        self.read = read
         self.epoch = 0
         self.start = 0
         """Micro-batches of the coming epoch to leave out: those a resumed run has behind it."""
@@ -103,7 +102,9 @@ class StepPlan(Sampler[MicroBatch]):
             for at in range(0, len(chosen), self.batch_size):
                 last = at + self.batch_size >= len(chosen)
                 part = tuple(chosen[at : at + self.batch_size])
-                yield MicroBatch(part, counts, last, fed, variations and tuple(variations[i] for i in part))
+                yield MicroBatch(
+                    part, counts, last, fed, None if variations is None else tuple(variations[i] for i in part)
+                )
 
     def _varied(self, chosen: Sequence[int], epoch: int) -> tuple[dict[int, Variation] | None, dict[int, int]]:
         """Return the variations of clips, None where there are none, and their lengths, by position."""
@@ -138,7 +139,7 @@ class MicroBatches(Dataset[Batch]):
         if variations is None or not any(variation.noise for variation in variations):
             return batch
         noise = [
-            input_noise(*clip.motion.shape, size=variation.noise, seed=variation.noise_seed)
+            input_noise(clip.length, clip.motion.shape[1], variation.noise, variation.noise_seed)
             for clip, variation in zip(clips, variations, strict=True)
         ]
         return replace(batch, input_noise=pad_sequence(noise))

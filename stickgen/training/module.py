@@ -37,7 +37,6 @@ class MotionModule(LightningModule):
     def __init__(self, model: StickFigureTransformer, config: TrainConfig, base_fingerprint: str | None) -> None:
         super().__init__()
         self.model = model
-        in_float32(model.motion_embedding)
         self.config = config
         self.base_fingerprint = base_fingerprint
         # Our checkpoints leave the base out; on_load_checkpoint checks the keys itself, and exactly.
@@ -220,21 +219,6 @@ class MotionModule(LightningModule):
         metrics.reset()
         sums.reset()
         return values
-
-
-def in_float32(module: torch.nn.Module) -> None:
-    """Keep a module out of autocast.
-
-    Frames differ from one to the next by thousandths of a body height, at an x of up to twenty: bfloat16, which has
-    eight bits of precision, would round the motion away before the model has read it.
-    """
-    forward = module.forward
-
-    def in_full(inputs: Tensor) -> Tensor:
-        with torch.autocast(inputs.device.type, enabled=False):
-            return cast("Tensor", forward(inputs))
-
-    module.forward = in_full  # type: ignore[method-assign]
 
 
 def warmup_cosine(step: int, warmup: int, total: int) -> float:

@@ -61,7 +61,9 @@ class Subject:
     def in_float32(self) -> Iterator[None]:
         """Compute with the base as its file has it while the context lasts, also where it is trained in bfloat16."""
         kept = {
-            name: p.data for name, p in self.model.named_parameters() if p.dtype == torch.bfloat16 and not p.requires_grad
+            name: p.data
+            for name, p in self.model.named_parameters()
+            if p.dtype == torch.bfloat16 and not p.requires_grad
         }
         if kept:
             assert self.base_path is not None  # only a loaded base is frozen

@@ -27,7 +27,9 @@ def walk(frames: int = 60, dim: int = 20, **fields: object) -> Clip:
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
-@given(frames=st.integers(2, 90), dim=st.sampled_from(sorted(SKELETONS)), epoch=st.integers(0, 5), seed=st.integers(0, 9))
+@given(
+    frames=st.integers(2, 90), dim=st.sampled_from(sorted(SKELETONS)), epoch=st.integers(0, 5), seed=st.integers(0, 9)
+)
 def test_a_varied_clip_is_as_long_as_was_said_and_whole(frames: int, dim: int, epoch: int, seed: int) -> None:
     clip = random_clip(frames, seed=seed, dim=dim, camera=seed % 2 > 0, partner=seed % 3 > 0)
     variation = Varying(EVERYTHING, max_frames=80).draw(clip, seed, epoch)

@@ -35,7 +35,9 @@ def test_gait_goes_on_at_its_own_speed_without_a_jerk(action: str, dim: int) -> 
     assert loop is not None
     long = continued(clip, loop, 250)
     assert long.shape == (250, dim)
-    assert torch.equal(long[: loop.end], clip[: loop.end]) or torch.allclose(long[: loop.end], clip[: loop.end], atol=1e-6)
+    assert torch.equal(long[: loop.end], clip[: loop.end]) or torch.allclose(
+        long[: loop.end], clip[: loop.end], atol=1e-6
+    )
     speed = (clip[loop.end, 2] - clip[loop.start, 2]) / (loop.end - loop.start)
     later = (long[-1, 2] - long[loop.end, 2]) / (249 - loop.end)
     assert float(later / speed) == pytest.approx(1, rel=0.15)

@@ -205,7 +205,7 @@ def test_a_bvh_without_a_caption_is_named(sources: Path) -> None:
 
 
 def test_sources_are_told_by_suffix(sources: Path) -> None:
-    with pytest.raises(DataError, match=r"captions.csv: .npz or .bvh expected"):
+    with pytest.raises(DataError, match=r"captions.csv: .npz, .bvh or .pt expected"):
         read_sources([sources / "captions.csv"], PrepareOptions())
     with pytest.raises(DataError, match="no sources"):
         read_sources([], PrepareOptions())
