@@ -36,6 +36,8 @@ class BaseConfig:
     causal: bool | None = None
     pose_output: str | None = None
     pose_scale: float | None = None
+    whiten_input: bool = False
+    """From scratch: begin with a first layer that sees the training frames whitened (stickgen/training/whiten.py)."""
     dropout: float = 0.0
     """Dropout inside the base while training; the adapters have their own (lora.dropout)."""
     dtype: str = "float32"
@@ -212,7 +214,8 @@ class ObjectiveConfig:
     """Share of training clips without their text, a zero embedding in its place: for use without a caption, and for
     classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598)."""
     input_noise: float = 0.0
-    """Largest noise added to the input frames of training clips, in body heights; the size is drawn for each clip.
+    """Largest noise added to the input frames of training clips, in body heights: half the clips have none, the others
+    sizes up to it.
     The next frame asked for is the clip's own, so the model learns to come back from its own errors."""
     weights: LossWeights = field(default_factory=LossWeights)
     physics_weights: PhysicsWeights = field(default_factory=PhysicsWeights)

@@ -15,6 +15,7 @@ from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import AdapterError, ConfigError
 from stickgen.lora import adapted_layers, inject_lora_adapters
 from stickgen.model import StickFigureTransformer
+from stickgen.training.whiten import whiten_input
 
 _SETTINGS = (
     "input_dim",
@@ -96,7 +97,11 @@ def make_subject(config: TrainConfig, data: ClipDataModule) -> Subject:
         _check_objective(config, base.record, path)
         _check_text_encoder(data, base.record, path)
         record = _completed(base.record, config, data)
+    if config.base.whiten_input and not config.base.from_scratch:
+        raise ConfigError("base.whiten_input=true: only new weights can begin so; set base.from_scratch=true too")
     data.fit_to(*(model.settings[name] for name in ("input_dim", "embedding_dim", "num_actions")))
+    if config.base.whiten_input:
+        whiten_input(model, data.train_dataloader())
     model.set_dropout(config.base.dropout)
     model.train()
     adapted = 0

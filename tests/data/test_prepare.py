@@ -10,7 +10,7 @@ import torch
 
 from stickgen.actions import action_index
 from stickgen.data.captions import read_captions
-from stickgen.data.file import read_sequences
+from stickgen.data.file import read_sequences, write_sequences
 from stickgen.data.physics import body_physics
 from stickgen.data.prepare import PrepareOptions, make_sequences, prepare, read_sources
 from stickgen.data.projection import Recording
@@ -122,6 +122,8 @@ def test_labels_outside_the_vocabulary() -> None:
     [
         {"views": ()},
         {"views": ("above",)},
+        {"random_views": -1},
+        {"seed": -1},
         {"dim": 21},
         {"window": 10},
         {"captions": "some"},
@@ -257,3 +259,40 @@ def test_real_clips(shared_mocap: Path) -> None:
     assert all(bool((clip.actions == action_index("dance")).all()) for clip in clips if clip.actions is not None)
     heads = torch.stack([clip.motion[:, 3].median() for clip in clips])
     assert bool(((heads > 0.7) & (heads < 1.05)).all())
+
+
+def test_random_views_are_further_clips_of_the_take() -> None:
+    other = replace(WALK, take="08_01", clip_id="08_01_0000")
+    sequences = sequences_of(WALK, other, random_views=3)
+    views = [s["meta"]["view"] for s in sequences]
+    assert views[0] == views[4] == "side"
+    yaws = [float(view) for view in views if view != "side"]
+    assert len(set(yaws)) == 6
+    assert all(-90 <= yaw <= 90 for yaw in yaws)
+    assert [s["meta"]["take"] for s in sequences] == ["07_01"] * 4 + ["08_01"] * 4
+    # Whoever walks forward still walks to +x, the slower the more the view is from the front.
+    for sequence, view in zip(sequences, views, strict=True):
+        if view != "side":
+            ahead = float(sequence["motion"][-1, 2] / sequences[0]["motion"][-1, 2])
+            assert ahead == pytest.approx(np.cos(np.radians(float(view))), abs=0.05)
+    again = [s["meta"]["view"] for s in sequences_of(other, random_views=3)]
+    assert again == views[4:], "a clip's views do not depend on its neighbours"
+    assert [s["meta"]["view"] for s in sequences_of(other, random_views=3, seed=1)] != again
+
+
+def test_data_files_are_taken_along_and_embedded_anew(tmp_path: Path) -> None:
+    bvh = write_bvh(tmp_path / "walk.bvh")
+    table = tmp_path / "captions.csv"
+    table.write_text("file,caption,action\nwalk.bvh,A person walks.,walk\n")
+    first, both = tmp_path / "first.pt", tmp_path / "both.pt"
+    prepare([bvh], first, Encoder, captions=table)
+    sequences, info = read_sequences(first)
+    shouted = [{**s, "description": "WALKING", "meta": {**s["meta"], "take": "t2"}} for s in sequences]
+    write_sequences(tmp_path / "second.pt", shouted, {"text_encoder": {"id": "another", "dim": 8}})
+    summary = prepare([bvh, tmp_path / "second.pt"], both, Encoder, captions=table)
+    assert (summary.clips, summary.gathered, summary.takes) == (2, 1, 2)
+    mixed, record = read_sequences(both)
+    assert record["text_encoder"] == info["text_encoder"]
+    assert [s["embedding"][0] for s in mixed] == [len("A person walks."), len("WALKING")]
+    alone = prepare([first], tmp_path / "alone.pt", Encoder)
+    assert (alone.clips, alone.gathered) == (1, 1)
