@@ -261,6 +261,10 @@ class TrainerConfig:
     max_steps: int = -1
     """Optimizer steps; -1: as many as the epochs have."""
     accumulate_grad_batches: int = 32
+    micro_batch: int | str | None = None
+    """Clips of a forward pass where they are to be others than data.batch_size; a step's clips stay batch_size ×
+    accumulate_grad_batches, and so does its gradient. "auto" measures which size is the fastest, in a few seconds, and
+    keeps the number in the run's config.yaml; null takes data.batch_size."""
     gradient_clip_val: float = 1.0
     precision: str = "32-true"
     accelerator: str = "auto"
@@ -277,6 +281,9 @@ class TrainerConfig:
             value = getattr(self, name)
             _check(f"trainer.{name}", value, value >= 1, "a whole number of at least 1")
         _check("trainer.gradient_clip_val", self.gradient_clip_val, self.gradient_clip_val >= 0, "0 (off) or more")
+        size = self.micro_batch
+        good = size is None or size == "auto" or (isinstance(size, int) and size >= 1)
+        _check("trainer.micro_batch", size, good, "a whole number of at least 1, auto or null")
         _check("trainer.threads", self.threads, self.threads is None or self.threads >= 1, "at least 1, or null")
 
 
@@ -332,10 +339,27 @@ class TrainConfig:
     run_dir: str = "???"
     """Where the run's folder is; train.py takes the one that Hydra makes."""
 
+    @property
+    def step_size(self) -> int:
+        """Clips of an optimizer step."""
+        return self.data.batch_size * self.trainer.accumulate_grad_batches
+
+    @property
+    def micro_batch(self) -> int:
+        """Clips of a forward pass; where that is still to be measured, data.batch_size."""
+        size = self.trainer.micro_batch
+        return size if isinstance(size, int) else self.data.batch_size
+
     def __post_init__(self) -> None:
         _check("seed", self.seed, 0 <= self.seed < 2**32, "a whole number from 0 to 4294967295")
         # Here and not in the groups: their defaults alone, which Hydra's schema is made of, make no run.
         base, lora = self.base, self.lora
+        if self.step_size % self.micro_batch:
+            raise ConfigError(
+                f"trainer.micro_batch={self.micro_batch}: does not divide the {self.step_size} clips of a step "
+                f"(data.batch_size={self.data.batch_size} × trainer.accumulate_grad_batches="
+                f"{self.trainer.accumulate_grad_batches})"
+            )
         if base.from_scratch and base.checkpoint is not None:
             raise ConfigError(
                 f"base.checkpoint={base.checkpoint}: base.from_scratch=true trains new weights; set it to null"

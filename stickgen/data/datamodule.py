@@ -22,7 +22,7 @@ class ClipDataModule(LightningDataModule):
 
     Args:
         config: see :class:`~stickgen.config.DataConfig`.
-        accumulate: micro-batches of an optimizer step.
+        accumulate: micro-batches of ``config.batch_size`` clips of an optimizer step; see :meth:`divide`.
         seed: of the order of training clips.
         feed_actions: share of optimizer steps that are given the action labels.
         drop_text: share of training clips whose text is left out.
@@ -41,7 +41,7 @@ class ClipDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         self.config = config
-        self.accumulate = accumulate
+        self.batch_size, self.accumulate = config.batch_size, accumulate
         self.seed = seed
         self.feed_actions = feed_actions
         self.varying = Varying(config.augment, config.max_frames, drop_text, input_noise, seed)
@@ -82,11 +82,15 @@ class ClipDataModule(LightningDataModule):
         if width < embedding_dim:
             self._loaded = (split.map(lambda clips: clips.padded(embedding_dim)), report)
 
+    def divide(self, batch_size: int, accumulate: int) -> None:
+        """Divide optimizer steps into micro-batches of another size from now on."""
+        self.batch_size, self.accumulate = batch_size, accumulate
+
     def train_plan(self) -> StepPlan:
         """Return the order of the training clips."""
         return StepPlan(
             self.split.train.infos,
-            self.config.batch_size,
+            self.batch_size,
             self.accumulate,
             shuffle=True,
             seed=self.seed,

@@ -26,6 +26,7 @@ from stickgen.evaluation.baselines import baseline_metrics, majority_action
 from stickgen.lora import get_lora_state_dict, lora_settings
 from stickgen.training.callbacks import make_callbacks
 from stickgen.training.loggers import log_end, log_start, make_loggers
+from stickgen.training.micro_batch import fastest, seconds_by_micro_batch
 from stickgen.training.module import MotionModule
 from stickgen.training.report import Scores, print_results, print_summary
 from stickgen.training.setup import Subject, make_subject
@@ -83,6 +84,9 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
         input_noise=config.objective.input_noise,
     )
     subject = make_subject(config, data)
+    if config.trainer.micro_batch == "auto":
+        config = _measured(config, data, subject)
+    data.divide(config.micro_batch, config.step_size // config.micro_batch)
     run.write_start(config, first=resumed is None)
     print_summary(console, config, data, subject)
 
@@ -146,7 +150,8 @@ def resume_config(folder: str, overrides: Sequence[str] = ()) -> TrainConfig:
         key = override.partition("=")[0]
         if key == "resume":
             continue
-        if key.partition(".")[0] not in ("trainer", "callbacks", "logger") or "." not in key:
+        fixed = ("trainer.micro_batch", "trainer.accumulate_grad_batches")  # checkpoints count micro-batches
+        if key.partition(".")[0] not in ("trainer", "callbacks", "logger") or "." not in key or key in fixed:
             raise ConfigError(
                 f"{key}: a resumed run keeps its settings; only single values may change, trainer.…=, callbacks.…= "
                 "or logger.…="
@@ -178,12 +183,22 @@ def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
     return replace(config, base=base, data=data, run_dir=str(Path(config.run_dir).resolve()))
 
 
+def _measured(config: TrainConfig, data: ClipDataModule, subject: Subject) -> TrainConfig:
+    """Return the settings with the fastest micro-batch in the place of "auto"."""
+    module = MotionModule(subject.model, config, subject.fingerprint).train()
+    seconds = seconds_by_micro_batch(module, data, config)
+    size = fastest(seconds)
+    shown = ", ".join(f"{n}: {1000 * taken:.0f}" for n, taken in seconds.items())
+    log.info("trainer.micro_batch=auto: milliseconds a clip by size %s; taking %d", shown, size)
+    return replace(config, trainer=replace(config.trainer, micro_batch=size))
+
+
 def _trainer(config: TrainConfig, run: RunFolder, loggers: list[Logger]) -> Trainer:
     settings = config.trainer
     return _checked_trainer(
         max_epochs=settings.max_epochs,
         max_steps=settings.max_steps,
-        accumulate_grad_batches=settings.accumulate_grad_batches,
+        accumulate_grad_batches=config.step_size // config.micro_batch,
         gradient_clip_val=settings.gradient_clip_val or None,
         precision=settings.precision,
         accelerator=settings.accelerator,

@@ -72,16 +72,20 @@ class MotionModule(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return a micro-batch's share of the optimizer step's loss."""
+        loss, terms = self.step_loss(batch)
+        self._log_step({**terms, "loss": loss}, batch.ends_step)
+        # Lightning divides by the number of micro-batches, which the step's counts have done already.
+        return loss * self.trainer.accumulate_grad_batches
+
+    def step_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return a training micro-batch's share of its optimizer step's loss, and the terms it is made of."""
         # A step is fed actions as a whole or not at all: an embedding row for "unknown" does not exist.
         counts = batch.step_counts
         feed = batch.feed_actions and counts.action_frames == counts.frames
         # What is in the input cannot be asked for; the reference does, and its own objective keeps that.
         ask_action = not (feed and self.config.objective.causal)
         terms = self._terms(self(batch, feed), batch, ask_action)
-        loss = total_loss(terms, self.config.objective.weights)
-        self._log_step({**terms, "loss": loss}, batch.ends_step)
-        # Lightning divides by the number of micro-batches, which the step's counts have done already.
-        return loss * self.trainer.accumulate_grad_batches
+        return total_loss(terms, self.config.objective.weights), terms
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the validation metrics."""

@@ -39,8 +39,8 @@ def print_summary(console: Console, config: TrainConfig, data: ClipDataModule, s
     table.add_row("left out", dropped)
     for name in ("train", "val", "test"):
         table.add_row(name, _clips_line(getattr(split, name).infos))
-    steps = f"{data.train_plan().steps} a epoch, of {config.data.batch_size} × {config.trainer.accumulate_grad_batches}"
-    table.add_row("optimizer steps", f"{steps} clips")
+    steps = f"{data.train_plan().steps} an epoch, of {data.batch_size} × {data.accumulate} clips"
+    table.add_row("optimizer steps", steps)
     objective = f"{config.objective.name}, poses {subject.model.pose_output}"
     if not config.objective.causal:
         objective += " — leaky: the frame asked for is in the input, so pose errors say little"

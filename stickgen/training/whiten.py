@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 from itertools import islice
+from typing import cast
 
 import torch
+from torch import nn
 
 from stickgen.data.batch import Batch
 from stickgen.model import StickFigureTransformer
@@ -32,7 +34,7 @@ def whiten_input(model: StickFigureTransformer, batches: Iterable[Batch]) -> Non
     mean = frames.mean(dim=0)
     variances, directions = torch.linalg.eigh(torch.cov(frames.T))
     stretch = directions / variances.clamp(min=FLOOR**2).sqrt() @ directions.T
-    first = model.motion_embedding[0]
+    first = cast("nn.Linear", model.motion_embedding[0])
     with torch.no_grad():
         weight = first.weight.double() @ stretch
         first.bias -= (weight @ mean).to(first.bias)
