@@ -1,7 +1,7 @@
 """Clips: one moving figure each, in memory, and what is known of one while its numbers still lie on the disk."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, overload
 
@@ -58,7 +58,7 @@ class Clip:
     @property
     def action_counts(self) -> dict[int, int] | None:
         """See :class:`ClipInfo`."""
-        return None if self.actions is None else count_actions(self.actions)
+        return None if self.actions is None else count_actions(self.actions.tolist())
 
     @property
     def has_actions(self) -> bool:
@@ -126,9 +126,9 @@ class ClipInfo:
         return f"clip {self.index}" + (f" actor {self.actor}" if self.actor else "")
 
 
-def count_actions(actions: Tensor) -> dict[int, int]:
-    """Return label → frames of ``[T]`` labels, in the order of their first frames."""
-    return dict(Counter(actions.tolist()))
+def count_actions(labels: Iterable[int]) -> dict[int, int]:
+    """Return label → frames of the labels of T frames, in the order of their first ones."""
+    return dict(Counter(labels))
 
 
 class ClipStore(Protocol):

@@ -209,7 +209,7 @@ def _converted(values: Tensor, key: str, at: str) -> Tensor:
 
 
 def _labels(actions: Tensor, at: str) -> dict[int, int]:
-    counts = count_actions(_converted(actions, "actions", at))
+    counts = count_actions(_converted(actions, "actions", at).tolist())
     for label in counts:
         if not 0 <= label < NUM_ACTIONS:
             raise DataError(f"{at}: actions: class indices 0 to {NUM_ACTIONS - 1} expected, {label} found")
