@@ -183,9 +183,9 @@ def input_noise(frames: int, dim: int, size: float, seed: int) -> Tensor:
     """Draw what is added to a clip's input frames, so that a model learns to come back from errors of its own.
 
     Two fifths of its size are white: what one prediction is off by. The rest drifts, with a memory of a second, as
-    errors of successive predictions add up; it deforms the figure and lifts or sinks it, but does not carry it along x, since
-    nothing in the frames would tell where it came from. Every number has its own, as shared joints too drift apart.
-    Noise against the drift of learned simulators: Sanchez-Gonzalez et al. 2020, arXiv:2002.09405.
+    errors of successive predictions add up; it deforms the figure and lifts or sinks it, but does not carry it along x,
+    since nothing in the frames would tell where it came from. Every number has its own, as shared joints too drift
+    apart. Noise against the drift of learned simulators: Sanchez-Gonzalez et al. 2020, arXiv:2002.09405.
 
     Args:
         frames: T.

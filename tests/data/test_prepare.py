@@ -281,7 +281,8 @@ def test_random_views_are_further_clips_of_the_take() -> None:
 
 
 def test_data_files_are_taken_along_and_embedded_anew(tmp_path: Path) -> None:
-    bvh = write_bvh(tmp_path / "walk.bvh")
+    bvh = tmp_path / "walk.bvh"
+    bvh.write_text(write_bvh())
     table = tmp_path / "captions.csv"
     table.write_text("file,caption,action\nwalk.bvh,A person walks.,walk\n")
     first, both = tmp_path / "first.pt", tmp_path / "both.pt"
