@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from stickgen.config import AugmentConfig
+from stickgen.data.augment import Varying
 from stickgen.data.batch import Batch, TargetCounts
 from stickgen.data.clips import Clip, ClipSet
 from stickgen.data.loader import MicroBatch, StepPlan, make_loader
@@ -159,6 +161,68 @@ def test_workers_give_the_same_batches() -> None:
         ours, theirs = (list(loader) for loader in loaders)
         assert len(ours) == len(theirs) == 8
         assert all(equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+VARYING = Varying(
+    AugmentConfig(mirror=0.5, speed=1.25, scale=1.1, shift=1.0, crop=0.5, rest_start=0.3),
+    max_frames=60,
+    drop_text=0.3,
+    input_noise=0.02,
+    seed=5,
+)
+
+
+def shown(plan: StepPlan, epoch: int, workers: int = 0) -> dict[str, list[Tensor]]:
+    """What a plan's batches show of each clip in an epoch, by clip: input, target, text, labels and their counts."""
+    plan.set_epoch(epoch)
+    micro_batches = list(plan)
+    clips: dict[str, list[Tensor]] = {}
+    for micro_batch, batch in zip(micro_batches, make_loader(plan, (), workers), strict=True):
+        for column, index in enumerate(micro_batch.clips):
+            real = ~batch.padding_mask[column]
+            noise = torch.zeros_like(batch.motion) if batch.input_noise is None else batch.input_noise
+            tracks = (batch.motion, noise, batch.actions, batch.physics)
+            clips[str(index)] = [track[real, column] for track in tracks] + [batch.embedding[column]]
+    return clips
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate", "workers"), [(3, 4, 0), (12, 1, 0), (2, 3, 0), (3, 4, 2)])
+def test_variations_depend_on_neither_division_nor_workers(batch_size: int, accumulate: int, workers: int) -> None:
+    clips = [random_clip(30 + i, seed=i) for i in range(12)]
+    first = StepPlan(clips, 6, 2, shuffle=True, varying=VARYING)
+    expected = [shown(first, epoch) for epoch in (0, 1)]
+    plan = StepPlan(clips, batch_size, accumulate, shuffle=True, varying=VARYING)
+    for epoch in (1, 0):
+        found = shown(plan, epoch, workers)
+        assert found.keys() == expected[epoch].keys()
+        for name, tracks in found.items():
+            assert all(torch.equal(a, b) for a, b in zip(tracks, expected[epoch][name], strict=True)), name
+    assert any(not torch.equal(expected[0][name][-1], expected[1][name][-1]) for name in expected[0]), "text"
+    assert all(expected[0][name][0].shape != expected[1][name][0].shape for name in ("0", "5")), "pace"
+
+
+def test_the_counts_are_those_of_the_varied_clips() -> None:
+    clips = [random_clip(20 + 5 * i, seed=i, actions=i % 3 > 0, physics=i % 2 > 0) for i in range(9)]
+    plan = StepPlan(clips, 2, 2, shuffle=True, varying=VARYING)
+    batches: list[Batch] = []
+    for batch in make_loader(plan):
+        batches.append(batch)
+        if batch.ends_step:
+            real = [~b.padding_mask[:, 1:] for b in batches]
+            assert batch.step_counts.frames == sum(int(r.sum()) for r in real)
+            labels = [int((b.actions[1:] >= 0).sum()) for b in batches]
+            assert batch.step_counts.action_frames == sum(labels)
+            physics = [int(r[b.has_physics].sum()) for b, r in zip(batches, real, strict=True)]
+            assert batch.step_counts.physics_frames == sum(physics)
+            lengths = [int(n) for b in batches for n in (~b.padding_mask).sum(dim=1)]
+            assert lengths == sorted(lengths)
+            batches = []
+
+
+def test_without_variations_nothing_is_drawn() -> None:
+    idle = StepPlan(clips_of(10), 2, 2, varying=Varying(AugmentConfig(), 250))
+    assert all(micro_batch.variations is None for micro_batch in idle)
+    assert all(batch.input_noise is None for batch in make_loader(idle))
 
 
 def test_batches_hold_the_clips_that_the_plan_names() -> None:

@@ -68,6 +68,31 @@ def test_targets_are_the_next_frames(module: Build, given: Any) -> None:
     assert call["causal"] is True
 
 
+def test_input_noise_is_in_the_input_and_not_in_the_target(module: Build, given: Any) -> None:
+    motion_module = module()
+    calls = given(motion_module)
+    batch = collate(LABELLED)
+    noise = 0.1 * torch.randn(batch.motion.shape, generator=torch.Generator().manual_seed(0))
+    motion_module.training_step(dataclasses.replace(batch, input_noise=noise), 0)
+    torch.testing.assert_close(calls[0]["motion"], (batch.motion + noise)[:-1])
+    mask = ~batch.padding_mask.T[1:]
+    errors = (calls[0]["outputs"]["pose"] - batch.motion[1:])[mask] / motion_module.model.pose_scale
+    assert motion_module.steps[0]["train/pose"] == pytest.approx(float(errors.detach().square().mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize("far", [0.0, 20.0])
+def test_under_autocast_frames_are_read_in_full(module: Build, far: float) -> None:
+    """A hundredth of a body height is seen at any distance; in bfloat16 its unit at 20 is an eighth."""
+    motion_module = module()
+    frames = torch.full((1, 1, 20), far)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        moved = motion_module.model.motion_embedding(frames + 0.01)
+        still = motion_module.model.motion_embedding(frames)
+    assert moved.dtype == torch.float32
+    assert not torch.equal(moved, still)
+    torch.testing.assert_close(still, motion_module.model.motion_embedding(frames))
+
+
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("feed", [0.0, 1.0])
 def test_action_labels_are_withheld_wherever_accuracy_is_measured(

@@ -212,3 +212,19 @@ def test_dropout_of_the_base_and_of_the_adapters_are_two_settings(base_file: Cal
         assert {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)} == {probability}
         assert {layer.self_attn.dropout for layer in model.transformer_encoder.layers} == {probability}
         assert model.transformer_encoder.layers[0].self_attn.q_proj.dropout == 0.2
+
+
+def test_new_weights_may_begin_with_a_whitened_first_layer(setup: Setup) -> None:
+    def state(**base: Any) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        scratch = {**SCRATCH, "embedding_dim": EMBEDDING_DIM, "causal": True, **base}
+        return setup(None, base=scratch, lora={"enabled": False}).model.state_dict()
+
+    plain, white = state(), state(whiten_input=True)
+    changed = {name for name, value in plain.items() if not torch.equal(value, white[name])}
+    assert changed == {"motion_embedding.0.weight", "motion_embedding.0.bias"}
+
+
+def test_a_trained_base_keeps_its_first_layer(base_file: Callable[..., Path], setup: Setup) -> None:
+    with pytest.raises(ConfigError, match=r"base\.whiten_input=true: only new weights can begin so"):
+        setup(base_file(), base={"whiten_input": True})
