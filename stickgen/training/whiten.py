@@ -37,5 +37,5 @@ def whiten_input(model: StickFigureTransformer, batches: Iterable[Batch]) -> Non
     first = cast("nn.Linear", model.motion_embedding[0])
     with torch.no_grad():
         weight = first.weight.double() @ stretch
-        first.bias -= (weight @ mean).to(first.bias)
+        first.bias.sub_((weight @ mean).to(first.bias))
         first.weight.copy_(weight)

@@ -172,28 +172,28 @@ VARYING = Varying(
 )
 
 
-def shown(plan: StepPlan, epoch: int, workers: int = 0) -> dict[str, list[Tensor]]:
+def shown(plan: StepPlan, clips: list[Clip], epoch: int, workers: int = 0) -> dict[str, list[Tensor]]:
     """What a plan's batches show of each clip in an epoch, by clip: input, target, text, labels and their counts."""
     plan.set_epoch(epoch)
     micro_batches = list(plan)
-    clips: dict[str, list[Tensor]] = {}
-    for micro_batch, batch in zip(micro_batches, make_loader(plan, (), workers), strict=True):
+    seen: dict[str, list[Tensor]] = {}
+    for micro_batch, batch in zip(micro_batches, make_loader(plan, clips, (), workers), strict=True):
         for column, index in enumerate(micro_batch.clips):
             real = ~batch.padding_mask[column]
             noise = torch.zeros_like(batch.motion) if batch.input_noise is None else batch.input_noise
             tracks = (batch.motion, noise, batch.actions, batch.physics)
-            clips[str(index)] = [track[real, column] for track in tracks] + [batch.embedding[column]]
-    return clips
+            seen[str(index)] = [track[real, column] for track in tracks] + [batch.embedding[column]]
+    return seen
 
 
 @pytest.mark.parametrize(("batch_size", "accumulate", "workers"), [(3, 4, 0), (12, 1, 0), (2, 3, 0), (3, 4, 2)])
 def test_variations_depend_on_neither_division_nor_workers(batch_size: int, accumulate: int, workers: int) -> None:
     clips = [random_clip(30 + i, seed=i) for i in range(12)]
     first = StepPlan(clips, 6, 2, shuffle=True, varying=VARYING)
-    expected = [shown(first, epoch) for epoch in (0, 1)]
+    expected = [shown(first, clips, epoch) for epoch in (0, 1)]
     plan = StepPlan(clips, batch_size, accumulate, shuffle=True, varying=VARYING)
     for epoch in (1, 0):
-        found = shown(plan, epoch, workers)
+        found = shown(plan, clips, epoch, workers)
         assert found.keys() == expected[epoch].keys()
         for name, tracks in found.items():
             assert all(torch.equal(a, b) for a, b in zip(tracks, expected[epoch][name], strict=True)), name
@@ -205,7 +205,7 @@ def test_the_counts_are_those_of_the_varied_clips() -> None:
     clips = [random_clip(20 + 5 * i, seed=i, actions=i % 3 > 0, physics=i % 2 > 0) for i in range(9)]
     plan = StepPlan(clips, 2, 2, shuffle=True, varying=VARYING)
     batches: list[Batch] = []
-    for batch in make_loader(plan):
+    for batch in make_loader(plan, clips):
         batches.append(batch)
         if batch.ends_step:
             real = [~b.padding_mask[:, 1:] for b in batches]
@@ -220,9 +220,10 @@ def test_the_counts_are_those_of_the_varied_clips() -> None:
 
 
 def test_without_variations_nothing_is_drawn() -> None:
-    idle = StepPlan(clips_of(10), 2, 2, varying=Varying(AugmentConfig(), 250))
+    clips = clips_of(10)
+    idle = StepPlan(clips, 2, 2, varying=Varying(AugmentConfig(), 250))
     assert all(micro_batch.variations is None for micro_batch in idle)
-    assert all(batch.input_noise is None for batch in make_loader(idle))
+    assert all(batch.input_noise is None for batch in make_loader(idle, clips))
 
 
 def test_batches_hold_the_clips_that_the_plan_names() -> None:

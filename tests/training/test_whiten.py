@@ -25,7 +25,7 @@ def test_the_first_layer_sees_white_frames(model: Model) -> None:
     made = model()
     first = made.motion_embedding[0]
     weight, bias = first.weight.detach().clone(), first.bias.detach().clone()
-    whiten_input(made, make_loader(StepPlan(clips, 2, 2)))
+    whiten_input(made, make_loader(StepPlan(clips, 2, 2), clips))
     frames = torch.cat([clip.motion for clip in clips])
     white = stretched(made, weight, frames)
     torch.testing.assert_close(torch.cov(white.T), torch.eye(20).double(), atol=2e-3, rtol=0)
@@ -41,16 +41,17 @@ def test_what_hardly_varies_is_not_blown_up(model: Model) -> None:
     clip = replace(clip, motion=motion)
     made = model()
     weight = made.motion_embedding[0].weight.detach().clone()
-    whiten_input(made, make_loader(StepPlan([clip], 1)))
+    whiten_input(made, make_loader(StepPlan([clip], 1), [clip]))
     first = made.motion_embedding[0]
     assert torch.isfinite(first.weight).all()
-    assert float(first.weight.norm()) < 1.01 / FLOOR * float(weight.norm())
+    assert float(first.weight.detach().norm()) < 1.01 / FLOOR * float(weight.norm())
     torch.testing.assert_close(first.weight[:, 3], weight[:, 3] / FLOOR, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("padding", [0.0, 1e6])
 def test_padding_does_not_count(model: Model, padding: float) -> None:
-    batch = next(iter(make_loader(StepPlan([random_clip(30, seed=1), random_clip(60, seed=2)], 2))))
+    clips = [random_clip(30, seed=1), random_clip(60, seed=2)]
+    batch = next(iter(make_loader(StepPlan(clips, 2), clips)))
     filled = torch.where(batch.padding_mask.T[..., None], padding, batch.motion)
     made = [model(), model()]
     whiten_input(made[0], [batch])
