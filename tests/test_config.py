@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from stickgen import config as config_module
 from stickgen.config import (
     PROJECT,
+    AugmentConfig,
     BaseConfig,
     DataConfig,
     LoRAConfig,
@@ -159,7 +160,8 @@ def test_the_defaults_are_the_model_cards() -> None:
 def test_the_default_objective_is_honest() -> None:
     objective = train().objective
     assert objective.causal
-    assert objective.feed_actions == 0
+    assert objective.feed_actions == objective.drop_text == objective.input_noise == 0
+    assert train().data.augment == AugmentConfig()
     assert objective.physics_weights.gravity == 0
     assert not train("objective=bidirectional").objective.causal
 
@@ -296,9 +298,21 @@ def test_an_unknown_target_group_is_named() -> None:
         "data.batch_size=0",
         "data.max_frames=2",
         "data.num_workers=-1",
+        "data.augment.mirror=1.1",
+        "data.augment.swap_sides=-0.1",
+        "data.augment.loop=2",
+        "data.augment.crop=nan",
+        "data.augment.rest_start=-1",
+        "data.augment.speed=0.8",
+        "data.augment.scale=5",
+        "data.augment.shift=-1",
+        "data.augment.shift=inf",
         "objective.weights.pose=-1",
         "objective.weights.physics=nan",
         "objective.feed_actions=1.5",
+        "objective.drop_text=1.5",
+        "objective.input_noise=-0.1",
+        "objective.input_noise=nan",
         "objective.physics_scale=[1,1,1]",
         "objective.physics_scale=[1,1,1,1,1,0]",
         "optimizer.lr=0",
