@@ -23,14 +23,16 @@ def attention(
     """Return ``dropout(softmax(Q Kᵀ / √head_dim)) V``, ``[B, H, L, head_dim]``, laid out as ``[B, L, H, head_dim]``.
 
     Args:
-        query: ``[B, H, L, head_dim]``; so are key and value.
-        key: see query.
-        value: see query.
-        visible: bool ``[B, 1, 1, L]``, True where a key may be seen; None where all may. Not with ``causal``.
+        query: ``[B, H, L, head_dim]``.
+        key: ``[B, H, keys, head_dim]``; so is value. Causal: as many as there are queries.
+        value: see key.
+        visible: bool, broadcast to ``[B, H, L, keys]``, True where a key may be seen; None where all may. Not with
+            ``causal``.
         causal: position i sees positions 0 to i only.
         dropout: probability of dropping an attention weight.
     """
-    if query.device.type == "cpu" and (dropout > 0 or query.dtype == torch.bfloat16):
+    blocks = query.shape == key.shape and (visible is None or visible.shape[1:3] == (1, 1))
+    if blocks and query.device.type == "cpu" and (dropout > 0 or query.dtype == torch.bfloat16):
         return _BlockAttention.apply(query, key, value, visible, causal, dropout)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout, is_causal=causal)
 

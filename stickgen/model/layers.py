@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from stickgen.dropout import Dropout
 from stickgen.model.attention import attention
+from stickgen.model.cache import KeyValueCache, LayerCache, new_visible
 from stickgen.model.functional import RotaryTable, rms_norm, rotate, swiglu
 from stickgen.model.recompute import recomputed
 
@@ -37,9 +38,9 @@ class RotaryEmbedding(nn.Module):
         exponent = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
         self.register_buffer("inv_freq", ROPE_BASE**-exponent)
 
-    def table(self, length: int, dtype: torch.dtype) -> RotaryTable:
-        """Return the table of positions 0 to ``length`` − 1, computed in float32 and returned as ``dtype``."""
-        positions = torch.arange(length, device=self.inv_freq.device, dtype=torch.float32)
+    def table(self, length: int, dtype: torch.dtype, start: int = 0) -> RotaryTable:
+        """Return the table of ``length`` positions from ``start``, computed in float32 and returned as ``dtype``."""
+        positions = torch.arange(start, start + length, device=self.inv_freq.device, dtype=torch.float32)
         angles = torch.outer(positions, self.inv_freq.float())
         return angles.cos().to(dtype), angles.sin().to(dtype)
 
@@ -68,18 +69,24 @@ class SelfAttention(nn.Module):
         self.out_proj = nn.Linear(d_model, d_model)
         self.rope = RotaryEmbedding(d_model // nhead)
 
-    def forward(self, x: Tensor, table: RotaryTable, mask: Tensor | None, causal: bool) -> Tensor:
+    def forward(
+        self, x: Tensor, table: RotaryTable, mask: Tensor | None, causal: bool, cache: LayerCache | None = None
+    ) -> Tensor:
         """Attend.
 
         Args:
             x: ``[B, L, d]``.
             table: rotary table of the L positions.
-            mask: bool ``[B, 1, 1, L]``, True where a key may be seen; None where all may. Not with ``causal``.
+            mask: bool, broadcast to ``[B, H, L, keys]``, True where a key may be seen; None where all may. Not with
+                ``causal``.
             causal: position i sees positions 0 to i only.
+            cache: keys and values of the positions before these, which it then holds too.
         """
         query, key, value = map(self._heads, read_together(x, (self.q_proj, self.k_proj, self.v_proj)))
-        dropout = self.dropout if self.training else 0.0
-        attended = attention(rotate(query, table), rotate(key, table), value, mask, causal, dropout)
+        query, key = rotate(query, table), rotate(key, table)
+        if cache is not None:
+            key, value = cache.extend(key, value)
+        attended = attention(query, key, value, mask, causal, self.dropout if self.training else 0.0)
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -119,12 +126,14 @@ class EncoderLayer(nn.Module):
         self.norm2 = RMSNorm(d_model)
         self.dropout1 = Dropout(dropout)
 
-    def forward(self, x: Tensor, table: RotaryTable, mask: Tensor | None, causal: bool) -> Tensor:
+    def forward(
+        self, x: Tensor, table: RotaryTable, mask: Tensor | None, causal: bool, cache: LayerCache | None = None
+    ) -> Tensor:
         """Return the layer's output, ``[B, L, d]``; arguments as of :meth:`SelfAttention.forward`."""
         dtype = self._dtype(x.device.type)
         normed = self.norm1(x).to(dtype)
         with recomputed(normed, lambda: self.norm1(x).to(dtype)):
-            attended = self.self_attn(normed, table, mask, causal)
+            attended = self.self_attn(normed, table, mask, causal, cache)
         middle = x + self.dropout1(attended)
         normed = self.norm2(middle).to(dtype)
         with recomputed(normed, lambda: self.norm2(middle).to(dtype)):
@@ -144,10 +153,21 @@ class Encoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(d_model, nhead, dropout) for _ in range(num_layers))
 
-    def forward(self, x: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-        """Return the hidden states, ``[B, L, d]``; arguments as of :meth:`SelfAttention.forward`."""
+    def forward(self, x: Tensor, mask: Tensor | None, causal: bool, cache: KeyValueCache | None = None) -> Tensor:
+        """Return the hidden states, ``[B, L, d]``.
+
+        Args:
+            x: ``[B, L, d]``.
+            mask: as of :meth:`SelfAttention.forward`.
+            causal: likewise.
+            cache: of the positions before these; only with ``causal`` and without a mask.
+        """
+        past = 0 if cache is None else cache.length
+        if past:
+            # The kernel's own causal mask supposes that queries and keys begin at the same position.
+            mask, causal = new_visible(past, x.shape[1], x.device), False
         rope = self.layers[0].self_attn.rope  # type: ignore[union-attr]
-        table = rope.table(x.shape[1], x.dtype)  # type: ignore[union-attr,operator]
-        for layer in self.layers:
-            x = layer(x, table, mask, causal)
+        table = rope.table(x.shape[1], x.dtype, past)  # type: ignore[union-attr,operator]
+        for index, layer in enumerate(self.layers):
+            x = layer(x, table, mask, causal, None if cache is None else cache.layer(index))
         return x

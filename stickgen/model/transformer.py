@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from stickgen.dropout import Dropout
+from stickgen.model.cache import KeyValueCache
 from stickgen.model.layers import Encoder, SelfAttention
 
 PoseOutput = Literal["absolute", "residual", "velocity"]
@@ -115,8 +116,12 @@ class StickFigureTransformer(nn.Module):
         *,
         padding_mask: Tensor | None = None,
         causal: bool | None = None,
+        cache: KeyValueCache | None = None,
     ) -> Tensor | dict[str, Tensor]:
         """Predict a pose, and with ``return_all_outputs`` everything else, for every frame.
+
+        With a ``cache``, calls add up: the frames of each follow those of the calls before, outputs are those of the
+        new frames (means are over all so far), and the text is read by the first call alone.
 
         Args:
             motion: frames ``[T, B, D]``.
@@ -128,30 +133,40 @@ class StickFigureTransformer(nn.Module):
             padding_mask: bool ``[B, T]``, True where a frame is padding; padding follows a clip's real frames. It
                 changes nothing at real frames, nor the means over frames.
             causal: overrides the model's own setting.
+            cache: of the frames before these; starts empty and is filled in place. Causal passes only, without
+                gradients, all clips with equally many frames.
 
         Returns:
             pose ``[T, B, output_dim]``, or a dict of ``pose``, ``position [B, 2]``, ``velocity [B, 2]``,
             ``action_logits [T, B, num_actions]``, ``physics [T, B, 6]`` and ``environment [B, 32]``.
 
         Raises:
-            ValueError: ``padding_mask`` marks a frame before a real one in a causal pass, or leaves a clip empty.
+            ValueError: ``padding_mask`` marks a frame before a real one in a causal pass, or leaves a clip empty; a
+                ``cache`` is given to a pass that is not causal, has a padding mask or keeps gradients.
         """
         causal = self.causal if causal is None else causal
+        if cache is not None:
+            _check_cached(causal, padding_mask)
         if padding_mask is not None:
             _check_padding(padding_mask, causal)
         x = _batch_first(motion, padding_mask)
         # Half precision is for the encoder: in bfloat16 a pose is known to 0.004 of its size, a frame's whole movement.
         with torch.autocast(x.device.type, enabled=False):
-            sequence = self._sequence(x, text_embedding, action_sequence, camera_data, partner_motion, padding_mask)
+            tokens = self._tokens(x, action_sequence, camera_data, partner_motion, padding_mask)
+            previous = None if cache is None else cache.last_frame
+            if previous is None:
+                tokens = torch.cat((self.text_projection(text_embedding).unsqueeze(1), tokens), dim=1)
         # Padding follows the real frames, so a causal pass never sees it and needs no mask, only the faster kernel.
         visible = None if causal or padding_mask is None else _visible_keys(padding_mask)
-        hidden = self.transformer_encoder(sequence, visible, causal)[:, 1:]
+        hidden = self.transformer_encoder(tokens, visible, causal, cache)[:, -x.shape[1] :]
+        if cache is not None:
+            cache.remember(x, hidden)
 
         with torch.autocast(x.device.type, enabled=False):
-            pose = self._pose(self.pose_decoder(hidden), x).transpose(0, 1)
+            pose = self._pose(self.pose_decoder(hidden), x, previous).transpose(0, 1)
             if not return_all_outputs:
                 return pose
-            pooled = _mean_over_frames(hidden, padding_mask)
+            pooled = _mean_over_frames(hidden, padding_mask) if cache is None else cache.mean_hidden()
             return {
                 "pose": pose,
                 "position": self.position_decoder(pooled),
@@ -179,16 +194,15 @@ class StickFigureTransformer(nn.Module):
             elif isinstance(module, SelfAttention):
                 module.dropout = probability
 
-    def _sequence(
+    def _tokens(
         self,
         x: Tensor,
-        text_embedding: Tensor,
         action_sequence: Tensor | None,
         camera_data: Tensor | None,
         partner_motion: Tensor | None,
         padding_mask: Tensor | None,
     ) -> Tensor:
-        """Return the encoder's input ``[B, T + 1, d]``: the text token, then the frames ``x [B, T, D]``."""
+        """Return the embedded frames ``[B, T, d]`` of frames ``x [B, T, D]`` and what is given beside them."""
         tokens = self.motion_embedding(x)
         if action_sequence is not None:
             actions = self.action_embedding(_batch_first(action_sequence, padding_mask))
@@ -197,16 +211,22 @@ class StickFigureTransformer(nn.Module):
             tokens = tokens + self.camera_projection(_batch_first(camera_data, padding_mask))
         if partner_motion is not None:
             tokens = tokens + self.partner_projection(_batch_first(partner_motion, padding_mask))
-        text = self.text_projection(text_embedding)
-        return torch.cat((text.unsqueeze(1), tokens), dim=1)
+        return tokens
 
-    def _pose(self, head: Tensor, x: Tensor) -> Tensor:
-        """Turn the pose head's output ``[B, T, D]`` into poses, given the input frames ``[B, T, D]``."""
+    def _pose(self, head: Tensor, x: Tensor, previous: Tensor | None) -> Tensor:
+        """Turn the pose head's output ``[B, T, D]`` into poses.
+
+        Args:
+            head: the output.
+            x: the input frames, ``[B, T, D]``.
+            previous: the frame before them, ``[B, 1, D]``; None where there is none.
+        """
         if self.pose_output == "absolute":
             return head
         pose = x + self.pose_scale * head
         if self.pose_output == "velocity":
-            pose = pose + torch.cat((torch.zeros_like(x[:, :1]), x[:, 1:] - x[:, :-1]), dim=1)
+            before = torch.cat((x[:, :1] if previous is None else previous, x[:, :-1]), dim=1)
+            pose = pose + (x - before)
         return pose
 
 
@@ -225,6 +245,15 @@ def _check_padding(padding_mask: Tensor, causal: bool) -> None:
         raise ValueError("padding_mask: a clip has no real frame")
     if causal and bool((padding_mask[:, :-1] & ~padding_mask[:, 1:]).any()):
         raise ValueError("padding_mask: padding must follow a clip's real frames in a causal pass")
+
+
+def _check_cached(causal: bool, padding_mask: Tensor | None) -> None:
+    if not causal:
+        raise ValueError("cache: later frames would change what a bidirectional pass has kept; only causal ones have one")
+    if padding_mask is not None:
+        raise ValueError("cache: does not go with padding_mask; its clips have equally many frames")
+    if torch.is_grad_enabled():
+        raise ValueError("cache: is written in place and has no gradient; call the model under torch.no_grad()")
 
 
 def _batch_first(track: Tensor, padding_mask: Tensor | None) -> Tensor:
