@@ -33,5 +33,9 @@ class AdapterError(StickgenError):
     """LoRA adapters do not fit the model, or are in the wrong state for what is asked of them."""
 
 
+class GenerationError(StickgenError):
+    """A motion cannot be generated as asked, or what was generated is none."""
+
+
 class OutputExistsError(StickgenError):
     """An output is already there; it is kept unless overwriting is asked for."""

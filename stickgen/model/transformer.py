@@ -249,7 +249,9 @@ def _check_padding(padding_mask: Tensor, causal: bool) -> None:
 
 def _check_cached(causal: bool, padding_mask: Tensor | None) -> None:
     if not causal:
-        raise ValueError("cache: later frames would change what a bidirectional pass has kept; only causal ones have one")
+        raise ValueError(
+            "cache: later frames would change what a bidirectional pass has kept; only causal ones have one"
+        )
     if padding_mask is not None:
         raise ValueError("cache: does not go with padding_mask; its clips have equally many frames")
     if torch.is_grad_enabled():

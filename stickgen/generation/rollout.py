@@ -1,0 +1,207 @@
+"""Generating motion: frame after frame from a causal model, or in one pass from a bidirectional one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stickgen.errors import GenerationError
+from stickgen.generation.stepping import stepping_copy
+from stickgen.model import KeyValueCache, StickFigureTransformer
+from stickgen.skeleton import FPS, rest_pose, skeleton_of
+
+
+def rollout(
+    model: StickFigureTransformer,
+    text_embedding: Tensor,
+    frames: int,
+    seed_frames: Tensor | None = None,
+    *,
+    actions: Tensor | None = None,
+    cameras: Tensor | None = None,
+    partners: Tensor | None = None,
+    rejoin: bool = False,
+    check: bool = True,
+) -> Tensor:
+    """Generate motion from text: every predicted frame is read again to predict the next.
+
+    Text and given frames are read once, then a frame a step through a key/value cache: a step costs a constant, and
+    attention that is linear in the frames so far. Nothing is drawn at random, so the same call gives the same motion.
+    A model that was trained on clips of at most 250 frames has learnt nothing of positions beyond those.
+
+    Args:
+        model: causal, with adapters or without; it is neither changed nor put into another mode.
+        text_embedding: ``[B, E]``, in the base's text encoder.
+        frames: how many to generate, at 25 a second.
+        seed_frames: given frames ``[T0, B, D]`` that the motion goes on from; None starts from one frame of the rest
+            pose (:func:`stickgen.skeleton.rest_pose`), which a base has to have met in training to set off well.
+        actions: int64 ``[B]`` or ``[T, B]`` with T ≥ T0 + frames − 1, the action to be performed, for a model that was
+            fed actions in training.
+        cameras: ``[T, B, 3]``, x, y, zoom, likewise.
+        partners: ``[T, B, D]``, the other figure's motion, likewise.
+        rejoin: after every step, put the ends of segments that share a joint at their mean. The figure cannot come
+            apart then, but neither can a fault of the model that would show as such; off, nothing is touched. Not for
+            data whose figures have open joints.
+        check: stop at numbers that are not finite; without, they are returned.
+
+    Returns:
+        the generated frames ``[frames, B, D]`` alone, on the model's device and in its dtype.
+
+    Raises:
+        GenerationError: the model is bidirectional, an argument does not fit it, or the motion exploded.
+    """
+    if not model.causal:
+        raise GenerationError("rollout: the base is bidirectional and cannot go on frame by frame; use one_shot")
+    inputs = _Inputs.of(model, text_embedding, frames, seed_frames, actions, cameras, partners)
+    shared = _mean_of_shared(model.settings["input_dim"]).to(inputs.given) if rejoin else None
+    motion = inputs.given.new_empty(frames, *inputs.given.shape[1:])
+    start = len(inputs.given)
+    with torch.inference_mode():
+        stepping = stepping_copy(model)
+        cache = KeyValueCache(capacity=start + frames)
+        read, at = inputs.given, slice(0, start)
+        for step in range(frames):
+            read = stepping(read, inputs.text, **inputs.conditions(at), cache=cache)[-1:]
+            if shared is not None:
+                read = read @ shared
+            motion[step] = read[0]
+            at = slice(start + step, start + step + 1)
+            # Once a second: every frame would make a GPU wait for each.
+            if check and (step % FPS == FPS - 1 or step == frames - 1):
+                _refuse_explosion(motion[: step + 1])
+    return motion
+
+
+def one_shot(
+    model: StickFigureTransformer,
+    text_embedding: Tensor,
+    frames: int,
+    seed_frames: Tensor | None = None,
+    *,
+    actions: Tensor | None = None,
+    cameras: Tensor | None = None,
+    partners: Tensor | None = None,
+    check: bool = True,
+) -> Tensor:
+    """Generate motion in a single pass, the only way a bidirectional model of the reference system has.
+
+    Such a model was trained to give frame t + 1 where frame t is read, with all frames in sight. Here the frames
+    that are not known yet are read as the last given one, held; what the model makes of them is the motion. It was
+    not trained for that, so little is to be expected.
+
+    Args:
+        model: see :func:`rollout`; a causal one is taken too.
+        text_embedding: see :func:`rollout`.
+        frames: see :func:`rollout`.
+        seed_frames: see :func:`rollout`.
+        actions: see :func:`rollout`.
+        cameras: see :func:`rollout`.
+        partners: see :func:`rollout`.
+        check: see :func:`rollout`.
+
+    Returns:
+        the generated frames ``[frames, B, D]``.
+
+    Raises:
+        GenerationError: an argument does not fit the model, or the motion is not finite.
+    """
+    inputs = _Inputs.of(model, text_embedding, frames, seed_frames, actions, cameras, partners)
+    motion = inputs.given.new_empty(frames, *inputs.given.shape[1:])
+    held = inputs.given[-1:].expand(frames - 1, -1, -1)
+    with torch.inference_mode():
+        read = torch.cat((inputs.given, held))
+        made = stepping_copy(model)(read, inputs.text, **inputs.conditions(slice(0, len(read))))
+        motion.copy_(made[-frames:])
+    if check:
+        _refuse_explosion(motion)
+    return motion
+
+
+def generator_for(model: StickFigureTransformer) -> Callable[..., Tensor]:
+    """Return the way to generate that a model has: :func:`rollout`, or :func:`one_shot` where it is bidirectional."""
+    return rollout if model.causal else one_shot
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """The arguments of a generation, checked, on the model's device and in its dtype."""
+
+    text: Tensor
+    given: Tensor
+    tracks: dict[str, Tensor]
+
+    @classmethod
+    def of(
+        cls,
+        model: StickFigureTransformer,
+        text: Tensor,
+        frames: int,
+        seed_frames: Tensor | None,
+        actions: Tensor | None,
+        cameras: Tensor | None,
+        partners: Tensor | None,
+    ) -> "_Inputs":
+        settings = model.settings
+        dim = settings["input_dim"]
+        like = next(model.parameters())
+        if settings["output_dim"] != dim:
+            raise GenerationError(f"the model reads {dim} numbers a frame and gives {settings['output_dim']}")
+        if frames < 1:
+            raise GenerationError(f"frames={frames}: at least 1 expected")
+        if text.ndim != 2 or text.shape[1] != settings["embedding_dim"]:
+            raise _shape("text_embedding", f"[B, {settings['embedding_dim']}]", text)
+        clips = text.shape[0]
+        if seed_frames is None:
+            given = torch.tensor(rest_pose(dim)).expand(1, clips, dim)
+        elif seed_frames.ndim != 3 or len(seed_frames) == 0 or seed_frames.shape[1:] != (clips, dim):
+            raise _shape("seed_frames", f"[T0, {clips}, {dim}]", seed_frames)
+        else:
+            given = seed_frames
+        length = len(given) + frames - 1
+        tracks: dict[str, Tensor] = {}
+        if actions is not None:
+            actions = actions.expand(length, clips) if actions.shape == (clips,) else actions
+            tracks["action_sequence"] = _track("actions", actions, (length, clips))
+            if bool(((actions < 0) | (actions >= settings["num_actions"])).any()):
+                raise GenerationError(f"actions: classes 0 to {settings['num_actions'] - 1} expected")
+        if cameras is not None:
+            tracks["camera_data"] = _track("cameras", cameras, (length, clips, 3)).to(like)
+        if partners is not None:
+            tracks["partner_motion"] = _track("partners", partners, (length, clips, dim)).to(like)
+        for name, tensor in (("text_embedding", text), ("seed_frames", given)):
+            if not bool(torch.isfinite(tensor).all()):
+                raise GenerationError(f"{name}: finite numbers expected, NaN or infinity found")
+        return cls(text.to(like), given.to(like), {name: track.to(like.device) for name, track in tracks.items()})
+
+    def conditions(self, at: slice) -> dict[str, Tensor]:
+        """Return the conditions of some frames, as arguments of the model's forward."""
+        return {name: track[at] for name, track in self.tracks.items()}
+
+
+def _track(name: str, track: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if track.ndim != len(shape) or len(track) < shape[0] or track.shape[1:] != shape[1:]:
+        raise _shape(name, f"[T, {', '.join(map(str, shape[1:]))}] with T ≥ {shape[0]}", track)
+    return track
+
+
+def _shape(name: str, expected: str, found: Tensor) -> GenerationError:
+    return GenerationError(f"{name}: shape {expected} expected, {list(found.shape)} found")
+
+
+def _refuse_explosion(motion: Tensor) -> None:
+    """Stop where a frame of ``[T, B, D]`` is not finite."""
+    bad = ~torch.isfinite(motion).all(dim=-1)
+    if bool(bad.any()):
+        frame, clip = (int(i) for i in bad.nonzero()[0])
+        raise GenerationError(
+            f"the motion exploded: frame {frame} ({frame / FPS:.1f} s) of clip {clip} is not finite; the model does not"
+            " stand its own predictions for so long: generate fewer frames, or train it further"
+        )
+
+
+def _mean_of_shared(dim: int) -> Tensor:
+    """Return ``[D, D]``: a frame times it has every joint's copies, the segments' ends of that name, at their mean."""
+    ends = [name for segment in skeleton_of(dim).segments for name in (segment.start, segment.end)]
+    same = torch.tensor([[float(a == b) for a in ends] for b in ends])
+    return torch.kron(same / same.sum(dim=0), torch.eye(2))
