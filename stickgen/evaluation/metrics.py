@@ -10,8 +10,8 @@ from torchmetrics.classification import MulticlassAccuracy
 from stickgen.data.batch import NO_ACTION
 
 
-class MaskedMSE(Metric):
-    """Mean squared error over the marked entries, summed in float64 so that the order of batches does not show."""
+class MaskedMean(Metric):
+    """Mean over the marked entries, summed in float64 so that the order of batches does not show."""
 
     full_state_update = False
     is_differentiable = False
@@ -28,10 +28,18 @@ class MaskedMSE(Metric):
         """Return the mean; NaN where nothing was marked."""
         return (self.total / self.count).float()
 
-    def _add(self, error: Tensor, mask: Tensor) -> None:
+    def _add(self, values: Tensor, mask: Tensor) -> None:
+        """Add values at the entries of a mask of their shape."""
+        self.total += torch.where(mask, values.double(), 0.0).sum()
+        self.count += mask.sum()
+
+
+class MaskedMSE(MaskedMean):
+    """Mean squared error over the marked entries."""
+
+    def _add_errors(self, error: Tensor, mask: Tensor) -> None:
         """Add errors ``[T, B, D]`` at the entries of ``mask [T, B]``."""
-        self.total += torch.where(mask.unsqueeze(-1), error.double() ** 2, 0.0).sum()
-        self.count += mask.sum() * error.shape[-1]
+        self._add(error.double() ** 2, mask.unsqueeze(-1).expand_as(error))
 
 
 class PoseMSE(MaskedMSE):
@@ -39,7 +47,7 @@ class PoseMSE(MaskedMSE):
 
     def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
         """Add a batch: ``pose`` and ``target [T, B, D]``, ``mask [T, B]`` True at real frames."""
-        self._add(pose - target, mask)
+        self._add_errors(pose - target, mask)
 
 
 class TemporalConsistencyError(MaskedMSE):
@@ -47,7 +55,7 @@ class TemporalConsistencyError(MaskedMSE):
 
     def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
         """Add a batch: ``pose`` and ``target [T, B, D]``, ``mask [T, B]`` True at real frames."""
-        self._add((pose[1:] - pose[:-1]) - (target[1:] - target[:-1]), mask[1:] & mask[:-1])
+        self._add_errors((pose[1:] - pose[:-1]) - (target[1:] - target[:-1]), mask[1:] & mask[:-1])
 
 
 class ActionAccuracy(MulticlassAccuracy):

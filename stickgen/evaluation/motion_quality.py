@@ -1,0 +1,166 @@
+"""Metrics of motion that was rolled out, beside the real motion that followed the same given frames.
+
+All take generated and real frames ``[T, B, D]`` and ``mask [T, B]``, True at real frames, which come first in every
+column. Speeds are those of segments' ends rather than of joints: where segments share one, a model may pull them apart.
+Equal under any batch size, padding and order of clips; sums are in float64.
+"""
+
+import torch
+from torch import Tensor
+
+from stickgen.evaluation.metrics import MaskedMean, MaskedMSE
+from stickgen.skeleton import FPS, skeleton_of
+
+NEAR_GROUND = 0.03
+"""Height of an ankle, in body heights, below which its foot is on the ground: 5 cm for a person of 1.7 m."""
+
+UPPER_QUANTILE = 0.9
+"""Which quantile of a projected length over time stands for the bone's own."""
+
+LONGEST_SEGMENT = 3.0
+"""In body heights; a figure with a longer segment has exploded. The longest of a real one is a leg of about 0.5."""
+
+
+class RatioToReal(MaskedMean):
+    """A mean over generated motion, divided by the same mean over the real one."""
+
+    def _compare(self, generated: Tensor, real: Tensor, mask: Tensor) -> None:
+        """Add values of both where a mask is True that broadcasts to their shape."""
+        self.total += torch.where(mask, generated.double(), 0.0).sum()
+        self.count += torch.where(mask, real.double(), 0.0).sum()
+
+
+class HorizonMSE(MaskedMSE):
+    """Mean squared error of the frame that lies so many frames after the last given one (body heights squared).
+
+    The error *at* the horizon, as in human motion prediction (Martinez et al. 2017, arXiv:1705.02445), not the mean up
+    to it. Clips that end before do not count.
+
+    Args:
+        horizon: frames after the last given one, from 1.
+    """
+
+    def __init__(self, horizon: int) -> None:
+        super().__init__()
+        self.horizon = horizon
+
+    def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Add a batch; frame 0 of its tensors is the first after the given ones."""
+        at = slice(self.horizon - 1, self.horizon)
+        self._add_errors(pose[at] - target[at], mask[at])
+
+
+class SpeedRatio(RatioToReal):
+    """Mean speed of the segments' ends at the end of the clips, generated over real: 0 is a figure that froze.
+
+    The mean is over the last ``window`` steps of every clip (all of a shorter one's) and over all clips: the ratio of
+    the sums, since a clip that stands still has no ratio of its own.
+
+    Args:
+        window: steps, 50 for two seconds.
+    """
+
+    def __init__(self, window: int = 2 * FPS) -> None:
+        super().__init__()
+        self.window = window
+
+    def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Add a batch."""
+        steps = mask[1:] & mask[:-1]
+        left = steps.flip(0).cumsum(0).flip(0)  # steps to the clip's end, this one counted
+        late = (steps & (left <= self.window)).unsqueeze(-1)
+        self._compare(_difference_norms(pose, order=1), _difference_norms(target, order=1), late)
+
+
+class JerkRatio(RatioToReal):
+    """Mean size of the third difference of the segments' ends, generated over real; above 1 it trembles.
+
+    With it belongs the speed ratio: a figure that stands still has no jerk.
+    """
+
+    def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Add a batch."""
+        whole = (mask[3:] & mask[2:-1] & mask[1:-2] & mask[:-3]).unsqueeze(-1)
+        self._compare(_difference_norms(pose, order=3), _difference_norms(target, order=3), whole)
+
+
+class FootSkating(MaskedMean):
+    """Mean horizontal speed of the ankles while they are on the ground, in body heights a second.
+
+    On the ground is an ankle that is lower than :data:`NEAR_GROUND` before and after a step; a mean over such steps of
+    both feet. In the manner of the skating measures of the field (height below 5 cm, as Karunratanakul et al. 2023,
+    arXiv:2305.12577), as a speed instead of a share of frames. Real motion does not score 0: feet roll, and swing
+    close to the ground. A figure that floats has no step on the ground: NaN.
+    """
+
+    def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Add a batch; ``target`` is not looked at."""
+        skeleton = skeleton_of(pose.shape[-1])
+        feet = [skeleton.joint("left_ankle"), skeleton.joint("right_ankle")]
+        ankles = skeleton.to_joints(pose.double())[..., feet, :]
+        speed = (ankles[1:, ..., 0] - ankles[:-1, ..., 0]).abs() * FPS
+        grounded = torch.maximum(ankles[1:, ..., 1], ankles[:-1, ..., 1]) < NEAR_GROUND
+        self._add(speed, grounded & (mask[1:] & mask[:-1]).unsqueeze(-1))
+
+
+class BoneLengthError(MaskedMean):
+    """Relative error of the segments' lengths: mean over clips of ``Σ_s |q_s − r_s| / Σ_s r_s``.
+
+    q and r are the upper quantiles over time of segment s's length, generated and real, over the same frames. A
+    projected bone shortens whenever it turns towards the viewer, and the legs and arms of the 20-number figure whenever
+    they bend; so lengths cannot be compared frame by frame, but near its longest a bone shows its own length. The
+    sum over segments keeps those from counting that the view foreshortens throughout.
+    """
+
+    def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Add a batch."""
+        generated, real = (_upper_lengths(motion, mask) for motion in (pose, target))
+        self._add((generated - real).abs().sum(-1) / real.sum(-1), mask.any(dim=0))
+
+
+class TorsoLengthError(MaskedMean):
+    """Relative error of the torso's length over time: mean over frames of ``|l_t / r − 1|``.
+
+    l is the distance from neck to pelvis, r the upper quantile of it in the real clip. The torso is the one limb of the
+    20-number figure that does not bend. Real motion does not score 0, since people lean out of the picture's plane.
+    """
+
+    def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Add a batch."""
+        generated, real = (_torso_length(motion) for motion in (pose, target))
+        own = _upper_quantile(real, mask)
+        self._add((generated / own - 1).abs(), mask)
+
+
+class ExplodedShare(MaskedMean):
+    """Share of clips with a number that is not finite, or a segment longer than :data:`LONGEST_SEGMENT`."""
+
+    def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Add a batch; ``target`` is not looked at."""
+        lengths = skeleton_of(pose.shape[-1]).segment_lengths(pose.double())
+        sound = torch.isfinite(pose).all(-1) & (lengths <= LONGEST_SEGMENT).all(-1)
+        self._add((mask & ~sound).any(dim=0), mask.any(dim=0))
+
+
+def _difference_norms(motion: Tensor, order: int) -> Tensor:
+    """Return the sizes ``[T − order, B, P]`` of the differences in time of the P segment ends."""
+    points = motion.double().unflatten(-1, (-1, 2))
+    return torch.linalg.vector_norm(points.diff(n=order, dim=0), dim=-1)
+
+
+def _torso_length(motion: Tensor) -> Tensor:
+    skeleton = skeleton_of(motion.shape[-1])
+    joints = skeleton.to_joints(motion.double())
+    return torch.linalg.vector_norm(
+        joints[..., skeleton.joint("neck"), :] - joints[..., skeleton.joint("pelvis"), :], dim=-1
+    )
+
+
+def _upper_lengths(motion: Tensor, mask: Tensor) -> Tensor:
+    """Return the upper quantile over time of every segment's length, ``[B, S]``."""
+    lengths = skeleton_of(motion.shape[-1]).segment_lengths(motion.double())
+    return _upper_quantile(lengths, mask.unsqueeze(-1))
+
+
+def _upper_quantile(values: Tensor, mask: Tensor) -> Tensor:
+    return torch.nanquantile(values.masked_fill(~mask, torch.nan), UPPER_QUANTILE, dim=0)
