@@ -140,6 +140,44 @@ def pack(
     typer.echo(f"{output}: {len(clips)} clips of {takes} takes, {sum(clip.length for clip in clips)} frames")
 
 
+@app.command()
+def evaluate(
+    models: Annotated[
+        list[str],
+        typer.Argument(help="Run folders, adapters or bases, bare or as label=path; one label: mean ± std of them."),
+    ],
+    data: Annotated[
+        list[str] | None, typer.Option(help="Data file; may be repeated. [default: that of the first run]")
+    ] = None,
+    base: Annotated[Path | None, typer.Option(help="Base of the adapters. [default: the one they name]")] = None,
+    split: Annotated[str, typer.Option(help="Which clips: val or test.")] = "test",
+    given: Annotated[int, typer.Option(help="Frames of each clip that a rollout is given.", min=1)] = 10,
+    json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing JSON.")] = False,
+) -> None:
+    """Score models on held-out clips: next frames and free rollouts, beside baselines and the frozen base."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from stickgen.artifacts.run import write_json
+    from stickgen.evaluation.evaluate import evaluate as score
+    from stickgen.evaluation.evaluate import print_report
+    from stickgen.evaluation.rollouts import RolloutProtocol
+    from stickgen.files import check_absent
+
+    if json is not None:
+        check_absent(json, overwrite=overwrite, file=True)
+    report = score(models, data or (), base=base, split=split, protocol=RolloutProtocol(given=given))
+    print_report(Console(), report)
+    if json is not None:
+        plain = {
+            source: {name: {metric: asdict(s) for metric, s in metrics.items()} for name, metrics in rows.items()}
+            for source, rows in report.items()
+        }
+        write_json(json, {"split": split, "given_frames": given, "scores": plain})
+
+
 def main() -> None:
     """Run the command line."""
     with report_errors():

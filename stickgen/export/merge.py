@@ -8,15 +8,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stickgen.artifacts.adapter import Adapter, attach_adapter, load_adapter
-from stickgen.artifacts.base import MODEL_FILE, check_outputs_absent, load_base, save_base
+from stickgen.artifacts.adapter import attach_adapter
+from stickgen.artifacts.base import check_outputs_absent, load_base, save_base
+from stickgen.artifacts.model import read_adapter
 from stickgen.artifacts.record import fingerprint
-from stickgen.artifacts.run import RunFolder, environment, read_checkpoint
+from stickgen.artifacts.run import environment
 from stickgen.config import DataConfig, MergeConfig, TrainConfig
 from stickgen.data.batch import Batch
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import AdapterError, CheckpointError
-from stickgen.lora import LoRASettings, merge_lora_weights
+from stickgen.lora import merge_lora_weights
 from stickgen.model import StickFigureTransformer
 
 log = logging.getLogger(__name__)
@@ -93,48 +94,6 @@ def merge(config: MergeConfig) -> MergeReport:
         largest_difference=difference,
         adapter_effect=effect,
     )
-
-
-def read_adapter(path: Path) -> tuple[Adapter, TrainConfig | None]:
-    """Read an adapter from a run folder, a .ckpt of a run, or an adapter folder.
-
-    Returns:
-        the adapter, and the settings of the run it comes from, None for an adapter folder that lies alone.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    if path.is_dir():
-        run = RunFolder(path)
-        if run.exists():
-            config = run.read_config()
-            if run.adapter.is_dir():
-                return load_adapter(run.adapter), config
-            if not config.lora.enabled:
-                raise CheckpointError(
-                    f"{path}: trained whole weights, so there is nothing to merge: see its {MODEL_FILE}"
-                )
-            # A run that was stopped before its end has checkpoints only.
-            return _adapter_of_checkpoint(run.kept())
-        parent = RunFolder(path.parent)
-        return load_adapter(path), parent.read_config() if parent.exists() else None
-    if path.suffix == ".ckpt":
-        return _adapter_of_checkpoint(path)
-    if path.is_file():
-        raise CheckpointError(
-            f"{path}: a run folder, a .ckpt of one or an adapter folder expected; a model file is merged already"
-        )
-    raise CheckpointError(f"{path}: no such file or folder")
-
-
-def _adapter_of_checkpoint(path: Path) -> tuple[Adapter, TrainConfig]:
-    checkpoint = read_checkpoint(path)
-    config = checkpoint.config
-    if checkpoint.base_fingerprint is None or not config.lora.enabled:
-        raise CheckpointError(f"{path}: holds whole weights, not an adapter; there is nothing to merge")
-    lora = config.lora
-    settings = LoRASettings(lora.rank, lora.alpha, lora.dropout, lora.use_rslora)
-    return Adapter(checkpoint.state, settings, checkpoint.base_fingerprint, config.base.checkpoint), config
 
 
 def _batches(config: MergeConfig, run: TrainConfig | None, model: StickFigureTransformer) -> list[Batch]:

@@ -2,7 +2,7 @@
 
 A step of a few rows is no matrix product but a pass over the weights: what counts is how many bytes are read, in how
 long runs, and how many small operations lie between. So adapters are merged, layers that read one input become one
-weight, and that weight is stored by columns.
+weight, that weight is stored by columns, and norms are the fused ones, which no gradient has to follow.
 """
 
 import copy
@@ -58,12 +58,21 @@ def stepping_copy(model: Model) -> Model:
     made = copy.deepcopy(model, shared).eval()
     _merge(made)
     for layer in made.get_submodule("transformer_encoder.layers").children():
+        for name in ("norm1", "norm2"):
+            setattr(layer, name, _fused(layer.get_submodule(name)))  # type: ignore[arg-type]
         for block, names in READ_TOGETHER:
             parent = layer.get_submodule(block)
             joined = [parent.get_submodule(name) for name in names]
             if all(type(linear) is nn.Linear for linear in joined):
                 setattr(parent, names[0], JoinedLinear(joined))  # type: ignore[arg-type]
     return made
+
+
+def _fused(norm: nn.RMSNorm) -> nn.RMSNorm:
+    """Return PyTorch's own norm, which a subclass with a backward pass of its own replaces in training."""
+    fused = nn.RMSNorm(norm.normalized_shape, eps=norm.eps, device="meta")
+    fused.weight = norm.weight
+    return fused
 
 
 def _merge(model: nn.Module) -> None:

@@ -1,0 +1,98 @@
+"""Models on disk, in whichever form: a base, a run of either kind, an adapter with the base it names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stickgen.artifacts.adapter import CONFIG_FILE, Adapter, attach_adapter, load_adapter
+from stickgen.artifacts.base import MODEL_FILE, load_base
+from stickgen.artifacts.record import BaseRecord
+from stickgen.artifacts.run import RunFolder, read_checkpoint
+from stickgen.config import TrainConfig
+from stickgen.errors import CheckpointError
+from stickgen.lora import LoRASettings
+from stickgen.model import StickFigureTransformer
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model as it is to be used.
+
+    Attributes:
+        model: float32, on the CPU, in eval mode; with adapters attached where it is an adapter.
+        record: of its base, completed by the adapter's where it has one.
+        adapted: whether it has adapters.
+        run: the settings of the run it comes from; None where it lies alone.
+    """
+
+    model: StickFigureTransformer
+    record: BaseRecord
+    adapted: bool
+    run: TrainConfig | None
+
+
+def load_model(path: Path, base: Path | None = None) -> LoadedModel:
+    """Read a model: a base's file, a run folder, a .ckpt of a LoRA run, or an adapter folder.
+
+    Args:
+        path: the file or folder.
+        base: the base of an adapter; None: the one that it names.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or the base is not the adapter's.
+    """
+    run = RunFolder(path)
+    if path.is_dir() and run.exists() and not (config := run.read_config()).lora.enabled:
+        whole = load_base(path)
+        return LoadedModel(whole.model, whole.record, False, config)
+    if path.suffix != ".ckpt" and not run.exists() and not (path / CONFIG_FILE).is_file():
+        whole = load_base(path)
+        return LoadedModel(whole.model, whole.record, False, None)
+    adapter, settings = read_adapter(path)
+    base_path = base or adapter.base_path
+    if base_path is None:
+        raise CheckpointError(f"{path}: does not name its base; give it with --base")
+    below = load_base(Path(base_path))
+    attach_adapter(below, adapter, str(path))
+    return LoadedModel(below.model.eval(), adapter.base_record or below.record, True, settings)
+
+
+def read_adapter(path: Path) -> tuple[Adapter, TrainConfig | None]:
+    """Read an adapter from a run folder, a .ckpt of a run, or an adapter folder.
+
+    Returns:
+        the adapter, and the settings of the run it comes from, None for an adapter folder that lies alone.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if path.is_dir():
+        run = RunFolder(path)
+        if run.exists():
+            config = run.read_config()
+            if run.adapter.is_dir():
+                return load_adapter(run.adapter), config
+            if not config.lora.enabled:
+                raise CheckpointError(
+                    f"{path}: trained whole weights, so there is nothing to merge: see its {MODEL_FILE}"
+                )
+            # A run that was stopped before its end has checkpoints only.
+            return _adapter_of_checkpoint(run.kept())
+        parent = RunFolder(path.parent)
+        return load_adapter(path), parent.read_config() if parent.exists() else None
+    if path.suffix == ".ckpt":
+        return _adapter_of_checkpoint(path)
+    if path.is_file():
+        raise CheckpointError(
+            f"{path}: a run folder, a .ckpt of one or an adapter folder expected; a model file is merged already"
+        )
+    raise CheckpointError(f"{path}: no such file or folder")
+
+
+def _adapter_of_checkpoint(path: Path) -> tuple[Adapter, TrainConfig]:
+    checkpoint = read_checkpoint(path)
+    config = checkpoint.config
+    if checkpoint.base_fingerprint is None or not config.lora.enabled:
+        raise CheckpointError(f"{path}: holds whole weights, not an adapter; there is nothing to merge")
+    lora = config.lora
+    settings = LoRASettings(lora.rank, lora.alpha, lora.dropout, lora.use_rslora)
+    return Adapter(checkpoint.state, settings, checkpoint.base_fingerprint, config.base.checkpoint), config

@@ -1,0 +1,177 @@
+"""``stickgen evaluate``: models on disk, scored on held-out clips, a table for every data file."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from stickgen.artifacts.model import LoadedModel, load_model
+from stickgen.config import DataConfig
+from stickgen.data.clips import Clip
+from stickgen.data.datamodule import ClipDataModule
+from stickgen.errors import ConfigError
+from stickgen.evaluation.baselines import baseline_metrics, majority_action
+from stickgen.evaluation.next_frame import next_frame_scores
+from stickgen.evaluation.rollouts import RolloutProtocol, model_rollout, rollout_report
+from stickgen.lora import adapters_disabled
+
+TITLES = {
+    "pose_mse": "next-frame pose MSE ↓",
+    "temporal_consistency_error": "next-frame temporal error ↓",
+    "action_accuracy": "action accuracy ↑",
+    "rollout_mse_400ms": "rollout MSE at 0.4 s ↓",
+    "rollout_mse_1000ms": "rollout MSE at 1 s ↓",
+    "rollout_mse_2000ms": "rollout MSE at 2 s ↓",
+    "speed_ratio": "speed ÷ real → 1",
+    "jerk_ratio": "jerk ÷ real → 1",
+    "foot_skating": "foot skating (H/s) → real",
+    "bone_length_error": "bone-length error ↓",
+    "torso_length_error": "torso-length error → real",
+    "exploded": "exploded clips ↓",
+    "frechet_distance": "Fréchet distance ↓",
+    "diversity": "diversity → real",
+}
+"""Metrics in the order of the table, with their titles."""
+
+_SHARES = ("action_accuracy", "bone_length_error", "torso_length_error", "exploded")
+FROZEN = "frozen base"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A metric over the models of one label, such as the same run with three seeds.
+
+    Attributes:
+        mean: of the values; NaN where one is missing.
+        std: sample standard deviation; 0 for a single model.
+        models: how many.
+    """
+
+    mean: float
+    std: float
+    models: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Summary":
+        """Summarise values, at least one."""
+        spread = statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else 0.0
+        return cls(sum(values) / len(values), spread, len(values))
+
+
+Report = dict[str, dict[str, dict[str, Summary]]]
+"""Data file → predictor → metric → summary."""
+
+
+def evaluate(
+    models: Sequence[str],
+    data: Sequence[str] = (),
+    *,
+    base: Path | None = None,
+    split: str = "test",
+    protocol: RolloutProtocol | None = None,
+) -> Report:
+    """Score models, beside the frozen base of the first that is an adapter, and beside what needs no model.
+
+    Args:
+        models: paths as of :func:`~stickgen.artifacts.model.load_model`, each bare or as ``label=path``; those of one
+            label are runs of one thing, and summarised together.
+        data: data files, such as the target style's and the base's own; empty: that of the first model's run.
+        base: the base of the adapters; None: the one they name.
+        split: "val" or "test", as the first model's run splits, else as the defaults do.
+        protocol: of the rollouts.
+
+    Raises:
+        ConfigError: ``split`` is no such split, there is no data file to use, or a model's captions were embedded by
+            another encoder.
+        StickgenError: a model or data file cannot be read, or does not fit.
+    """
+    if split not in ("val", "test"):
+        raise ConfigError(f"split={split}: val or test expected")
+    loaded = [(label, load_model(Path(path), base)) for label, path in map(_label, models)]
+    settings = next((model.run.data for _, model in loaded if model.run is not None), None)
+    if settings is None and not data:
+        raise ConfigError("data: no file given, and no model comes from a run that names one; use --data")
+    settings = settings or DataConfig()
+    files = [replace(settings, path=path) for path in data] or [settings]
+    return {file.path or "built-in sample motion": _on_file(loaded, file, split, protocol) for file in files}
+
+
+def _on_file(
+    loaded: Sequence[tuple[str, LoadedModel]], config: DataConfig, split: str, protocol: RolloutProtocol | None
+) -> dict[str, dict[str, Summary]]:
+    rows: dict[str, list[dict[str, float]]] = {}
+    for label, one in loaded:
+        data = _clips_for(label, one, config)
+        clips = getattr(data.split, split)
+        if not rows:
+            rows = {name: [scores] for name, scores in _trivial(data, clips, protocol).items()}
+        if one.adapted and FROZEN not in rows:
+            with adapters_disabled(one.model):
+                rows[FROZEN] = [_score(one, data, clips, protocol)]
+        rows.setdefault(label, []).append(_score(one, data, clips, protocol))
+    return {
+        name: {metric: Summary.of([values[metric] for values in of_label]) for metric in of_label[0]}
+        for name, of_label in rows.items()
+    }
+
+
+def _clips_for(label: str, one: LoadedModel, config: DataConfig) -> ClipDataModule:
+    """Return the data under the conditions that a model takes, checked against it."""
+    data = ClipDataModule(replace(config, conditions=list(one.record.conditions or ())))
+    sizes = one.model.settings
+    data.fit_to(sizes["input_dim"], sizes["embedding_dim"], sizes["num_actions"])
+    theirs, ours = one.record.text_encoder.get("id"), data.report.text_encoder.get("id")
+    if theirs and ours and theirs != ours:
+        raise ConfigError(
+            f"{data.report.source}: captions were embedded by {ours}, those of {label} by {theirs}; prepare the data "
+            f"with --encoder {theirs}"
+        )
+    return data
+
+
+def _score(
+    one: LoadedModel, data: ClipDataModule, clips: list[Clip], protocol: RolloutProtocol | None
+) -> dict[str, float]:
+    rolled = rollout_report(
+        {"model": model_rollout(one.model)},
+        clips,
+        reference=data.split.train,
+        protocol=protocol,
+        conditions=data.config.conditions,
+    )
+    return {**rolled["model"], **next_frame_scores(one.model, data.eval_loader(clips))}
+
+
+def _trivial(data: ClipDataModule, clips: list[Clip], protocol: RolloutProtocol | None) -> dict[str, dict[str, float]]:
+    rolled = rollout_report({}, clips, reference=data.split.train, protocol=protocol)
+    teacher_forced = baseline_metrics(data.eval_loader(clips), majority_action(data.split.train))
+    return {name: {**rolled.get(name, {}), **teacher_forced.get(name, {})} for name in {**rolled, **teacher_forced}}
+
+
+def print_report(console: Console, report: Report) -> None:
+    """Print a table for every data file, one metric a row; mean ± standard deviation where models share a label."""
+    for source, rows in report.items():
+        table = Table(title=f"evaluation · {source}", title_justify="left")
+        table.add_column("")
+        for name in rows:
+            table.add_column(name, justify="right")
+        for metric, title in TITLES.items():
+            table.add_row(title, *(_cell(metric, metrics.get(metric)) for metrics in rows.values()))
+        console.print(table)
+
+
+def _cell(metric: str, summary: Summary | None) -> str:
+    if summary is None or math.isnan(summary.mean):
+        return "–"
+    shown = [f"{value:.1%}" if metric in _SHARES else f"{value:.3g}" for value in (summary.mean, summary.std)]
+    return " ± ".join(shown) if summary.models > 1 else shown[0]
+
+
+def _label(model: str) -> tuple[str, str]:
+    """Return label and path; a bare path, also one with a = in it as in a sweep's folder, is its own label."""
+    label, given, path = model.partition("=")
+    return (label, path) if given and not Path(model).exists() else (model, model)

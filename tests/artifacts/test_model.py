@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from stickgen.artifacts.adapter import Adapter, save_adapter
+from stickgen.artifacts.base import load_base
+from stickgen.artifacts.model import load_model
+from stickgen.errors import CheckpointError
+from stickgen.lora import adapted_layers, get_lora_state_dict, inject_lora_adapters, lora_settings
+from tests.runs import make_base
+
+
+def make_adapter(base_path: Path, folder: Path, *, names_base: bool = True, seed: int = 0) -> Path:
+    """Write an adapter of random weights for a base."""
+    base = load_base(base_path)
+    torch.manual_seed(seed)
+    inject_lora_adapters(base.model, rank=4)
+    with torch.no_grad():
+        for layer in adapted_layers(base.model).values():
+            layer.lora_B.normal_(std=0.3)
+    adapter = Adapter(
+        get_lora_state_dict(base.model),
+        lora_settings(base.model),
+        base.fingerprint,
+        str(base_path) if names_base else None,
+        base.record,
+    )
+    save_adapter(adapter, folder)
+    return folder
+
+
+def test_a_base_is_read_as_it_is(tmp_path: Path) -> None:
+    loaded = load_model(make_base(tmp_path / "base.safetensors"))
+    assert (loaded.adapted, loaded.run) == (False, None)
+    assert not loaded.model.training
+
+
+def test_an_adapter_comes_with_the_base_it_names_or_is_given(tmp_path: Path) -> None:
+    path = make_base(tmp_path / "base.safetensors")
+    named = load_model(make_adapter(path, tmp_path / "named"))
+    given = load_model(make_adapter(path, tmp_path / "nameless", names_base=False), path)
+    assert named.adapted
+    assert not named.model.training
+    assert named.record.text_encoder == load_base(path).record.text_encoder
+    motion, text = torch.randn(5, 1, 20), torch.randn(1, 1024)
+    with torch.no_grad():
+        assert torch.equal(named.model(motion, text), given.model(motion, text))
+        assert not torch.allclose(named.model(motion, text), load_base(path).model(motion, text))
+
+
+def test_an_adapter_that_names_no_base_needs_one(tmp_path: Path) -> None:
+    folder = make_adapter(make_base(tmp_path / "base.safetensors"), tmp_path / "adapter", names_base=False)
+    with pytest.raises(CheckpointError, match="does not name its base; give it with --base"):
+        load_model(folder)
+
+
+def test_another_base_is_refused(tmp_path: Path) -> None:
+    folder = make_adapter(make_base(tmp_path / "base.safetensors"), tmp_path / "adapter")
+    with pytest.raises(CheckpointError, match="trained on another base"):
+        load_model(folder, make_base(tmp_path / "other.safetensors", seed=1))
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="gone"):
+        load_model(tmp_path / "gone.safetensors")
