@@ -1,5 +1,6 @@
 """``stickgen evaluate``: models on disk, scored on held-out clips, a table for every data file."""
 
+import logging
 import math
 import statistics
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from rich.table import Table
 
 from stickgen.artifacts.model import LoadedModel, load_model
 from stickgen.config import DataConfig
-from stickgen.data.clips import Clip
+from stickgen.data.clips import ClipSet
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import ConfigError
 from stickgen.evaluation.baselines import baseline_metrics, majority_action
@@ -36,6 +37,8 @@ TITLES = {
     "diversity": "diversity → real",
 }
 """Metrics in the order of the table, with their titles."""
+
+log = logging.getLogger(__name__)
 
 _SHARES = ("action_accuracy", "bone_length_error", "torso_length_error", "exploded")
 FROZEN = "frozen base"
@@ -130,11 +133,13 @@ def _clips_for(label: str, one: LoadedModel, config: DataConfig) -> ClipDataModu
             f"{data.report.source}: captions were embedded by {ours}, those of {label} by {theirs}; prepare the data "
             f"with --encoder {theirs}"
         )
+    if not one.model.causal:
+        log.warning("%s: bidirectional, so next-frame errors are leaky, and rollouts are made in one pass", label)
     return data
 
 
 def _score(
-    one: LoadedModel, data: ClipDataModule, clips: list[Clip], protocol: RolloutProtocol | None
+    one: LoadedModel, data: ClipDataModule, clips: ClipSet, protocol: RolloutProtocol | None
 ) -> dict[str, float]:
     rolled = rollout_report(
         {"model": model_rollout(one.model)},
@@ -146,7 +151,7 @@ def _score(
     return {**rolled["model"], **next_frame_scores(one.model, data.eval_loader(clips))}
 
 
-def _trivial(data: ClipDataModule, clips: list[Clip], protocol: RolloutProtocol | None) -> dict[str, dict[str, float]]:
+def _trivial(data: ClipDataModule, clips: ClipSet, protocol: RolloutProtocol | None) -> dict[str, dict[str, float]]:
     rolled = rollout_report({}, clips, reference=data.split.train, protocol=protocol)
     teacher_forced = baseline_metrics(data.eval_loader(clips), majority_action(data.split.train))
     return {name: {**rolled.get(name, {}), **teacher_forced.get(name, {})} for name in {**rolled, **teacher_forced}}

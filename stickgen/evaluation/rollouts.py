@@ -1,6 +1,7 @@
 """Scoring motion that is rolled out of a few given frames, beside the trivial ways to go on and the real clips."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -103,12 +104,17 @@ def model_rollout(model: StickFigureTransformer, *, adapters: bool = True) -> Go
     generate = generator_for(model)
 
     def go_on(batch: Batch, given: int) -> Tensor:
-        arguments = {"cameras": batch.camera, "partners": batch.partner, "check": False}
-        frames = len(batch.motion) - given
-        if adapters:
-            return generate(model, batch.embedding, frames, batch.motion[:given], **arguments)
-        with adapters_disabled(model):
-            return generate(model, batch.embedding, frames, batch.motion[:given], **arguments)
+        with nullcontext() if adapters else adapters_disabled(model):
+            made = generate(
+                model,
+                batch.embedding,
+                len(batch.motion) - given,
+                batch.motion[:given],
+                cameras=batch.camera,
+                partners=batch.partner,
+                check=False,
+            )
+        return made.to(batch.motion)
 
     return go_on
 

@@ -72,6 +72,13 @@ def test_only_held_out_splits_are_scored(base: Path, data: str) -> None:
         evaluate([str(base)], [data], split="train")
 
 
+def test_that_numbers_are_leaky_is_said(data: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = make_base(tmp_path / "reference.safetensors", causal=False)
+    scores = evaluate([f"reference={path}"], [data], protocol=SHORT)[data]
+    assert scores["reference"]["exploded"].models == 1
+    assert "reference: bidirectional, so next-frame errors are leaky" in caplog.text
+
+
 def test_captions_of_another_encoder_are_refused(base: Path, tmp_path: Path) -> None:
     path = tmp_path / "other.pt"
     info = {**SAMPLE_INFO, "text_encoder": {"id": "somebody/else", "dim": 1024}}

@@ -52,6 +52,18 @@ def test_a_long_rollout_does_not_drift_from_the_uncached_one(build: Build) -> No
     torch.testing.assert_close(rollout(model, TEXT, 60, SEED), uncached(model, 60), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.bfloat16, 0.03)])
+def test_it_computes_in_the_models_dtype(build: Build, dtype: torch.dtype, tolerance: float) -> None:
+    model = build(pose_output="residual", pose_scale=0.01).to(dtype)
+    made = rollout(model, TEXT, 8, SEED)
+    assert made.dtype == dtype
+    motion = SEED.to(dtype)
+    with torch.no_grad():
+        for _ in range(8):
+            motion = torch.cat((motion, model(motion, TEXT.to(dtype))[-1:]))
+    torch.testing.assert_close(made, motion[4:], rtol=0, atol=tolerance)
+
+
 def test_clips_do_not_see_each_other(build: Build) -> None:
     model = build(pose_output="residual")
     together = rollout(model, TEXT, 6, SEED)
