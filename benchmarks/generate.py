@@ -10,7 +10,8 @@ Contenders, all of the same weights, with random ones since the arithmetic does 
     cached, LoRA    likewise with adapters, unmerged
     uncached        the whole sequence again for every frame; --uncached-frames makes it fewer
 
-They take turns, A B C A B C …, so that the machine's drift meets all of them alike.
+They take turns, A B C A B C …, so that the machine's drift meets all of them alike. CPU seconds are those of the
+process, all threads together: on a busy machine, with --threads 1, they say more than the clock.
 """
 
 import argparse
@@ -76,14 +77,16 @@ def compare(given: argparse.Namespace, batch: int) -> dict[str, Any]:
         "uncached": (fewer, lambda: uncached_loop(plain, text, start, fewer)),
     }
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    cpu_seconds: dict[str, list[float]] = {name: [] for name in contenders}
     results: dict[str, Tensor] = {}
     for _ in range(1 + given.runs):  # the first round, which warms up, is not counted
         for name, (_, generate) in contenders.items():
-            started = time.perf_counter()
+            started, cpu_started = time.perf_counter(), time.process_time()
             results[name] = generate()
             if given.device != "cpu":
                 torch.cuda.synchronize()
             seconds[name].append(time.perf_counter() - started)
+            cpu_seconds[name].append(time.process_time() - cpu_started)
     rows = {}
     for name, (count, _) in contenders.items():
         taken = seconds[name][1:]
@@ -91,6 +94,7 @@ def compare(given: argparse.Namespace, batch: int) -> dict[str, Any]:
             "frames": count,
             "seconds": statistics.median(taken),
             "range": [min(taken), max(taken)],
+            "cpu_seconds": statistics.median(cpu_seconds[name][1:]),
             "ms_per_frame": 1000 * statistics.median(taken) / count,
             "largest_difference": float((results[name] - results["rollout"][:count]).abs().max()),
         }
@@ -115,12 +119,12 @@ def main() -> None:
         result = compare(given, batch)
         results.append(result)
         print(f"\n{given.variant} base, batch {batch}, {given.device}, {given.threads} threads: median of {given.runs}")
-        print(f"{'':14}{'frames':>7}{'seconds':>9}{'range':>14}{'ms/frame':>10}{'difference':>12}")
+        print(f"{'':14}{'frames':>7}{'seconds':>9}{'range':>14}{'CPU s':>8}{'ms/frame':>10}{'difference':>12}")
         for name, row in result["rows"].items():
             low, high = row["range"]
             print(
                 f"{name:14}{row['frames']:7}{row['seconds']:9.2f}{f'{low:.2f}-{high:.2f}':>14}"
-                f"{row['ms_per_frame']:10.2f}{row['largest_difference']:12.1e}"
+                f"{row['cpu_seconds']:8.2f}{row['ms_per_frame']:10.2f}{row['largest_difference']:12.1e}"
             )
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -70,7 +70,7 @@ def stepping_copy(model: Model) -> Model:
 
 def _fused(norm: nn.RMSNorm) -> nn.RMSNorm:
     """Return PyTorch's own norm, which a subclass with a backward pass of its own replaces in training."""
-    fused = nn.RMSNorm(norm.normalized_shape, eps=norm.eps, device="meta")
+    fused = nn.RMSNorm(norm.normalized_shape, eps=norm.eps, elementwise_affine=False)
     fused.weight = norm.weight
     return fused
 
