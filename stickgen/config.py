@@ -214,9 +214,10 @@ class ObjectiveConfig:
     """Share of training clips without their text, a zero embedding in its place: for use without a caption, and for
     classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598)."""
     input_noise: float = 0.0
-    """Largest noise added to the input frames of training clips, in body heights: half the clips have none, the others
-    sizes up to it.
-    The next frame asked for is the clip's own, so the model learns to come back from its own errors."""
+    """Largest noise in the input frames of training clips, in body heights: half the clips have none, the others sizes
+    up to it. The next frame asked for has none, so the model learns to come back from its own errors."""
+    input_drift: float = 0.0
+    """Largest drift of the input frames, in body heights, in the same clips; a tenth of it is to be undone a frame."""
     weights: LossWeights = field(default_factory=LossWeights)
     physics_weights: PhysicsWeights = field(default_factory=PhysicsWeights)
     physics_scale: list[float] = field(default_factory=lambda: [1.0] * 6)
@@ -226,8 +227,9 @@ class ObjectiveConfig:
         for name in ("feed_actions", "drop_text"):
             value = getattr(self, name)
             _check(f"objective.{name}", value, 0 <= value <= 1, "a number from 0 to 1")
-        noise = self.input_noise
-        _check("objective.input_noise", noise, math.isfinite(noise) and noise >= 0, "0 or more")
+        for name in ("input_noise", "input_drift"):
+            value = getattr(self, name)
+            _check(f"objective.{name}", value, math.isfinite(value) and value >= 0, "0 or more")
         good = len(self.physics_scale) == 6 and all(s > 0 for s in self.physics_scale)
         _check("objective.physics_scale", self.physics_scale, good, "six numbers above 0")
 

@@ -160,7 +160,8 @@ def test_the_defaults_are_the_model_cards() -> None:
 def test_the_default_objective_is_honest() -> None:
     objective = train().objective
     assert objective.causal
-    assert objective.feed_actions == objective.drop_text == objective.input_noise == 0
+    assert objective.feed_actions == objective.drop_text == 0
+    assert objective.input_noise == objective.input_drift == 0
     assert train().data.augment == AugmentConfig()
     assert objective.physics_weights.gravity == 0
     assert not train("objective=bidirectional").objective.causal
@@ -313,6 +314,8 @@ def test_an_unknown_target_group_is_named() -> None:
         "objective.drop_text=1.5",
         "objective.input_noise=-0.1",
         "objective.input_noise=nan",
+        "objective.input_drift=-0.1",
+        "objective.input_drift=inf",
         "objective.physics_scale=[1,1,1]",
         "objective.physics_scale=[1,1,1,1,1,0]",
         "optimizer.lr=0",

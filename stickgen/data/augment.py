@@ -32,9 +32,6 @@ REST_FRAMES = (5, 15)
 BLEND_FRAMES = 12
 """Frames from the end of the rest to the clip's own first frame: half a second, as people set off."""
 
-WHITE = 0.4
-"""Share of the input noise's size that is new in every frame."""
-
 _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
@@ -54,8 +51,9 @@ class Variation:
         shift: added to x, in body heights.
         rest: frames of rest before the clip; none where 0.
         drop_text: zeros in the place of the text embedding.
-        noise: size of the input noise in body heights.
-        noise_seed: of the input noise.
+        noise: size of the white noise in the input, in body heights.
+        drift: size of the drift, likewise (stickgen/data/disturb.py).
+        noise_seed: of both.
     """
 
     loop: Loop | None = None
@@ -70,6 +68,7 @@ class Variation:
     rest: int = 0
     drop_text: bool = False
     noise: float = 0.0
+    drift: float = 0.0
     noise_seed: int = 0
 
     def length(self, frames: int) -> int:
@@ -84,7 +83,7 @@ class Variation:
     @property
     def moves(self) -> bool:
         """Whether anything but the text and the input noise is changed."""
-        return replace(self, drop_text=False, noise=0.0, noise_seed=0) != Variation(frames=self.frames)
+        return replace(self, drop_text=False, noise=0.0, drift=0.0, noise_seed=0) != Variation(frames=self.frames)
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,7 @@ class Varying:
         max_frames: most frames of a varied clip.
         drop_text: share of clips without their text.
         input_noise: largest noise in the input, in body heights; half of the clips have none.
+        input_drift: largest drift of the input, likewise, in the same clips.
         seed: of the draws.
     """
 
@@ -103,13 +103,14 @@ class Varying:
     max_frames: int
     drop_text: float = 0.0
     input_noise: float = 0.0
+    input_drift: float = 0.0
     seed: int = 0
     _loops: dict[int, Loop | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def active(self) -> bool:
         """Whether any clip is ever changed."""
-        return self.augment != AugmentConfig() or self.drop_text > 0 or self.input_noise > 0
+        return self.augment != AugmentConfig() or max(self.drop_text, self.input_noise, self.input_drift) > 0
 
     def draw(
         self, clip: Clip | ClipInfo, index: int, epoch: int, read: Callable[[int], Clip] | None = None
@@ -119,7 +120,7 @@ class Varying:
         # Every number is drawn whatever is asked for, so that turning one setting leaves the others' draws alone.
         start, pace, size, place, until, *chances = rng.uniform(size=11)
         rest = int(rng.integers(REST_FRAMES[0], REST_FRAMES[1] + 1))
-        noise, noise_seed = rng.uniform(), int(rng.integers(2**63))
+        level, noise_seed = max(2 * rng.uniform() - 1, 0.0), int(rng.integers(2**63))
         goes_on, crop, mirror, swap, rests, drop = chances
         settings = self.augment
         loop = self._loop_of(clip, index, read) if goes_on < settings.loop else None
@@ -137,7 +138,8 @@ class Varying:
             shift=settings.shift * (2 * place - 1),
             rest=rest if rests < settings.rest_start else 0,
             drop_text=drop < self.drop_text,
-            noise=max(2 * noise - 1, 0) * self.input_noise,
+            noise=level * self.input_noise,
+            drift=level * self.input_drift,
             noise_seed=noise_seed,
         )
 
@@ -177,35 +179,6 @@ def vary(clip: Clip, variation: Variation) -> Clip:
 def resampled_length(frames: int, speed: float) -> int:
     """Return how many frames a clip has at another pace; see :func:`~stickgen.data.projection.resample`."""
     return math.floor((frames - 1) / speed + 1e-3) + 1 if frames > 1 else frames
-
-
-def input_noise(frames: int, dim: int, size: float, seed: int) -> Tensor:
-    """Draw what is added to a clip's input frames, so that a model learns to come back from errors of its own.
-
-    Two fifths of its size are white: what one prediction is off by. The rest drifts, with a memory of a second, as
-    errors of successive predictions add up; it deforms the figure and lifts or sinks it, but does not carry it along x,
-    since nothing in the frames would tell where it came from. Every number has its own, as shared joints too drift
-    apart. Noise against the drift of learned simulators: Sanchez-Gonzalez et al. 2020, arXiv:2002.09405.
-
-    Args:
-        frames: T.
-        dim: D.
-        size: standard deviation, in body heights.
-        seed: of the draw.
-
-    Returns:
-        float32 ``[T, D]``.
-    """
-    rng = np.random.default_rng(seed)
-    white = rng.standard_normal((frames, dim))
-    steps = rng.standard_normal((frames, dim))
-    keep = math.exp(-1 / FPS)
-    drift = np.empty_like(steps)
-    drift[:1] = steps[:1]
-    for t in range(1, frames):
-        drift[t] = keep * drift[t - 1] + math.sqrt(1 - keep**2) * steps[t]
-    drift[:, 0::2] -= drift[:, 0::2].mean(axis=1, keepdims=True)
-    return torch.from_numpy((size * (WHITE * white + math.sqrt(1 - WHITE**2) * drift)).astype(np.float32))
 
 
 def mirrored(motion: Tensor) -> Tensor:

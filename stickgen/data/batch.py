@@ -65,7 +65,8 @@ class Batch:
         step_counts: targets of all clips of the optimizer step this batch belongs to.
         ends_step: whether this is the step's last batch.
         feed_actions: whether this step is given the action labels as input.
-        input_noise: float32 ``[T, B, D]``, added to the motion where it is the input, or None.
+        input_offset: float32 ``[T, B, D]``, added to the motion where it is read, or None.
+        target_offset: the same, where it is asked for.
     """
 
     motion: Tensor
@@ -79,7 +80,8 @@ class Batch:
     step_counts: TargetCounts
     ends_step: bool = True
     feed_actions: bool = False
-    input_noise: Tensor | None = None
+    input_offset: Tensor | None = None
+    target_offset: Tensor | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """Return the batch with its tensors on a device."""

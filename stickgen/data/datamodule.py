@@ -27,6 +27,7 @@ class ClipDataModule(LightningDataModule):
         feed_actions: share of optimizer steps that are given the action labels.
         drop_text: share of training clips whose text is left out.
         input_noise: largest noise in the input of training clips, in body heights.
+        input_drift: largest drift of it, likewise.
     """
 
     def __init__(
@@ -38,13 +39,14 @@ class ClipDataModule(LightningDataModule):
         feed_actions: float = 0.0,
         drop_text: float = 0.0,
         input_noise: float = 0.0,
+        input_drift: float = 0.0,
     ) -> None:
         super().__init__()
         self.config = config
         self.batch_size, self.accumulate = config.batch_size, accumulate
         self.seed = seed
         self.feed_actions = feed_actions
-        self.varying = Varying(config.augment, config.max_frames, drop_text, input_noise, seed)
+        self.varying = Varying(config.augment, config.max_frames, drop_text, input_noise, input_drift, seed)
         self._loaded: tuple[Split[ClipSet], DataReport] | None = None
         self._position: dict[str, int] = {"epoch": 0, "batch": 0}
 

@@ -9,9 +9,10 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from stickgen.data.augment import Variation, Varying, input_noise, vary
+from stickgen.data.augment import Variation, Varying, vary
 from stickgen.data.batch import Batch, TargetCounts, collate
 from stickgen.data.clips import Clip, ClipInfo
+from stickgen.data.disturb import disturbance
 from stickgen.errors import DataError
 
 
@@ -136,13 +137,14 @@ class MicroBatches(Dataset[Batch]):
             ends_step=micro_batch.ends_step,
             feed_actions=micro_batch.feed_actions,
         )
-        if variations is None or not any(variation.noise for variation in variations):
+        if variations is None or not any(variation.noise or variation.drift for variation in variations):
             return batch
-        noise = [
-            input_noise(clip.length, clip.motion.shape[1], variation.noise, variation.noise_seed)
+        offsets = [
+            disturbance(clip.motion, variation.noise, variation.drift, variation.noise_seed)
             for clip, variation in zip(clips, variations, strict=True)
         ]
-        return replace(batch, input_noise=pad_sequence(noise))
+        given, asked = (pad_sequence([pair[which] for pair in offsets]) for which in (0, 1))
+        return replace(batch, input_offset=given, target_offset=asked)
 
 
 class ClipLoader(DataLoader[Batch]):

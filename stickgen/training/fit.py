@@ -82,6 +82,7 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
         feed_actions=config.objective.feed_actions,
         drop_text=config.objective.drop_text,
         input_noise=config.objective.input_noise,
+        input_drift=config.objective.input_drift,
     )
     subject = make_subject(config, data)
     if config.trainer.micro_batch == "auto":

@@ -55,7 +55,7 @@ class MotionModule(LightningModule):
     def forward(self, batch: Batch, feed_actions: bool = False) -> dict[str, Tensor]:
         """Return the model's outputs ``[T − 1, B, …]`` for targets 1 to T − 1 of a batch."""
         inputs = slice(None, -1)
-        motion = batch.motion if batch.input_noise is None else batch.motion + batch.input_noise
+        motion = batch.motion if batch.input_offset is None else batch.motion + batch.input_offset
         return cast(
             "dict[str, Tensor]",
             self.model(
@@ -181,7 +181,7 @@ class MotionModule(LightningModule):
         actions = batch.actions[1:]
         return loss_terms(
             outputs,
-            target=batch.motion[1:],
+            target=(batch.motion if batch.target_offset is None else batch.motion + batch.target_offset)[1:],
             mask=mask,
             actions=actions if ask_action else torch.full_like(actions, NO_ACTION),
             physics=batch.physics[1:],

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stickgen.config import AugmentConfig
-from stickgen.data.augment import BLEND_FRAMES, Variation, Varying, input_noise, mirrored, sides_swapped, vary
+from stickgen.data.augment import BLEND_FRAMES, Variation, Varying, mirrored, sides_swapped, vary
 from stickgen.data.clips import Clip
 from stickgen.data.loops import Loop
 from stickgen.data.physics import body_physics
@@ -87,8 +87,10 @@ def test_factors_and_shifts_fill_their_range() -> None:
 
 
 def test_half_of_the_clips_have_a_clean_input() -> None:
-    varying = Varying(AugmentConfig(), 250, input_noise=0.02)
-    sizes = np.array([varying.draw(random_clip(30), i, 0).noise for i in range(1000)])
+    varying = Varying(AugmentConfig(), 250, input_noise=0.02, input_drift=0.2)
+    drawn = [varying.draw(random_clip(30), i, 0) for i in range(1000)]
+    sizes = np.array([variation.noise for variation in drawn])
+    assert [variation.drift for variation in drawn] == pytest.approx(list(10 * sizes))
     assert np.mean(sizes == 0) == pytest.approx(0.5, abs=0.05)
     assert 0.0195 < sizes.max() <= 0.02
     assert sizes[sizes > 0].mean() == pytest.approx(0.01, rel=0.1)
@@ -194,15 +196,3 @@ def test_dropped_text_is_zero_and_the_rest_as_it_was() -> None:
     assert clip.embedding.any()
     same = [f.name for f in fields(Clip) if f.name != "embedding"]
     assert all(getattr(varied, name) is getattr(clip, name) for name in same)
-
-
-def test_noise_has_the_size_asked_for_and_drifts_without_going_anywhere() -> None:
-    noise = torch.stack([input_noise(200, 20, 0.01, seed) for seed in range(50)])
-    assert float(noise.std()) == pytest.approx(0.01, rel=0.05)
-    assert float(noise.mean()) == pytest.approx(0, abs=5e-4)
-    neighbours = (noise[:, 1:] * noise[:, :-1]).mean() / noise.square().mean()
-    assert float(neighbours) == pytest.approx((1 - 0.4**2) * np.exp(-1 / 25), abs=0.03)
-    slow = noise.unflatten(1, (20, 10)).mean(dim=2)  # white noise averages out
-    assert float(slow[..., 0::2].mean(dim=-1).std()) < 0.35 * float(slow[..., 1::2].mean(dim=-1).std())
-    assert torch.equal(input_noise(30, 20, 0.01, 5), input_noise(30, 20, 0.01, 5))
-    assert not input_noise(30, 20, 0.0, 5).any()

@@ -168,6 +168,7 @@ VARYING = Varying(
     max_frames=60,
     drop_text=0.3,
     input_noise=0.02,
+    input_drift=0.1,
     seed=5,
 )
 
@@ -180,8 +181,11 @@ def shown(plan: StepPlan, clips: list[Clip], epoch: int, workers: int = 0) -> di
     for micro_batch, batch in zip(micro_batches, make_loader(plan, clips, (), workers), strict=True):
         for column, index in enumerate(micro_batch.clips):
             real = ~batch.padding_mask[column]
-            noise = torch.zeros_like(batch.motion) if batch.input_noise is None else batch.input_noise
-            tracks = (batch.motion, noise, batch.actions, batch.physics)
+            offsets = [
+                torch.zeros_like(batch.motion) if offset is None else offset
+                for offset in (batch.input_offset, batch.target_offset)
+            ]
+            tracks = (batch.motion, *offsets, batch.actions, batch.physics)
             seen[str(index)] = [track[real, column] for track in tracks] + [batch.embedding[column]]
     return seen
 
@@ -223,7 +227,7 @@ def test_without_variations_nothing_is_drawn() -> None:
     clips = clips_of(10)
     idle = StepPlan(clips, 2, 2, varying=Varying(AugmentConfig(), 250))
     assert all(micro_batch.variations is None for micro_batch in idle)
-    assert all(batch.input_noise is None for batch in make_loader(idle, clips))
+    assert all(batch.input_offset is batch.target_offset is None for batch in make_loader(idle, clips))
 
 
 def test_batches_hold_the_clips_that_the_plan_names() -> None:

@@ -68,16 +68,18 @@ def test_targets_are_the_next_frames(module: Build, given: Any) -> None:
     assert call["causal"] is True
 
 
-def test_input_noise_is_in_the_input_and_not_in_the_target(module: Build, given: Any) -> None:
+def test_offsets_are_added_to_what_is_read_and_to_what_is_asked_for(module: Build, given: Any) -> None:
     motion_module = module()
     calls = given(motion_module)
     batch = collate(LABELLED)
-    noise = 0.1 * torch.randn(batch.motion.shape, generator=torch.Generator().manual_seed(0))
-    motion_module.training_step(dataclasses.replace(batch, input_noise=noise), 0)
-    torch.testing.assert_close(calls[0]["motion"], (batch.motion + noise)[:-1])
+    random = torch.Generator().manual_seed(0)
+    read, asked = (0.1 * torch.randn(batch.motion.shape, generator=random) for _ in range(2))
+    motion_module.training_step(dataclasses.replace(batch, input_offset=read, target_offset=asked), 0)
+    torch.testing.assert_close(calls[0]["motion"], (batch.motion + read)[:-1])
     mask = ~batch.padding_mask.T[1:]
-    errors = (calls[0]["outputs"]["pose"] - batch.motion[1:])[mask] / motion_module.model.pose_scale
-    assert motion_module.steps[0]["train/pose"] == pytest.approx(float(errors.detach().square().mean()), rel=1e-4)
+    errors = (calls[0]["outputs"]["pose"].detach() - (batch.motion + asked)[1:])[mask]
+    expected = float((errors / motion_module.model.pose_scale).square().mean())
+    assert motion_module.steps[0]["train/pose"] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("causal", [True, False])

@@ -1,0 +1,68 @@
+"""What is done to a clip's input, and asked of the next frame, so that a model comes back from errors of its own.
+
+In training every frame read is true, in a rollout every frame is the model's own, with errors that add up: figures
+shrink and grow, and joints come apart. Noise against that: Sanchez-Gonzalez et al. 2020, arXiv:2002.09405. Theirs is
+a random walk, wholly to be undone in one step. Here white noise is undone at once, but a drift, which is far larger,
+over some frames, with the motion going on meanwhile: otherwise its undoing would be nearly all that is learnt.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stickgen.skeleton import FPS, skeleton_of
+
+MEMORY_SECONDS = 1.0
+"""How long a drift lasts: of the order of the errors that grow unnoticed in a rollout."""
+
+KEPT = 0.9
+"""Share of a drift that is left in the frame asked for: it is gone to a third after ten frames."""
+
+STRETCH = 2.0
+"""Drift of the figure's size, against that of a number in body heights."""
+
+
+def disturbance(motion: Tensor, noise: float, drift: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Draw what is added to a clip where it is read, and where it is the target.
+
+    White noise is what one prediction is off by. A drift begins at nothing, as in a rollout, and moves smoothly: every
+    number by its own, as shared joints too come apart, and the figure's size about the ground below its pelvis. It does
+    not carry the figure along x, since no frame would tell where it came from.
+
+    Args:
+        motion: ``[T, D]``.
+        noise: standard deviation of the white noise, in body heights.
+        drift: standard deviation of the drift, likewise, once it has built up.
+        seed: of the draw.
+
+    Returns:
+        two float32 ``[T, D]``: to be added to the frames as input, and to the frames as target.
+    """
+    frames, dim = motion.shape
+    rng = np.random.default_rng(seed)
+    white = noise * rng.standard_normal((frames, dim))
+    path = smooth_path(rng.standard_normal((frames, dim + 1)))
+    own, size = path[:, :dim], STRETCH * path[:, dim:]
+    own[:, 0::2] -= own[:, 0::2].mean(axis=1, keepdims=True)
+    skeleton = skeleton_of(dim)
+    pose = motion.double().numpy().copy()
+    pose[:, 0::2] -= skeleton.to_joints(pose)[:, skeleton.joint("pelvis"), :1]
+    drifted = drift * (own + size * pose)
+    asked = np.zeros_like(drifted)
+    asked[1:] = KEPT * drifted[:-1]
+    return torch.from_numpy((white + drifted).astype(np.float32)), torch.from_numpy(asked.astype(np.float32))
+
+
+def smooth_path(steps: np.ndarray) -> np.ndarray:
+    """Filter white noise ``[T, N]`` twice with a memory of :data:`MEMORY_SECONDS`, from a start at nothing.
+
+    A second-order autoregression with a double root k; divided by its stationary deviation, the square root of
+    (1 + k²) / (1 − k²)³, so that it is of size one once it has built up.
+    """
+    k = math.exp(-1 / (FPS * MEMORY_SECONDS))
+    path = np.zeros_like(steps)
+    for t in range(1, len(steps)):
+        path[t] = 2 * k * path[t - 1] - (k * k * path[t - 2] if t > 1 else 0) + steps[t]
+    return path / math.sqrt((1 + k**2) / (1 - k**2) ** 3)
