@@ -1,10 +1,18 @@
 """Time and memory of a training step: stickgen's LoRA beside full fine-tuning, PEFT's LoRA and the plain formula.
 
-    python benchmarks/train_step.py --batch 2 8 --dtype float32 --base-dropout 0
+    python benchmarks/train_step.py --batch 2 8 --dtype float32 --base-dropout 0 0.1
 
 Every contender has a process of its own, so that its peak memory is its own; they take steps in turn, A B C A B C …,
-so that the machine's drift meets all of them alike. All run the same base (medium, 20 numbers, causal, T = 250) with
-the same dropout and precision; only the adaptation differs. PEFT is not a dependency: `pip install peft` first.
+so that the machine's drift meets all of them alike. All train the same base (medium, 20 numbers, causal, T = 250) with
+the same dropout and precision. PEFT is not a dependency: `pip install peft` first.
+
+stickgen          its LoRA, the step's clips divided into micro-batches by its own measured search; in bf16 its base is
+                  kept in bfloat16 (base.dtype), while the others' computes under autocast
+stickgen_whole    the same, all clips in one pass
+full, peft,       full fine-tuning, PEFT's LoRA and the formula as usually written, all clips in one pass, on
+plain             stickgen's base with its lean backward passes
+full_torch,       full fine-tuning and PEFT's LoRA on the same base written in PyTorch's own operations
+peft_torch        (plain_base.py): what they meet when they are given such a model
 """
 
 import argparse
@@ -18,7 +26,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-CONTENDERS = ("stickgen", "full", "peft", "plain")
+CONTENDERS = ("stickgen", "stickgen_whole", "full", "peft", "plain", "full_torch", "peft_torch")
 TARGETS = ["transformer_encoder", "pose_decoder"]
 RANK, ALPHA, LORA_DROPOUT = 8, 16.0, 0.05
 FRAMES, DIM, EMBEDDING = 250, 20, 1024
@@ -28,10 +36,11 @@ FRAMES, DIM, EMBEDDING = 250, 20, 1024
 PINNED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 
-def build(contender: str, base_dropout: float) -> Any:
+def build(contender: str, base_dropout: float, dtype: str) -> Any:
     """Return the model of a contender, ready to train."""
     import torch
     import torch.nn.functional as F
+    from plain_base import plainly_written
     from torch import nn
 
     from stickgen.lora import adapted_layers, inject_lora_adapters, match_targets
@@ -39,6 +48,9 @@ def build(contender: str, base_dropout: float) -> Any:
 
     torch.manual_seed(0)
     model = StickFigureTransformer(causal=True, dropout=base_dropout)
+    contender, _, written = contender.partition("_")
+    if written == "torch":
+        plainly_written(model)
     if contender == "full":
         return model.train()
     if contender == "peft":
@@ -52,6 +64,8 @@ def build(contender: str, base_dropout: float) -> Any:
 
     inject_lora_adapters(model, TARGETS, RANK, ALPHA, LORA_DROPOUT)
     if contender == "stickgen":
+        if dtype == "bf16":
+            model.set_encoder_dtype(torch.bfloat16)
         return model.train()
 
     class Plain(nn.Module):
@@ -72,22 +86,45 @@ def build(contender: str, base_dropout: float) -> Any:
     return model.train()
 
 
-def work(contender: str, batch: int, dtype: str, base_dropout: float, threads: int) -> None:
-    """Take a step for every line read, and answer with its seconds; at the end tell the peak."""
+def work(contender: str, batch: int, dtype: str, base_dropout: float, threads: int, size: int, frames: int) -> None:
+    """Take a step for every line read, and answer with its seconds; at the end tell the peak.
+
+    Passes are of ``size`` clips; where it is 0, find the fastest size and tell that instead.
+    """
     import torch
 
     torch.set_num_threads(threads)
-    model = build(contender, base_dropout)
+    model = build(contender, base_dropout, dtype)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.01)
     torch.manual_seed(1)
-    motion, text = torch.randn(FRAMES, batch, DIM), torch.randn(batch, EMBEDDING)
+    motion, text = torch.randn(frames, batch, DIM), torch.randn(batch, EMBEDDING)
+    autocast = dtype == "bf16" and not contender.startswith("stickgen")
+
+    def passes(size: int, clips: int) -> None:
+        for at in range(0, clips, size):
+            part = slice(at, at + size)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+                outputs = model(motion[:, part], text[part], return_all_outputs=True)
+                loss = sum(outputs[name].float().square().mean() for name in ("pose", "action_logits", "physics"))
+            (loss * (size / batch)).backward()
+
+    def seconds_a_clip(size: int) -> float:
+        passes(size, size)
+        taken = []
+        for _ in range(2):
+            started = time.perf_counter()
+            passes(size, size)
+            taken.append(time.perf_counter() - started)
+        return min(taken) / size
+
+    if size == 0:  # as stickgen/training/micro_batch.py does, on clips of one length
+        seconds = {n: seconds_a_clip(n) for n in range(1, batch + 1) if batch % n == 0}
+        print(min(n for n, taken in seconds.items() if taken <= 1.03 * min(seconds.values())), flush=True)
+        return
 
     def step() -> None:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == "bf16"):
-            outputs = model(motion, text, return_all_outputs=True)
-            loss = sum(outputs[name].float().square().mean() for name in ("pose", "action_logits", "physics"))
-        loss.backward()
+        passes(size, batch)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -129,16 +166,41 @@ def floor_gflop(batch: int) -> float:
     return (4 * weights * tokens + layers * batch * 3 * 2 * (FRAMES + 1) ** 2 * d) / 1e9
 
 
+def start_worker(
+    name: str,
+    batch: int,
+    dtype: str,
+    base_dropout: float,
+    threads: int,
+    micro_batch: int,
+    frames: int = FRAMES,
+    **env: str,
+) -> subprocess.Popen[str]:
+    """Start the process of a contender; see :func:`work`."""
+    options = {
+        "--worker": name,
+        "--batch": batch,
+        "--dtype": dtype,
+        "--base-dropout": base_dropout,
+        "--threads": threads,
+        "--micro-batch": micro_batch,
+        "--frames": frames,
+    }
+    command = [sys.executable, __file__, *(str(part) for option in options.items() for part in option)]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **env}
+    )
+
+
 def compare(batch: int, dtype: str, base_dropout: float, runs: int, threads: int, names: list[str]) -> dict[str, Any]:
     """Let the contenders take steps in turn; return the figures of each."""
 
-    def start(name: str, **env: str) -> subprocess.Popen[str]:
-        command = [sys.executable, __file__, "--worker", name, "--batch", str(batch), "--dtype", dtype]
-        command += ["--base-dropout", str(base_dropout), "--threads", str(threads)]
-        environment = {**os.environ, **env}
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    def start(name: str, size: int, **env: str) -> subprocess.Popen[str]:
+        return start_worker(name, batch, dtype, base_dropout, threads, size, **env)
 
-    workers = {name: start(name) for name in names}
+    sizes = dict.fromkeys(names, batch)
+    sizes["stickgen"] = int(start("stickgen", 0).communicate()[0])
+    workers = {name: start(name, sizes[name]) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(1 + runs):  # the first round, in which the others still start, is not counted
         for name, worker in workers.items():
@@ -150,7 +212,7 @@ def compare(batch: int, dtype: str, base_dropout: float, runs: int, threads: int
     ends = {name: json.loads(worker.communicate("end\n")[0]) for name, worker in workers.items()}
     seconds = {name: taken[1:] for name, taken in seconds.items()}
     for name in names:
-        output = start(name, **PINNED).communicate("step\nstep\nend\n")[0]
+        output = start(name, sizes[name], **PINNED).communicate("step\nstep\nend\n")[0]
         ends[name]["pinned_peak_mib"] = json.loads(output.splitlines()[-1])["peak_mib"]
     ideal = floor_gflop(batch) / matrix_rate(dtype, threads)
     rows = {}
@@ -163,6 +225,7 @@ def compare(batch: int, dtype: str, base_dropout: float, runs: int, threads: int
             "times_stickgen": statistics.median(pairs),
             "range": [min(pairs), max(pairs)],
             "floor_share": ideal / median,
+            "micro_batch": sizes[name],
             **ends[name],
         }
     return {"batch": batch, "dtype": dtype, "base_dropout": base_dropout, "runs": runs, "contenders": rows}
@@ -178,10 +241,20 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--micro-batch", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--frames", type=int, default=FRAMES, help=argparse.SUPPRESS)
     parser.add_argument("--worker", choices=CONTENDERS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
-        work(given.worker, given.batch[0], given.dtype[0], given.base_dropout[0], given.threads)
+        work(
+            given.worker,
+            given.batch[0],
+            given.dtype[0],
+            given.base_dropout[0],
+            given.threads,
+            given.micro_batch,
+            given.frames,
+        )
         return
     results = []
     for dtype in given.dtype:
@@ -191,15 +264,16 @@ def main() -> None:
                 results.append(result)
                 print(f"\nbatch {batch}, {dtype}, base dropout {base_dropout:g}: median of {given.runs}")
                 print(
-                    f"{'':10}{'ms/step':>9}{'seq/s':>8}{'x stickgen':>12}{'range':>14}"
-                    f"{'floor':>8}{'peak MiB':>10}{'pinned':>8}"
+                    f"{'':16}{'ms/step':>9}{'seq/s':>8}{'x stickgen':>12}{'range':>14}"
+                    f"{'floor':>8}{'peak MiB':>10}{'pinned':>8}{'micro-batch':>13}"
                 )
                 for name, row in result["contenders"].items():
                     low, high = row["range"]
                     print(
-                        f"{name:10}{1000 * row['seconds']:9.0f}{row['sequences_per_second']:8.2f}"
+                        f"{name:16}{1000 * row['seconds']:9.0f}{row['sequences_per_second']:8.2f}"
                         f"{row['times_stickgen']:12.2f}{f'{low:.2f}-{high:.2f}':>14}"
                         f"{row['floor_share']:8.0%}{row['peak_mib']:10.0f}{row['pinned_peak_mib']:8.0f}"
+                        f"{row['micro_batch']:13}"
                     )
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

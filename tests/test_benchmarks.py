@@ -1,9 +1,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks import open_data
+from benchmarks.plain_base import plainly_written
 from stickgen.data.file import open_clips, pack
+from stickgen.model import StickFigureTransformer
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc, which Linux has")
@@ -19,3 +22,17 @@ def test_opening_is_measured_on_clips_of_realistic_length(tmp_path: Path) -> Non
         figures = open_data.measure(file)
         assert set(figures) == set(open_data.MEASURES)
         assert all(value > 0 for value in figures.values())
+
+
+def test_the_plainly_written_base_is_the_same_function() -> None:
+    torch.manual_seed(0)
+    model = StickFigureTransformer(d_model=32, nhead=4, num_layers=2, embedding_dim=12, causal=True).eval()
+    for layer in model.transformer_encoder.layers:
+        torch.nn.init.uniform_(layer.norm1.weight, 0.5, 2)
+        torch.nn.init.uniform_(layer.norm2.weight, 0.5, 2)
+    motion, text = torch.randn(9, 3, 20), torch.randn(3, 12)
+    with torch.no_grad():
+        expected = model(motion, text, return_all_outputs=True)
+        plain = plainly_written(model)(motion, text, return_all_outputs=True)
+    for name, value in expected.items():
+        torch.testing.assert_close(plain[name], value, rtol=1e-4, atol=1e-5)

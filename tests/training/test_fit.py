@@ -40,7 +40,8 @@ from stickgen.errors import CheckpointError, ConfigError, OutputExistsError
 from stickgen.evaluation.baselines import majority_action
 from stickgen.export.merge import merge
 from stickgen.model import StickFigureTransformer
-from stickgen.training import FitResult, fit, resume_config
+from stickgen.training import FitResult, fit, micro_batch, resume_config
+from stickgen.training.module import MotionModule
 
 METRICS = {"pose_mse", "action_accuracy", "temporal_consistency_error", "loss"}
 DATA = {"sample": {"clips": 30, "actions": ["walk", "jump", "wave"]}, "batch_size": 4}
@@ -605,3 +606,82 @@ def test_the_same_adapter_is_not_merged_twice_even_without_a_fingerprint(
         merge(
             MergeConfig(checkpoint=str(tmp_path / "adapter"), base_checkpoint=once, output=str(tmp_path / "twice.pth"))
         )
+
+
+# Micro-batches and the base's precision.
+
+
+def test_the_measured_micro_batch_is_kept_and_makes_the_same_run_as_that_number(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def seconds(module: MotionModule, data: ClipDataModule, size: int, config: TrainConfig) -> float:
+        asked.append(size)
+        torch.rand(3)  # measuring draws dropout masks
+        module.step_loss(next(iter(data.train_dataloader())))[0].backward()
+        return {1: 9.0, 2: 4.0, 4: 1.0, 8: 3.0}[size]
+
+    monkeypatch.setattr(micro_batch, "_seconds", seconds)
+    lora = {"rank": 2, "alpha": 4.0, "dropout": 0.2, "targets": {"attention": ["self_attn"]}}
+    groups = {"base": {"checkpoint": str(base)}, "lora": lora}
+    measured = fit(settings_of(tmp_path / "auto", trainer={"micro_batch": "auto"}, **groups))
+    assert asked == [1, 2, 4, 8]
+    assert measured.run.read_config().trainer.micro_batch == 4
+    given = fit(settings_of(tmp_path / "four", trainer={"micro_batch": 4}, **groups))
+    assert same(adapter_of(measured), adapter_of(given))
+    other = fit(settings_of(tmp_path / "one", trainer={"micro_batch": 1}, **groups))
+    assert not same(adapter_of(measured), adapter_of(other))  # dropout falls otherwise
+
+
+def test_without_dropout_every_micro_batch_makes_the_same_adapter(tmp_path: Path, base: Path, run: FitResult) -> None:
+    lora = {"rank": 2, "alpha": 4.0, "dropout": 0.0, "targets": {"attention": ["self_attn"]}}
+    adapters = [
+        adapter_of(
+            fit(
+                settings_of(
+                    tmp_path / str(size), trainer={"micro_batch": size}, base={"checkpoint": str(base)}, lora=lora
+                )
+            )
+        )
+        for size in (None, 1, 8)
+    ]
+    for other in adapters[1:]:
+        for key, value in adapters[0].items():
+            torch.testing.assert_close(other[key], value, rtol=1e-3, atol=1e-5)
+
+
+def test_the_search_measures_real_passes(tmp_path: Path, base: Path) -> None:
+    settings = settings_of(tmp_path / "run", trainer={"micro_batch": "auto"}, base={"checkpoint": str(base)})
+    chosen = fit(settings).run.read_config().trainer.micro_batch
+    assert isinstance(chosen, int)
+    assert 8 % chosen == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "message"), [(3, "does not divide the 8 clips"), (0, "auto or null"), ("fast", "auto")]
+)
+def test_an_impossible_micro_batch_is_refused(tmp_path: Path, size: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        settings_of(tmp_path, trainer={"micro_batch": size}, base={"checkpoint": "base.safetensors"})
+
+
+@pytest.mark.parametrize("key", ["trainer.micro_batch=1", "trainer.accumulate_grad_batches=3"])
+def test_a_resumed_run_keeps_its_division(run: FitResult, key: str) -> None:
+    with pytest.raises(ConfigError, match="keeps its settings"):
+        resume_config(str(run.run.path), [key])
+
+
+def test_a_base_in_bfloat16_trains_as_well_and_is_scored_in_float32(tmp_path: Path, base: Path, run: FitResult) -> None:
+    coarse = fit(settings_of(tmp_path / "bf16", base={"checkpoint": str(base), "dtype": "bfloat16"}))
+    assert coarse.scores["frozen base"] == run.scores["frozen base"]
+    for split in ("val", "test"):
+        exact = run.scores["adapter"][split]["loss"]
+        assert coarse.scores["adapter"][split]["loss"] == pytest.approx(exact, rel=0.01)
+    assert not same(adapter_of(coarse), adapter_of(run))
+    assert merge(MergeConfig(str(coarse.run.path), str(tmp_path / "merged.safetensors"))).largest_difference < 1e-4
+
+
+def test_weights_in_training_stay_in_float32(tmp_path: Path, base: Path) -> None:
+    with pytest.raises(ConfigError, match="is for a frozen base"):
+        settings_of(tmp_path, base={"checkpoint": str(base), "dtype": "bfloat16"}, lora={"enabled": False})

@@ -1,0 +1,78 @@
+"""How a step's time and memory grow with the clips' length and the batch.
+
+    python benchmarks/scaling.py --frames 60 125 250 500 --batch 1 2 4 8 16
+
+The medium base, rank 8 on the card's targets, all clips of a batch in one pass; each cell is a process of its own, and
+the cells of a row of lengths take steps in turn. Peaks are with pinned allocator thresholds (train_step.py says why).
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+
+from train_step import PINNED, start_worker
+
+
+def row(frames: int, batches: list[int], dtype: str, runs: int, threads: int) -> list[dict[str, float]]:
+    """Return the figures of every batch size at one length."""
+
+    def start(batch: int, **env: str):  # type: ignore[no-untyped-def]
+        return start_worker("stickgen", batch, dtype, 0.0, threads, batch, frames, **env)
+
+    workers = {batch: start(batch) for batch in batches}
+    seconds: dict[int, list[float]] = {batch: [] for batch in batches}
+    for _ in range(1 + runs):  # the first round, in which the others still start, is not counted
+        for batch, worker in workers.items():
+            assert worker.stdin is not None
+            assert worker.stdout is not None
+            worker.stdin.write("step\n")
+            worker.stdin.flush()
+            seconds[batch].append(float(worker.stdout.readline()))
+    for worker in workers.values():
+        worker.communicate("end\n")
+    figures = []
+    for batch in batches:
+        peak = json.loads(start(batch, **PINNED).communicate("step\nstep\nend\n")[0].splitlines()[-1])["peak_mib"]
+        median = statistics.median(seconds[batch][1:])
+        figures.append(
+            {
+                "frames": frames,
+                "batch": batch,
+                "seconds": median,
+                "low": min(seconds[batch][1:]),
+                "high": max(seconds[batch][1:]),
+                "frames_per_second": frames * batch / median,
+                "pinned_peak_mib": peak,
+            }
+        )
+    return figures
+
+
+def main() -> None:
+    """Parse the command line, run, print the table and write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, nargs="+", default=[60, 125, 250, 500])
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--dtype", choices=("float32", "bf16"), default="float32")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    given = parser.parse_args()
+    results = []
+    print(f"{'frames':>7}{'batch':>6}{'ms/step':>9}{'range':>13}{'frames/s':>10}{'peak MiB':>10}")
+    for frames in given.frames:
+        for cell in row(frames, given.batch, given.dtype, given.runs, given.threads):
+            results.append(cell)
+            spread = f"{1000 * cell['low']:.0f}-{1000 * cell['high']:.0f}"
+            print(
+                f"{cell['frames']:7}{cell['batch']:6}{1000 * cell['seconds']:9.0f}{spread:>13}"
+                f"{cell['frames_per_second']:10.0f}{cell['pinned_peak_mib']:10.0f}",
+                flush=True,
+            )
+    if given.json:
+        given.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
