@@ -187,7 +187,10 @@ def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
 def _measured(config: TrainConfig, data: ClipDataModule, subject: Subject) -> TrainConfig:
     """Return the settings with the fastest micro-batch in the place of "auto"."""
     module = MotionModule(subject.model, config, subject.fingerprint).train()
-    seconds = seconds_by_micro_batch(module, data, config)
+    device = _checked_trainer(
+        accelerator=config.trainer.accelerator, devices=1, logger=False, enable_checkpointing=False
+    ).strategy.root_device
+    seconds = seconds_by_micro_batch(module, data, config, device)
     size = fastest(seconds)
     shown = ", ".join(f"{n}: {1000 * taken:.0f}" for n, taken in seconds.items())
     log.info("trainer.micro_batch=auto: milliseconds a clip by size %s; taking %d", shown, size)
@@ -249,7 +252,7 @@ def _fit(trainer: Trainer, module: MotionModule, data: ClipDataModule, resumed: 
 def _checked_trainer(**settings: Any) -> Trainer:
     try:
         return Trainer(**settings)
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ValueError, ImportError) as error:
         # An accelerator or a precision that this machine does not have.
         raise ConfigError(f"trainer: {error}") from None
 

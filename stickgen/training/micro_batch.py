@@ -3,9 +3,9 @@
 import time
 
 import torch
-from torch import Tensor
 
 from stickgen.config import TrainConfig
+from stickgen.data.batch import Batch
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.data.loader import MicroBatch, MicroBatches
 from stickgen.training.module import MotionModule
@@ -19,29 +19,40 @@ HOPELESS = 1.25
 PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
-def seconds_by_micro_batch(module: MotionModule, data: ClipDataModule, config: TrainConfig) -> dict[int, float]:
+def seconds_by_micro_batch(
+    module: MotionModule, data: ClipDataModule, config: TrainConfig, device: torch.device
+) -> dict[int, float]:
     """Measure training passes on micro-batches of every size that divides a step evenly, smallest first.
 
-    Each size is tried on the clips in the middle of the run's own first step. The module's gradients and the random
-    numbers of the run are left as they were.
+    Each size is tried on the clips in the middle of the run's own first step, after one pass on its longest clips,
+    which must fit into the memory too. Where the module lies, its gradients and the random numbers of the run are
+    afterwards as they were.
+
+    Args:
+        module: what is to be trained.
+        data: its clips; their division is left at the last size tried.
+        config: the run's settings.
+        device: where the run computes.
 
     Returns:
-        seconds a clip by clips of a micro-batch, up to the size at which it gets hopeless or the memory runs out.
+        seconds a clip by clips of a micro-batch, up to the size at which it gets hopeless, or a step has no more clips,
+        or the memory runs out.
     """
-    device = torch.device(_accelerator(config.trainer.accelerator))
-    step_size = config.step_size
+    clips = min(config.step_size, len(data.split.train))
     seconds: dict[int, float] = {}
+    home = module.device
     module.to(device)
     with torch.random.fork_rng():
-        for size in (n for n in range(1, step_size + 1) if step_size % n == 0):
+        for size in (n for n in range(1, clips + 1) if config.step_size % n == 0):
             try:
-                seconds[size] = _seconds(module, data, size, config) / size
+                seconds[size] = _seconds(module, data, size, config)
             except torch.cuda.OutOfMemoryError:
                 torch.cuda.empty_cache()
                 break
             if seconds[size] > HOPELESS * min(seconds.values()):
                 break
     module.zero_grad(set_to_none=True)
+    module.to(home)
     return seconds
 
 
@@ -52,32 +63,26 @@ def fastest(seconds: dict[int, float]) -> int:
 
 
 def _seconds(module: MotionModule, data: ClipDataModule, size: int, config: TrainConfig) -> float:
-    """Return the seconds of a pass forward and backward, the lesser of two after one that warms up."""
+    """Return the seconds a clip of a pass forward and backward, the lesser of two after one that warms up."""
     data.divide(size, config.step_size // size)
-    step: list[MicroBatch] = []
+    full: list[MicroBatch] = []
     for micro_batch in data.train_plan():
-        step.append(micro_batch)
+        if len(micro_batch.clips) == size:  # a step of few clips ends with a smaller one
+            full.append(micro_batch)
         if micro_batch.ends_step:
             break
     clips = MicroBatches(data.split.train, config.data.conditions)
-    batch = clips[step[len(step) // 2]].to(module.device)
+    middle, longest = (clips[chosen].to(module.device) for chosen in (full[len(full) // 2], full[-1]))
 
-    def once() -> float:
+    def pass_on(batch: Batch) -> float:
         started = time.perf_counter()
         dtype = PRECISIONS[config.trainer.precision]
         with torch.autocast(module.device.type, dtype=dtype, enabled=dtype != torch.float32):
-            loss: Tensor = module.step_loss(batch)[0]
+            loss = module.step_loss(batch)[0]
         loss.backward()
         if module.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - started
 
-    once()
-    return min(once(), once())
-
-
-def _accelerator(name: str) -> str:
-    """Return the kind of device that Lightning takes for ``trainer.accelerator``."""
-    if name in ("auto", "gpu", "cuda"):
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name
+    pass_on(longest)
+    return min(pass_on(middle), pass_on(middle)) / size

@@ -32,6 +32,7 @@ from stickgen.config import (
     TrainConfig,
     TrainerConfig,
 )
+from stickgen.data.batch import Batch
 from stickgen.data.clips import Clip
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.data.file import write_sequences
@@ -42,6 +43,7 @@ from stickgen.export.merge import merge
 from stickgen.model import StickFigureTransformer
 from stickgen.training import FitResult, fit, micro_batch, resume_config
 from stickgen.training.module import MotionModule
+from stickgen.training.setup import make_subject
 
 METRICS = {"pose_mse", "action_accuracy", "temporal_consistency_error", "loss"}
 DATA = {"sample": {"clips": 30, "actions": ["walk", "jump", "wave"]}, "batch_size": 4}
@@ -620,7 +622,7 @@ def test_the_measured_micro_batch_is_kept_and_makes_the_same_run_as_that_number(
         asked.append(size)
         torch.rand(3)  # measuring draws dropout masks
         module.step_loss(next(iter(data.train_dataloader())))[0].backward()
-        return {1: 9.0, 2: 4.0, 4: 1.0, 8: 3.0}[size]
+        return {1: 9.0, 2: 4.0, 4: 1.0, 8: 1.2}[size]
 
     monkeypatch.setattr(micro_batch, "_seconds", seconds)
     lora = {"rank": 2, "alpha": 4.0, "dropout": 0.2, "targets": {"attention": ["self_attn"]}}
@@ -649,6 +651,49 @@ def test_without_dropout_every_micro_batch_makes_the_same_adapter(tmp_path: Path
     for other in adapters[1:]:
         for key, value in adapters[0].items():
             torch.testing.assert_close(other[key], value, rtol=1e-3, atol=1e-5)
+
+
+def test_the_search_measures_whole_micro_batches_and_leaves_nothing_behind(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(
+        tmp_path / "run",
+        base={"checkpoint": str(base)},
+        data={"batch_size": 8},
+        trainer={"accumulate_grad_batches": 8, "accelerator": "cpu"},
+    )
+    data = ClipDataModule(settings.data)  # 24 clips, steps of 64
+    subject = make_subject(settings, data)
+    module = MotionModule(subject.model, settings, subject.fingerprint).train()
+    shown: list[tuple[int, int]] = []
+    whole = MotionModule.step_loss
+
+    def watched(self: MotionModule, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        shown.append((batch.embedding.shape[0], batch.motion.shape[0]))
+        return whole(self, batch)
+
+    monkeypatch.setattr(MotionModule, "step_loss", watched)
+    monkeypatch.setattr(micro_batch, "HOPELESS", math.inf)
+    random = torch.get_rng_state()
+    seconds = micro_batch.seconds_by_micro_batch(module, data, settings, torch.device("cpu"))
+    assert list(seconds) == [1, 2, 4, 8, 16]
+    assert all(taken > 0 for taken in seconds.values())
+    assert [size for size, _ in shown] == [size for size in seconds for _ in range(3)]
+    longest = max(clip.length for clip in data.split.train)
+    assert shown[0][1] == longest  # of a step with all clips
+    assert all(parameter.grad is None for parameter in module.parameters())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("accelerator", ["tpu", "foo", "mps"])
+def test_the_search_on_a_device_that_is_not_there_is_one_line(tmp_path: Path, base: Path, accelerator: str) -> None:
+    settings = settings_of(
+        tmp_path / "run",
+        base={"checkpoint": str(base)},
+        trainer={"micro_batch": "auto", "accelerator": accelerator},
+    )
+    with pytest.raises(ConfigError, match=r"^trainer: "):
+        fit(settings)
 
 
 def test_the_search_measures_real_passes(tmp_path: Path, base: Path) -> None:
