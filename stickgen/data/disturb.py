@@ -1,9 +1,10 @@
 """What is done to a clip's input, and asked of the next frame, so that a model comes back from errors of its own.
 
 In training every frame read is true, in a rollout every frame is the model's own, with errors that add up: figures
-shrink and grow, and joints come apart. Noise against that: Sanchez-Gonzalez et al. 2020, arXiv:2002.09405. Theirs is
-a random walk, wholly to be undone in one step. Here white noise is undone at once, but a drift, which is far larger,
-over some frames, with the motion going on meanwhile: otherwise its undoing would be nearly all that is learnt.
+shrink and grow, joints come apart, strides grow small. Noise against that: Sanchez-Gonzalez et al. 2020,
+arXiv:2002.09405. Theirs is a random walk, wholly to be undone in one step. Here white noise is undone at once, but a
+drift, which is far larger, over some frames, with the motion going on meanwhile: otherwise its undoing would be nearly
+all that is learnt.
 """
 
 import math
@@ -20,16 +21,20 @@ MEMORY_SECONDS = 1.0
 KEPT = 0.9
 """Share of a drift that is left in the frame asked for: it is gone to a third after ten frames."""
 
-STRETCH = 2.0
-"""Drift of the figure's size, against that of a number in body heights."""
+STRETCH = 3.0
+"""Drift of the figure's size, as a share of it, against that of a number in body heights."""
+
+SWING = 10.0
+"""The same of how far the figure moves out of its mean pose."""
 
 
 def disturbance(motion: Tensor, noise: float, drift: float, seed: int) -> tuple[Tensor, Tensor]:
     """Draw what is added to a clip where it is read, and where it is the target.
 
     White noise is what one prediction is off by. A drift begins at nothing, as in a rollout, and moves smoothly: every
-    number by its own, as shared joints too come apart, and the figure's size about the ground below its pelvis. It does
-    not carry the figure along x, since no frame would tell where it came from.
+    number by its own, as shared joints too come apart; the figure's size, about the ground below its pelvis; and how
+    far it moves out of the clip's mean pose, since what is uncertain of a stride is averaged away. It does not carry
+    the figure along x, since no frame would tell where it came from.
 
     Args:
         motion: ``[T, D]``.
@@ -43,13 +48,15 @@ def disturbance(motion: Tensor, noise: float, drift: float, seed: int) -> tuple[
     frames, dim = motion.shape
     rng = np.random.default_rng(seed)
     white = noise * rng.standard_normal((frames, dim))
-    path = smooth_path(rng.standard_normal((frames, dim + 1)))
-    own, size = path[:, :dim], STRETCH * path[:, dim:]
+    path = smooth_path(rng.standard_normal((frames, dim + 2)))
+    own, size, swing = path[:, :dim], STRETCH * path[:, dim : dim + 1], SWING * path[:, dim + 1 :]
     own[:, 0::2] -= own[:, 0::2].mean(axis=1, keepdims=True)
     skeleton = skeleton_of(dim)
     pose = motion.double().numpy().copy()
     pose[:, 0::2] -= skeleton.to_joints(pose)[:, skeleton.joint("pelvis"), :1]
-    drifted = drift * (own + size * pose)
+    # At least a tenth of the movement is left, for it to be told what there was.
+    swing = np.maximum(drift * swing, -0.9)
+    drifted = drift * (own + size * pose) + swing * (pose - pose.mean(axis=0))
     asked = np.zeros_like(drifted)
     asked[1:] = KEPT * drifted[:-1]
     return torch.from_numpy((white + drifted).astype(np.float32)), torch.from_numpy(asked.astype(np.float32))

@@ -25,10 +25,10 @@ def test_white_noise_has_its_size_and_is_not_asked_for() -> None:
 
 
 def test_a_drift_begins_at_nothing_and_moves_smoothly() -> None:
-    given = many(0, 0.05)
+    given = many(0, 0.03)
     assert not given[:, 0].any()
     late = given[:, 100:]
-    assert float(late[..., 0::2].std()) == pytest.approx(0.05, rel=0.25)
+    assert 0.03 < float(late.std()) < 0.1
     assert float(late.diff(dim=1).std()) < 0.1 * float(late.std())
     assert float(given[:, 5].std()) < 0.2 * float(late.std()), "it builds up, as errors do"
 
@@ -44,24 +44,48 @@ def test_a_tenth_of_the_drift_is_to_be_undone_a_frame() -> None:
 
 
 @pytest.mark.parametrize("dim", sorted(SKELETONS))
-def test_the_size_drifts_about_the_ground_below_the_pelvis_wherever_the_figure_stands(dim: int) -> None:
-    motion = walk(dim=dim)
+def test_the_size_drifts_about_the_ground_below_the_pelvis(dim: int) -> None:
+    figure = walk(dim=dim)[:1].expand(200, -1)  # it stands still, so there is nothing but its own drift and its size's
+    nothing = disturbance(torch.zeros(200, dim), 0, 0.03, 1)[0]
+    size = (disturbance(figure, 0, 0.03, 1)[0] - nothing)[:, 1::2] / figure[:, 1::2]
+    heights = figure[0, 1::2] > 0.2
+    assert float((size[:, heights] - size[:, heights][:, :1]).abs().max()) < 1e-4, "all of it grows alike"
+    many_sizes = torch.stack(
+        [
+            (disturbance(figure, 0, 0.03, seed)[0] - disturbance(torch.zeros(200, dim), 0, 0.03, seed)[0])[:, 1]
+            for seed in range(80)
+        ]
+    )
+    assert float(many_sizes[:, 120:].std() / figure[0, 1]) == pytest.approx(3 * 0.03, rel=0.25)
+
+
+def test_a_drift_is_the_same_wherever_the_figure_stands() -> None:
+    motion = walk()
     away = motion.clone()
     away[:, 0::2] += 15
-    near, far = (disturbance(m, 0, 0.05, 1)[0] for m in (motion, away))
+    near, far = (disturbance(m, 0, 0.03, 1)[0] for m in (motion, away))
     torch.testing.assert_close(near, far, atol=1e-5, rtol=0)
-    # A number's own drift does not depend on the pose, so what two poses differ by is the size's part.
-    taller = motion.clone()
-    taller[:, 1::2] *= 2
-    more = disturbance(taller, 0, 0.05, 1)[0] - near
-    size = more[:, 1::2] / motion[:, 1::2]
-    standing = motion[:, 1::2] > 0.2
-    assert float((size - size[:, :1])[standing].abs().max()) < 1e-4
-    assert not more[:, 0::2].any()
+
+
+def test_a_stride_becomes_smaller_and_larger_but_never_nothing() -> None:
+    t = torch.arange(200.0)[:, None]
+    swinging = torch.zeros(200, 20)
+    swinging[:, 6:8] = 0.2 * torch.sin(2 * torch.pi * t / 25)  # an ankle; the rest is at 0, where size has no say
+    swings = []
+    for seed in range(60):
+        own = disturbance(torch.zeros(200, 20), 0, 0.08, seed)[0]
+        grown = swinging + disturbance(swinging, 0, 0.08, seed)[0] - own
+        assert not (grown - swinging)[:, 9].any(), "what does not move has no stride"
+        swings.append((grown / swinging)[(swinging[:, 7].abs() > 0.1), 7])
+    factor = torch.stack(swings)
+    own_size = 3 * 0.08  # the size's drift is in it as well
+    assert float(factor.min()) > 0.1 - 5 * own_size
+    assert 0.4 < float(factor[:, -20:].std()) < 1.2
+    assert float(factor.amax()) > 1.5
 
 
 def test_no_drift_carries_the_figure_along() -> None:
-    motion = torch.zeros(200, 20)  # of no size, so it does not grow either
+    motion = torch.zeros(200, 20)  # of no size and no stride, so neither changes
     given = torch.stack([disturbance(motion, 0, 0.05, seed)[0] for seed in range(20)])
     assert float(given[..., 0::2].mean(dim=-1).abs().max()) < 1e-6
     assert float(given[..., 1::2].mean(dim=-1).std()) > 0.005
