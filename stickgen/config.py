@@ -218,13 +218,16 @@ class ObjectiveConfig:
     up to it. The next frame asked for has none, so the model learns to come back from its own errors."""
     input_drift: float = 0.0
     """Largest drift of the input frames, in body heights, in the same clips; a tenth of it is to be undone a frame."""
+    own_frames: float = 0.0
+    """Share of training steps in which the model reads frames of its own making (stickgen/training/own_frames.py). They
+    are made one by one, which takes several times as long as the step."""
     weights: LossWeights = field(default_factory=LossWeights)
     physics_weights: PhysicsWeights = field(default_factory=PhysicsWeights)
     physics_scale: list[float] = field(default_factory=lambda: [1.0] * 6)
     """Typical sizes of the six physics numbers; the error is taken in these units."""
 
     def __post_init__(self) -> None:
-        for name in ("feed_actions", "drop_text"):
+        for name in ("feed_actions", "drop_text", "own_frames"):
             value = getattr(self, name)
             _check(f"objective.{name}", value, 0 <= value <= 1, "a number from 0 to 1")
         for name in ("input_noise", "input_drift"):

@@ -65,6 +65,7 @@ class Batch:
         step_counts: targets of all clips of the optimizer step this batch belongs to.
         ends_step: whether this is the step's last batch.
         feed_actions: whether this step is given the action labels as input.
+        own_frames: whether this step reads frames of the model's own making.
         input_offset: float32 ``[T, B, D]``, added to the motion where it is read, or None.
         target_offset: the same, where it is asked for.
     """
@@ -80,6 +81,7 @@ class Batch:
     step_counts: TargetCounts
     ends_step: bool = True
     feed_actions: bool = False
+    own_frames: bool = False
     input_offset: Tensor | None = None
     target_offset: Tensor | None = None
 
@@ -103,6 +105,7 @@ def collate(
     step_counts: TargetCounts | None = None,
     ends_step: bool = True,
     feed_actions: bool = False,
+    own_frames: bool = False,
 ) -> Batch:
     """Lay clips side by side.
 
@@ -113,6 +116,7 @@ def collate(
         step_counts: see :class:`Batch`; by default these clips are a step of their own.
         ends_step: see :class:`Batch`.
         feed_actions: see :class:`Batch`.
+        own_frames: see :class:`Batch`.
     """
     lengths = torch.tensor([clip.length for clip in clips])
     motion = pad_sequence([clip.motion for clip in clips])
@@ -137,4 +141,5 @@ def collate(
         step_counts=step_counts or TargetCounts.of(clips),
         ends_step=ends_step,
         feed_actions=feed_actions,
+        own_frames=own_frames,
     )

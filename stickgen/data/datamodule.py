@@ -25,6 +25,7 @@ class ClipDataModule(LightningDataModule):
         accumulate: micro-batches of ``config.batch_size`` clips of an optimizer step; see :meth:`divide`.
         seed: of the order of training clips.
         feed_actions: share of optimizer steps that are given the action labels.
+        own_frames: share of optimizer steps in which the model reads frames of its own making.
         drop_text: share of training clips whose text is left out.
         input_noise: largest noise in the input of training clips, in body heights.
         input_drift: largest drift of it, likewise.
@@ -37,6 +38,7 @@ class ClipDataModule(LightningDataModule):
         accumulate: int = 1,
         seed: int = 0,
         feed_actions: float = 0.0,
+        own_frames: float = 0.0,
         drop_text: float = 0.0,
         input_noise: float = 0.0,
         input_drift: float = 0.0,
@@ -46,6 +48,7 @@ class ClipDataModule(LightningDataModule):
         self.batch_size, self.accumulate = config.batch_size, accumulate
         self.seed = seed
         self.feed_actions = feed_actions
+        self.own_frames = own_frames
         self.varying = Varying(config.augment, config.max_frames, drop_text, input_noise, input_drift, seed)
         self._loaded: tuple[Split[ClipSet], DataReport] | None = None
         self._position: dict[str, int] = {"epoch": 0, "batch": 0}
@@ -97,6 +100,7 @@ class ClipDataModule(LightningDataModule):
             shuffle=True,
             seed=self.seed,
             feed_actions=self.feed_actions,
+            own_frames=self.own_frames,
             varying=self.varying,
             read=self.split.train.__getitem__,
         )

@@ -24,6 +24,7 @@ class MicroBatch:
     step_counts: TargetCounts
     ends_step: bool
     feed_actions: bool
+    own_frames: bool = False
     variations: tuple[Variation, ...] | None = None
     """What the clips are made into, one each; None leaves all as they are."""
 
@@ -42,6 +43,7 @@ class StepPlan(Sampler[MicroBatch]):
         shuffle: draw a new order each epoch; without, clips are dealt out by length.
         seed: of the order and of the choice of steps that are fed actions.
         feed_actions: share of steps that are given the action labels.
+        own_frames: share of steps in which the model reads frames of its own making.
         varying: draws what each epoch makes of the clips; None leaves them as they are.
         read: gives a clip by position, where ``clips`` are unread and some are to be varied by their motion.
     """
@@ -55,6 +57,7 @@ class StepPlan(Sampler[MicroBatch]):
         shuffle: bool = False,
         seed: int = 0,
         feed_actions: float = 0.0,
+        own_frames: float = 0.0,
         varying: Varying | None = None,
         read: Callable[[int], Clip] | None = None,
     ) -> None:
@@ -64,6 +67,7 @@ class StepPlan(Sampler[MicroBatch]):
         self.shuffle = shuffle
         self.seed = seed
         self.feed_actions = feed_actions
+        self.own_frames = own_frames
         self.varying = varying if varying is not None and varying.active else None
         self.read = read
         self.epoch = 0
@@ -99,13 +103,13 @@ class StepPlan(Sampler[MicroBatch]):
             variations, lengths = self._varied(chosen, epoch)
             chosen = sorted(chosen, key=lengths.__getitem__)
             counts = TargetCounts.of([self.clips[i] for i in chosen], [lengths[i] for i in chosen])
-            fed = random.Random(f"{self.seed}/{epoch}/{step}").random() < self.feed_actions
+            draws = random.Random(f"{self.seed}/{epoch}/{step}")
+            fed, own = draws.random() < self.feed_actions, draws.random() < self.own_frames
             for at in range(0, len(chosen), self.batch_size):
                 last = at + self.batch_size >= len(chosen)
                 part = tuple(chosen[at : at + self.batch_size])
-                yield MicroBatch(
-                    part, counts, last, fed, None if variations is None else tuple(variations[i] for i in part)
-                )
+                varied = None if variations is None else tuple(variations[i] for i in part)
+                yield MicroBatch(part, counts, last, fed, own, varied)
 
     def _varied(self, chosen: Sequence[int], epoch: int) -> tuple[dict[int, Variation] | None, dict[int, int]]:
         """Return the variations of clips, None where there are none, and their lengths, by position."""
@@ -136,6 +140,7 @@ class MicroBatches(Dataset[Batch]):
             step_counts=micro_batch.step_counts,
             ends_step=micro_batch.ends_step,
             feed_actions=micro_batch.feed_actions,
+            own_frames=micro_batch.own_frames,
         )
         if variations is None or not any(variation.noise or variation.drift for variation in variations):
             return batch

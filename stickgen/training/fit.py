@@ -80,6 +80,7 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
         accumulate=config.trainer.accumulate_grad_batches,
         seed=config.seed,
         feed_actions=config.objective.feed_actions,
+        own_frames=config.objective.own_frames,
         drop_text=config.objective.drop_text,
         input_noise=config.objective.input_noise,
         input_drift=config.objective.input_drift,

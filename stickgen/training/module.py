@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -18,6 +19,7 @@ from stickgen.errors import CheckpointError
 from stickgen.evaluation.metrics import motion_metrics
 from stickgen.model import StickFigureTransformer
 from stickgen.training.losses import loss_terms, total_loss
+from stickgen.training.own_frames import own_frames
 
 TERMS = ("pose", "temporal", "action", "physics")
 
@@ -84,6 +86,9 @@ class MotionModule(LightningModule):
         feed = batch.feed_actions and counts.action_frames == counts.frames
         # What is in the input cannot be asked for; the reference does, and its own objective keeps that.
         ask_action = not (feed and self.config.objective.causal)
+        if batch.own_frames:
+            read, asked = own_frames(self.model, batch, feed)
+            batch = replace(batch, input_offset=read, target_offset=asked)
         terms = self._terms(self(batch, feed), batch, ask_action)
         return total_loss(terms, self.config.objective.weights), terms
 
