@@ -26,8 +26,9 @@ from stickgen.skeleton import FPS, Skeleton, rest_pose, skeleton_of
 MIN_FRAMES = 25
 """Frames that cropping leaves at least, and that a clip needs for a change of pace."""
 
-REST_FRAMES = (5, 15)
-"""Fewest and most frames of rest before a clip that starts from rest."""
+REST_FRAMES = (1, 4)
+"""Fewest and most frames of rest before a clip that starts from rest. A rollout from rest is given one; the longer the
+rest may last, the less a model can tell when to set off, and it may never."""
 
 BLEND_FRAMES = 12
 """Frames from the end of the rest to the clip's own first frame: half a second, as people set off."""

@@ -27,14 +27,17 @@ STRETCH = 3.0
 SWING = 10.0
 """The same of how far the figure moves out of its mean pose."""
 
+SLIDE = 8.0
+"""Drift of the figure's speed along x, in body heights a second, against that of a number."""
+
 
 def disturbance(motion: Tensor, noise: float, drift: float, seed: int) -> tuple[Tensor, Tensor]:
     """Draw what is added to a clip where it is read, and where it is the target.
 
     White noise is what one prediction is off by. A drift begins at nothing, as in a rollout, and moves smoothly: every
     number by its own, as shared joints too come apart; the figure's size, about the ground below its pelvis; and how
-    far it moves out of the clip's mean pose, since what is uncertain of a stride is averaged away. It does not carry
-    the figure along x, since no frame would tell where it came from.
+    far it moves out of the clip's mean pose, since what is uncertain of a stride is averaged away. Along x the figure's
+    speed drifts, and only that is to be undone, for no frame tells where the figure should be.
 
     Args:
         motion: ``[T, D]``.
@@ -48,18 +51,32 @@ def disturbance(motion: Tensor, noise: float, drift: float, seed: int) -> tuple[
     frames, dim = motion.shape
     rng = np.random.default_rng(seed)
     white = noise * rng.standard_normal((frames, dim))
-    path = smooth_path(rng.standard_normal((frames, dim + 2)))
-    own, size, swing = path[:, :dim], STRETCH * path[:, dim : dim + 1], SWING * path[:, dim + 1 :]
+    path = smooth_path(rng.standard_normal((frames, dim + 3)))
+    own, size, swing, speed = np.split(path, [dim, dim + 1, dim + 2], axis=1)
     own[:, 0::2] -= own[:, 0::2].mean(axis=1, keepdims=True)
     skeleton = skeleton_of(dim)
     pose = motion.double().numpy().copy()
     pose[:, 0::2] -= skeleton.to_joints(pose)[:, skeleton.joint("pelvis"), :1]
     # At least a tenth of the movement is left, for it to be told what there was.
-    swing = np.maximum(drift * swing, -0.9)
-    drifted = drift * (own + size * pose) + swing * (pose - pose.mean(axis=0))
-    asked = np.zeros_like(drifted)
-    asked[1:] = KEPT * drifted[:-1]
-    return torch.from_numpy((white + drifted).astype(np.float32)), torch.from_numpy(asked.astype(np.float32))
+    swing = np.maximum(SWING * drift * swing, -0.9)
+    drifted = drift * (own + STRETCH * size * pose) + swing * (pose - pose.mean(axis=0))
+    place = np.zeros_like(drifted)
+    place[:, 0::2] = np.cumsum(SLIDE * drift * speed / FPS, axis=0)
+    read = torch.from_numpy((white + drifted + place).astype(np.float32))
+    return read, asked_of(torch.from_numpy(drifted.astype(np.float32)), torch.from_numpy(place.astype(np.float32)))
+
+
+def asked_of(drifted: Tensor, place: Tensor) -> Tensor:
+    """Return what is added to the target, given how far the frames that are read are off.
+
+    Args:
+        drifted: ``[T, …]``, how far the pose is off; :data:`KEPT` of it is left in the next frame.
+        place: ``[T, …]``, how far the whole figure is: it goes on from there, with :data:`KEPT` of its error of speed.
+    """
+    asked = torch.zeros_like(drifted)
+    asked[1:] = (KEPT * drifted + place)[:-1]
+    asked[2:] += KEPT * place.diff(dim=0)[:-1]
+    return asked
 
 
 def smooth_path(steps: np.ndarray) -> np.ndarray:

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from stickgen.data.batch import Batch
-from stickgen.data.disturb import KEPT
+from stickgen.data.disturb import asked_of
 from stickgen.generation.stepping import stepping_copy
 from stickgen.model import KeyValueCache, StickFigureTransformer
 
-GIVEN_FRAMES = 10
-"""Frames of the clip before the model's own begin."""
+GIVEN_FRAMES = 4
+"""Frames of the clip before the model's own begin: enough to tell how it moves, too few to show how a rest ends."""
 
 LEASH = 0.05
 """Share of the way back to the clip that every own frame is taken: errors add up over twenty frames, and phase and
@@ -25,8 +25,7 @@ def own_frames(model: StickFigureTransformer, batch: Batch, feed_actions: bool) 
     Returns:
         two offsets ``[T, B, D]`` as :class:`~stickgen.data.batch.Batch` has them, in the place of its own. What is read
         is the model's own frame; what is asked for is the clip's next, with nine tenths of what the own frame was off
-        by, so that it is undone over some frames. Where the figure as a whole is along x is let be: no frame tells
-        where it should be.
+        by, so that it is undone over some frames (:func:`~stickgen.data.disturb.asked_of`).
     """
     given = batch.motion
     own = given.clone()
@@ -48,8 +47,6 @@ def own_frames(model: StickFigureTransformer, batch: Batch, feed_actions: bool) 
             own[end] = torch.lerp(predicted, given[end], LEASH)
             start, end = end, end + 1
         off = own - batch.motion
-        along = torch.zeros_like(off)
-        along[..., 0::2] = off[..., 0::2].mean(dim=-1, keepdim=True)
-        asked = torch.zeros_like(off)
-        asked[1:] = (along + KEPT * (off - along))[:-1]
-    return off, asked
+        place = torch.zeros_like(off)
+        place[..., 0::2] = off[..., 0::2].mean(dim=-1, keepdim=True)
+        return off, asked_of(off - place, place)

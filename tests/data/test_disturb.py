@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from stickgen.data.disturb import KEPT, disturbance, smooth_path
+from stickgen.data.disturb import KEPT, asked_of, disturbance, smooth_path
 from stickgen.data.sample import sample_sequences
 from stickgen.skeleton import SKELETONS
 
@@ -27,20 +27,32 @@ def test_white_noise_has_its_size_and_is_not_asked_for() -> None:
 def test_a_drift_begins_at_nothing_and_moves_smoothly() -> None:
     given = many(0, 0.03)
     assert not given[:, 0].any()
-    late = given[:, 100:]
+    late = given[:, 100:, 1::2]
     assert 0.03 < float(late.std()) < 0.1
     assert float(late.diff(dim=1).std()) < 0.1 * float(late.std())
-    assert float(given[:, 5].std()) < 0.2 * float(late.std()), "it builds up, as errors do"
+    assert float(given[:, 5, 1::2].std()) < 0.2 * float(late.std()), "it builds up, as errors do"
 
 
-def test_a_tenth_of_the_drift_is_to_be_undone_a_frame() -> None:
-    motion = walk()
-    given, asked = disturbance(motion, 0, 0.05, 3)
-    torch.testing.assert_close(asked[1:], KEPT * given[:-1])
+def test_a_tenth_of_a_drift_and_of_an_error_of_speed_is_to_be_undone_a_frame() -> None:
+    drifted, place = torch.randn(12, 20), torch.randn(12, 20)
+    asked = asked_of(drifted, place)
     assert not asked[0].any()
-    noisy, same = disturbance(motion, 0.01, 0.05, 3)
-    assert torch.equal(same, asked), "the white noise is to be undone at once"
-    assert not torch.equal(noisy, given)
+    for t in range(1, 11):
+        speed = place[t] - place[t - 1]
+        torch.testing.assert_close(asked[t + 1], 0.9 * drifted[t] + place[t] + 0.9 * speed)
+    still = place[:1].expand(12, -1)
+    assert torch.equal(asked_of(torch.zeros(12, 20), still)[1:], still[1:]), "who stands elsewhere stays there"
+
+
+def test_the_target_is_that_of_the_drift_and_the_white_noise_is_to_be_undone_at_once() -> None:
+    motion = walk()
+    (given, asked), (noisy, same) = disturbance(motion, 0, 0.03, 3), disturbance(motion, 0.01, 0.03, 3)
+    assert torch.equal(same, asked)
+    assert float((noisy - given).std()) == pytest.approx(0.01, rel=0.03)
+    torch.testing.assert_close(asked[1:, 1::2], KEPT * given[:-1, 1::2])
+    # Along x the figure goes on from where it is: the target is nearer to what was read than nine tenths of it are.
+    off = (asked[1:, 0::2] - given[:-1, 0::2]).mean(dim=1)
+    assert float(off.abs().mean()) < 0.05 * float(given[:, 0::2].mean(dim=1).abs().mean())
 
 
 @pytest.mark.parametrize("dim", sorted(SKELETONS))
@@ -84,11 +96,14 @@ def test_a_stride_becomes_smaller_and_larger_but_never_nothing() -> None:
     assert float(factor.amax()) > 1.5
 
 
-def test_no_drift_carries_the_figure_along() -> None:
+def test_the_speed_along_x_drifts() -> None:
     motion = torch.zeros(200, 20)  # of no size and no stride, so neither changes
-    given = torch.stack([disturbance(motion, 0, 0.05, seed)[0] for seed in range(20)])
-    assert float(given[..., 0::2].mean(dim=-1).abs().max()) < 1e-6
-    assert float(given[..., 1::2].mean(dim=-1).std()) > 0.005
+    given = torch.stack([disturbance(motion, 0, 0.05, seed)[0] for seed in range(80)])
+    speed = given[..., 0::2].mean(dim=-1).diff(dim=1) * 25
+    assert float(speed[:, 100:].std()) == pytest.approx(8 * 0.05, rel=0.2)
+    assert not speed[:, 0].any() or float(speed[:, 0].std()) < 0.01
+    alike = given[..., 0::2] - given[..., 0::2].mean(dim=-1, keepdim=True)
+    assert float(alike[:, 100:].std()) == pytest.approx(0.05, rel=0.2), "the figure moves as a whole"
 
 
 def test_a_draw_is_that_of_its_seed() -> None:
