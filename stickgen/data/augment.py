@@ -1,39 +1,22 @@
-"""What a training clip is made into before it is shown: other views and paces of the same motion, and disturbed input.
-
-A :class:`Variation` is drawn from seed, epoch and clip alone, so that a resumed run, another number of workers and
-another division into micro-batches show the same clips. It is drawn before the clip's numbers are needed, since the
-step's target counts depend on its length.
-"""
+"""What a training clip is made into before it is shown: mirrored, at another pace and size, going on, starting anew."""
 
 import functools
 import math
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stickgen.config import AugmentConfig
-from stickgen.data.clips import Clip, ClipInfo
-from stickgen.data.loops import Loop, continued, find_loop
+from stickgen.data.clips import Clip
+from stickgen.data.loops import Loop, continued
 from stickgen.data.physics import body_physics
 from stickgen.data.projection import resample
 from stickgen.skeleton import FPS, Skeleton, rest_pose, skeleton_of
 
-MIN_FRAMES = 25
-"""Frames that cropping leaves at least, and that a clip needs for a change of pace."""
-
-REST_FRAMES = (1, 4)
-"""Fewest and most frames of rest before a clip that starts from rest. A rollout from rest is given one; the longer the
-rest may last, the less a model can tell when to set off, and it may never."""
-
 BLEND_FRAMES = 12
 """Frames from the end of the rest to the clip's own first frame: half a second, as people set off."""
-
-_SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -85,73 +68,6 @@ class Variation:
     def moves(self) -> bool:
         """Whether anything but the text and the input noise is changed."""
         return replace(self, drop_text=False, noise=0.0, drift=0.0, noise_seed=0) != Variation(frames=self.frames)
-
-
-@dataclass(frozen=True)
-class Varying:
-    """Draws variations.
-
-    Attributes:
-        augment: the shares and sizes.
-        max_frames: most frames of a varied clip.
-        drop_text: share of clips without their text.
-        input_noise: largest noise in the input, in body heights; half of the clips have none.
-        input_drift: largest drift of the input, likewise, in the same clips.
-        seed: of the draws.
-    """
-
-    augment: AugmentConfig
-    max_frames: int
-    drop_text: float = 0.0
-    input_noise: float = 0.0
-    input_drift: float = 0.0
-    seed: int = 0
-    _loops: dict[int, Loop | None] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    @property
-    def active(self) -> bool:
-        """Whether any clip is ever changed."""
-        return self.augment != AugmentConfig() or max(self.drop_text, self.input_noise, self.input_drift) > 0
-
-    def draw(
-        self, clip: Clip | ClipInfo, index: int, epoch: int, read: Callable[[int], Clip] | None = None
-    ) -> Variation:
-        """Draw the variation of the clip at a position, in an epoch; ``read`` gives an unread clip where it must be."""
-        rng = np.random.default_rng([self.seed, epoch, index, 1])
-        # Every number is drawn whatever is asked for, so that turning one setting leaves the others' draws alone.
-        start, pace, size, place, until, *chances = rng.uniform(size=11)
-        rest = int(rng.integers(REST_FRAMES[0], REST_FRAMES[1] + 1))
-        level, noise_seed = max(2 * rng.uniform() - 1, 0.0), int(rng.integers(2**63))
-        goes_on, crop, mirror, swap, rests, drop = chances
-        settings = self.augment
-        loop = self._loop_of(clip, index, read) if goes_on < settings.loop else None
-        sided = bool(_SIDES.search(clip.description))  # its caption would name the wrong side
-        room = min(clip.length // 2, max(clip.length - MIN_FRAMES, 0))
-        return Variation(
-            loop=loop,
-            loop_frames=clip.length + int(until * max(self.max_frames - clip.length + 1, 0)) if loop else 0,
-            start=int(start * (room + 1)) if crop < settings.crop else 0,
-            speed=_between(pace, settings.speed) if clip.length >= MIN_FRAMES else 1.0,
-            frames=self.max_frames,
-            mirror=mirror < settings.mirror and not sided,
-            swap_sides=swap < settings.swap_sides and not sided,
-            scale=_between(size, settings.scale),
-            shift=settings.shift * (2 * place - 1),
-            rest=rest if rests < settings.rest_start else 0,
-            drop_text=drop < self.drop_text,
-            noise=level * self.input_noise,
-            drift=level * self.input_drift,
-            noise_seed=noise_seed,
-        )
-
-    def _loop_of(self, clip: Clip | ClipInfo, index: int, read: Callable[[int], Clip] | None) -> Loop | None:
-        # A partner or a camera would have to come along, and neither repeats itself with the figure.
-        if clip.partner is not None or clip.has_camera:
-            return None
-        if index not in self._loops:
-            whole = clip if isinstance(clip, Clip) else cast("Callable[[int], Clip]", read)(index)
-            self._loops[index] = find_loop(whole.motion)
-        return self._loops[index]
 
 
 def vary(clip: Clip, variation: Variation) -> Clip:
@@ -276,8 +192,3 @@ def _from_rest(motion: Tensor, rest: int) -> Tensor:
     # On the way it goes on as the clip does, so that it arrives at the clip's own speed.
     back = motion[0] - (motion[1] - motion[0]) * torch.arange(BLEND_FRAMES, 0, -1)[:, None]
     return torch.cat((standing.expand(rest, -1), torch.lerp(standing, back, weight), motion))
-
-
-def _between(at: float, largest: float) -> float:
-    """Return a factor between 1/largest and largest, evenly in its logarithm, for ``at`` in [0, 1)."""
-    return largest ** (2 * at - 1)

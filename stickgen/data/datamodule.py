@@ -5,12 +5,12 @@ from torch.utils.data import DataLoader
 
 from stickgen.actions import NUM_ACTIONS
 from stickgen.config import DataConfig
-from stickgen.data.augment import Varying
 from stickgen.data.batch import Batch
 from stickgen.data.clips import ClipSet
 from stickgen.data.dataset import DataReport, open_dataset
 from stickgen.data.loader import StepPlan, make_loader
 from stickgen.data.split import Split
+from stickgen.data.variations import Varying
 from stickgen.errors import DataError
 
 EVAL_BATCH_SIZE = 16

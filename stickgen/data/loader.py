@@ -9,10 +9,11 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from stickgen.data.augment import Variation, Varying, vary
+from stickgen.data.augment import Variation, vary
 from stickgen.data.batch import Batch, TargetCounts, collate
 from stickgen.data.clips import Clip, ClipInfo
 from stickgen.data.disturb import disturbance
+from stickgen.data.variations import Varying
 from stickgen.errors import DataError
 
 
