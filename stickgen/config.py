@@ -102,7 +102,7 @@ class SampleConfig:
 
 @dataclass
 class AugmentConfig:
-    """How training clips are varied from epoch to epoch (stickgen/data/augment.py); as it stands, not at all."""
+    """How training clips are varied from epoch to epoch (stickgen/data/variations.py); as it stands, not at all."""
 
     mirror: float = 0.0
     """Share of clips shown in a mirror: x turned round, left and right limbs exchanged."""

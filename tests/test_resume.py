@@ -29,6 +29,7 @@ def _overrides(base: Path, every_n_steps: int | None) -> list[str]:
         objective__input_noise=0.004,
         objective__input_drift=0.05,
         objective__drop_text=0.2,
+        objective__own_frames=0.3,
         base__dropout=0.1,
         callbacks__checkpoint_every_n_steps="null" if every_n_steps is None else every_n_steps,
         **{"hydra.run.dir": "run"},
