@@ -74,7 +74,8 @@ def asked_of(drifted: Tensor, place: Tensor) -> Tensor:
 
     Args:
         drifted: ``[T, …]``, how far the pose is off; :data:`KEPT` of it is left in the next frame.
-        place: ``[T, …]``, how far the whole figure is: it goes on from there, with :data:`KEPT_SPEED` of its error of speed.
+        place: ``[T, …]``, how far the whole figure is: it goes on from there, with :data:`KEPT_SPEED` of its error of
+            speed.
     """
     asked = torch.zeros_like(drifted)
     asked[1:] = (KEPT * drifted + place)[:-1]
