@@ -30,7 +30,7 @@ STRETCH = 3.0
 SWING = 10.0
 """The same of how far the figure moves out of its mean pose."""
 
-SLIDE = 8.0
+SLIDE = 20.0
 """Drift of the figure's speed along x, in body heights a second, against that of a number."""
 
 

@@ -100,8 +100,8 @@ def test_the_speed_along_x_drifts() -> None:
     motion = torch.zeros(200, 20)  # of no size and no stride, so neither changes
     given = torch.stack([disturbance(motion, 0, 0.05, seed)[0] for seed in range(80)])
     speed = given[..., 0::2].mean(dim=-1).diff(dim=1) * 25
-    assert float(speed[:, 100:].std()) == pytest.approx(8 * 0.05, rel=0.2)
-    assert not speed[:, 0].any() or float(speed[:, 0].std()) < 0.01
+    assert float(speed[:, 100:].std()) == pytest.approx(20 * 0.05, rel=0.2)
+    assert float(speed[:, 0].std()) < 0.05 * float(speed[:, 100:].std()), "it builds up"
     alike = given[..., 0::2] - given[..., 0::2].mean(dim=-1, keepdim=True)
     assert float(alike[:, 100:].std()) == pytest.approx(0.05, rel=0.2), "the figure moves as a whole"
 
