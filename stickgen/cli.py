@@ -156,14 +156,12 @@ def evaluate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing JSON.")] = False,
 ) -> None:
     """Score models on held-out clips: next frames and free rollouts, beside baselines and the frozen base."""
-    from dataclasses import asdict
-
     from rich.console import Console
 
-    from stickgen.artifacts.run import write_json
     from stickgen.evaluation.evaluate import evaluate as score
-    from stickgen.evaluation.evaluate import print_report
+    from stickgen.evaluation.evaluate import fingerprints, print_report
     from stickgen.evaluation.rollouts import RolloutProtocol
+    from stickgen.evaluation.scores import ScoresFile
     from stickgen.files import check_absent
 
     if json is not None:
@@ -171,11 +169,7 @@ def evaluate(
     report = score(models, data or (), base=base, split=split, protocol=RolloutProtocol(given=given))
     print_report(Console(), report)
     if json is not None:
-        plain = {
-            source: {name: {metric: asdict(s) for metric, s in metrics.items()} for name, metrics in rows.items()}
-            for source, rows in report.items()
-        }
-        write_json(json, {"split": split, "given_frames": given, "scores": plain})
+        ScoresFile(split, given, fingerprints(models), report).write(json)
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stickgen.artifacts.adapter import CONFIG_FILE, Adapter, attach_adapter, load_adapter
 from stickgen.artifacts.base import MODEL_FILE, load_base
-from stickgen.artifacts.record import BaseRecord
+from stickgen.artifacts.record import BaseRecord, fingerprint
 from stickgen.artifacts.run import RunFolder, read_checkpoint
 from stickgen.config import TrainConfig
 from stickgen.errors import CheckpointError
@@ -40,13 +40,9 @@ def load_model(path: Path, base: Path | None = None) -> LoadedModel:
     Raises:
         CheckpointError: there is none, it is damaged, or the base is not the adapter's.
     """
-    run = RunFolder(path)
-    if path.is_dir() and run.exists() and not (config := run.read_config()).lora.enabled:
-        whole = load_base(path)
-        return LoadedModel(whole.model, whole.record, False, config)
-    if path.suffix != ".ckpt" and not run.exists() and not (path / CONFIG_FILE).is_file():
-        whole = load_base(path)
-        return LoadedModel(whole.model, whole.record, False, None)
+    if _is_whole(path):
+        whole, run = load_base(path), RunFolder(path)
+        return LoadedModel(whole.model, whole.record, False, run.read_config() if run.exists() else None)
     adapter, settings = read_adapter(path)
     base_path = base or adapter.base_path
     if base_path is None:
@@ -54,6 +50,20 @@ def load_model(path: Path, base: Path | None = None) -> LoadedModel:
     below = load_base(Path(base_path))
     attach_adapter(below, adapter, str(path))
     return LoadedModel(below.model.eval(), adapter.base_record or below.record, True, settings)
+
+
+def trained_fingerprint(path: Path) -> str:
+    """Return a digest of what a path brings by itself: an adapter's factors, or the weights of a whole model.
+
+    It tells whether two paths hold the same model, wherever they lie and whatever they are called.
+
+    Args:
+        path: as of :func:`load_model`.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    return load_base(path).fingerprint if _is_whole(path) else fingerprint(read_adapter(path)[0].state)
 
 
 def read_adapter(path: Path) -> tuple[Adapter, TrainConfig | None]:
@@ -86,6 +96,14 @@ def read_adapter(path: Path) -> tuple[Adapter, TrainConfig | None]:
             f"{path}: a run folder, a .ckpt of one or an adapter folder expected; a model file is merged already"
         )
     raise CheckpointError(f"{path}: no such file or folder")
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a path is taken for a whole model: what is not an adapter in any form."""
+    run = RunFolder(path)
+    if run.exists():
+        return not run.read_config().lora.enabled
+    return path.suffix != ".ckpt" and not (path / CONFIG_FILE).is_file()
 
 
 def _adapter_of_checkpoint(path: Path) -> tuple[Adapter, TrainConfig]:

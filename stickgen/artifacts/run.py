@@ -57,6 +57,11 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def environment(self) -> Path:
+        """The file of versions, git revision and command."""
+        return self.path / "environment.json"
+
+    @property
     def metrics(self) -> Path:
         """The file of final metrics."""
         return self.path / "metrics.json"
@@ -92,7 +97,7 @@ class RunFolder:
         with atomic_write(self.path / "config.yaml", overwrite=True) as scratch:
             scratch.write_text(OmegaConf.to_yaml(OmegaConf.structured(replace(config, resume=None))), encoding="utf-8")
         if first:
-            write_json(self.path / "environment.json", environment())
+            write_json(self.environment, environment())
 
     def read_config(self) -> TrainConfig:
         """Return the settings the run was started with.
@@ -177,6 +182,23 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     with atomic_write(path, overwrite=True) as scratch:
         text = json.dumps(_without_nan(content), indent=2, allow_nan=False)
         scratch.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        CheckpointError: the file is missing, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise CheckpointError(f"{path}: no such file, or not readable") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path}: not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: a JSON object expected")
+    return content
 
 
 def _without_nan(value: Any) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from stickgen.artifacts.model import LoadedModel, load_model
+from stickgen.artifacts.model import LoadedModel, load_model, trained_fingerprint
 from stickgen.config import DataConfig
 from stickgen.data.clips import ClipSet
 from stickgen.data.datamodule import ClipDataModule
@@ -165,15 +165,31 @@ def print_report(console: Console, report: Report) -> None:
         for name in rows:
             table.add_column(name, justify="right")
         for metric, title in TITLES.items():
-            table.add_row(title, *(_cell(metric, metrics.get(metric)) for metrics in rows.values()))
+            table.add_row(title, *(summary_text(metric, metrics.get(metric)) for metrics in rows.values()))
         console.print(table)
 
 
-def _cell(metric: str, summary: Summary | None) -> str:
+def summary_text(metric: str, summary: Summary | None) -> str:
+    """Return a figure as the tables show it: three digits, shares in percent, – where there was nothing to score."""
     if summary is None or math.isnan(summary.mean):
         return "–"
     shown = [f"{value:.1%}" if metric in _SHARES else f"{value:.3g}" for value in (summary.mean, summary.std)]
     return " ± ".join(shown) if summary.models > 1 else shown[0]
+
+
+def fingerprints(models: Sequence[str]) -> dict[str, list[str]]:
+    """Return the digests of the models of each label, by which a model is found again in a file of figures.
+
+    Args:
+        models: as of :func:`evaluate`.
+
+    Raises:
+        CheckpointError: a model cannot be read.
+    """
+    found: dict[str, list[str]] = {}
+    for label, path in map(_label, models):
+        found.setdefault(label, []).append(trained_fingerprint(Path(path)))
+    return found
 
 
 def _label(model: str) -> tuple[str, str]:

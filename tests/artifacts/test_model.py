@@ -5,7 +5,7 @@ import torch
 
 from stickgen.artifacts.adapter import Adapter, save_adapter
 from stickgen.artifacts.base import load_base
-from stickgen.artifacts.model import load_model
+from stickgen.artifacts.model import load_model, trained_fingerprint
 from stickgen.errors import CheckpointError
 from stickgen.lora import adapted_layers, get_lora_state_dict, inject_lora_adapters, lora_settings
 from tests.runs import make_base
@@ -64,3 +64,14 @@ def test_another_base_is_refused(tmp_path: Path) -> None:
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="gone"):
         load_model(tmp_path / "gone.safetensors")
+
+
+def test_a_fingerprint_is_of_the_trained_weights_wherever_they_lie(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base.safetensors")
+    adapter = make_adapter(base, tmp_path / "adapter")
+    assert trained_fingerprint(base) == load_base(base).fingerprint
+    before = trained_fingerprint(adapter)
+    assert trained_fingerprint(adapter.rename(tmp_path / "moved")) == before
+    assert trained_fingerprint(make_adapter(base, tmp_path / "other", seed=1)) != before
+    with pytest.raises(CheckpointError, match="no such file"):
+        trained_fingerprint(tmp_path / "nowhere")

@@ -8,6 +8,7 @@ import torch
 
 from stickgen import cli
 from stickgen.artifacts.base import load_base
+from stickgen.artifacts.model import trained_fingerprint
 from stickgen.data.file import write_sequences
 from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.errors import ConfigError
@@ -101,6 +102,7 @@ def test_the_command_prints_a_table_and_writes_json(
     assert all(title in printed for title in ("rollout MSE at 1 s", "Fréchet", "constant velocity"))
     written = json.loads(output.read_text())
     assert written["given_frames"] == 8
+    assert written["models"] == {str(adapter): [trained_fingerprint(adapter)]}
     assert set(written["scores"][data][str(adapter)]["pose_mse"]) == {"mean", "std", "models"}
     # A second time, the figures are kept.
     with pytest.raises(SystemExit) as stopped:

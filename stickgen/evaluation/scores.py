@@ -1,0 +1,65 @@
+"""The file of figures that ``stickgen evaluate --json`` writes, and that a model card reads."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from stickgen.artifacts.run import read_json, write_json
+from stickgen.errors import CheckpointError
+from stickgen.evaluation.evaluate import Report, Summary
+
+
+@dataclass(frozen=True)
+class ScoresFile:
+    """An evaluation's figures, with what they were measured on.
+
+    Attributes:
+        split: "val" or "test".
+        given_frames: frames of each clip that a rollout was given.
+        models: label → fingerprints of its models (:func:`~stickgen.artifacts.model.trained_fingerprint`); the
+            report's other rows are baselines.
+        report: data file → predictor → metric → summary.
+    """
+
+    split: str
+    given_frames: int
+    models: dict[str, list[str]]
+    report: Report
+
+    def write(self, path: Path) -> None:
+        """Write the file in one step, in the place of an older one."""
+        scores = {
+            source: {name: {metric: asdict(s) for metric, s in metrics.items()} for name, metrics in rows.items()}
+            for source, rows in self.report.items()
+        }
+        head = {"split": self.split, "given_frames": self.given_frames, "models": self.models}
+        write_json(path, {**head, "scores": scores})
+
+    @classmethod
+    def read(cls, path: Path) -> "ScoresFile":
+        """Read a file.
+
+        Raises:
+            CheckpointError: it is missing, or not one of these.
+        """
+        content = read_json(path)
+        try:
+            report = {
+                str(source): {
+                    str(name): {str(metric): _summary(s) for metric, s in metrics.items()}
+                    for name, metrics in rows.items()
+                }
+                for source, rows in content["scores"].items()
+            }
+            models = {str(label): [str(digest) for digest in of_label] for label, of_label in content["models"].items()}
+            return cls(str(content["split"]), int(content["given_frames"]), models, report)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise CheckpointError(
+                f"{path}: not the figures of this version's stickgen evaluate --json; make them anew"
+            ) from None
+
+
+def _summary(content: dict[str, Any]) -> Summary:
+    mean = content["mean"]
+    return Summary(math.nan if mean is None else float(mean), float(content["std"]), int(content["models"]))
