@@ -30,6 +30,24 @@ class DataReport:
     text_encoder: dict[str, Any]
     """The record of the encoder of the captions; {} where the file does not tell."""
 
+    def record(self, split: Split[ClipSet]) -> dict[str, Any]:
+        """Return what a run keeps of its data: where from, what was left out, and how much each split holds."""
+        clips = [info for part in (split.train, split.val, split.test) for info in part.infos]
+        return {
+            "source": self.source,
+            "sequences": self.sequences,
+            "left_out": self.dropped,
+            "sources": dict(Counter(clip.source for clip in clips if clip.source)),
+            "splits": {
+                name: {
+                    "clips": len(part),
+                    "takes": len({clip.take for clip in part.infos}),
+                    "frames": sum(clip.length for clip in part.infos),
+                }
+                for name, part in (("train", split.train), ("val", split.val), ("test", split.test))
+            },
+        }
+
 
 def open_dataset(config: DataConfig) -> tuple[Split[ClipSet], DataReport]:
     """Open the clips of a run.

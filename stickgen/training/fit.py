@@ -125,6 +125,7 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
             "trained": trained,
             "monitor": config.callbacks.monitor,
             "monitored": monitored,
+            "data": data.report.record(data.split),
             "parameters": {"trainable": subject.trainable, "total": subject.total},
             "optimizer_steps": trainer.global_step,
             "seconds": round(time.monotonic() - started, 1),

@@ -38,6 +38,19 @@ def test_everything_is_kept_where_nothing_is_asked_for(tmp_path: Path) -> None:
     assert data.report.source.endswith("clips.pt")
 
 
+def test_the_record_counts_what_each_split_holds(tmp_path: Path) -> None:
+    data = module_of(tmp_path, random_sequences(12, lengths=(8, 5), source="cmu"))
+    record = data.report.record(data.split)
+    assert record["sequences"] == 12
+    assert record["left_out"] == {}
+    assert record["sources"] == {"cmu": 12}
+    assert sum(part["frames"] for part in record["splits"].values()) == 6 * 8 + 6 * 5
+    for name, part in record["splits"].items():
+        clips = list(getattr(data.split, name))
+        takes = {clip.take for clip in clips}
+        assert part == {"clips": len(clips), "takes": len(takes), "frames": sum(len(clip.motion) for clip in clips)}
+
+
 def test_the_quality_filter_keeps_the_threshold_itself_and_counts_what_it_drops(tmp_path: Path) -> None:
     scores = [0.9, 0.8, 0.79, None, 1.0, 0.0, 0.95, None]
     sequences = [random_sequence(seed=i, quality_score=score) for i, score in enumerate(scores)]
