@@ -172,6 +172,28 @@ def evaluate(
         ScoresFile(split, given, fingerprints(models), report).write(json)
 
 
+@app.command()
+def card(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run, of an adapter or of whole weights.")],
+    scores: Annotated[
+        Path | None, typer.Option(help="Figures of stickgen evaluate --json, this run's model among them.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name. [default: the run's]")] = None,
+    license_id: Annotated[
+        str | None, typer.Option("--license", help="The weights' licence, by its id on the hub, as apache-2.0.")
+    ] = None,
+    base_model: Annotated[str | None, typer.Option(help="Hub id of the base.")] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="Hub id of a data set trained on; may be repeated.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a README.md of your own.")] = False,
+) -> None:
+    """Write a run's model card, README.md beside its weights, with its scores beside the baselines."""
+    from stickgen.export.card import Published, write_card
+
+    published = Published(name=name, license=license_id, base_model=base_model, datasets=tuple(dataset or ()))
+    written = write_card(run, published, scores=scores, overwrite=overwrite)
+    typer.echo(f"card: {written}")
+
+
 def main() -> None:
     """Run the command line."""
     with report_errors():

@@ -20,6 +20,7 @@ from stickgen.lora.layer import check_settings
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
+CARD_FILE = "README.md"
 
 _PREFIX = "base_model.model."
 _PEFT_VERSION = "0.21.0"
@@ -75,7 +76,7 @@ def save_adapter(adapter: Adapter, folder: Path, *, overwrite: bool = False) -> 
         (scratch / CONFIG_FILE).write_text(config + "\n", encoding="utf-8")
         metadata = {"format": "pt", RECORD_KEY: json.dumps(own, sort_keys=True)}
         save_file(tensors, scratch / WEIGHTS_FILE, metadata=metadata)
-        (scratch / "README.md").write_text(_card(adapter), encoding="utf-8")
+        (scratch / CARD_FILE).write_text(short_card(adapter), encoding="utf-8")
 
 
 def load_adapter(folder: Path) -> Adapter:
@@ -127,6 +128,19 @@ def attach_adapter(base: Base, adapter: Adapter, where: str) -> None:
     s = adapter.settings
     inject_lora_adapters(base.model, adapter.modules, s.rank, s.alpha, s.dropout, use_rslora=s.use_rslora)
     load_lora_state_dict(base.model, adapter.state, settings=s)
+
+
+def short_card(adapter: Adapter) -> str:
+    """Return the card that every adapter is saved with; ``stickgen card`` writes the whole one in its place."""
+    settings = adapter.settings
+    count = sum(value.numel() for value in adapter.state.values())
+    return (
+        "---\nlibrary_name: stickgen\ntags:\n- lora\n- motion-generation\n- stick-figure\n---\n\n"
+        "# LoRA adapter for a stick-gen base\n\n"
+        f"Rank {settings.rank}, alpha {settings.alpha:g}, dropout {settings.dropout:g}; {count:,} numbers in "
+        f"{len(adapter.modules)} layers.\nBase fingerprint: `{adapter.base_fingerprint}`.\n\n"
+        "```bash\npython merge.py checkpoint=<this folder> base_checkpoint=<the base> output=merged_model.pth\n```\n"
+    )
 
 
 def _peft_config(adapter: Adapter) -> dict[str, Any]:
@@ -195,15 +209,3 @@ def _state(tensors: Mapping[str, Tensor], rank: int, path: Path) -> dict[str, Te
     if lone or not state:
         raise CheckpointError(f"{path}: {lone[0] + ' is missing' if lone else 'holds no adapter'}")
     return state
-
-
-def _card(adapter: Adapter) -> str:
-    settings = adapter.settings
-    count = sum(value.numel() for value in adapter.state.values())
-    return (
-        "---\nlibrary_name: stickgen\ntags:\n- lora\n- motion-generation\n- stick-figure\n---\n\n"
-        "# LoRA adapter for a stick-gen base\n\n"
-        f"Rank {settings.rank}, alpha {settings.alpha:g}, dropout {settings.dropout:g}; {count:,} numbers in "
-        f"{len(adapter.modules)} layers.\nBase fingerprint: `{adapter.base_fingerprint}`.\n\n"
-        "```bash\npython merge.py checkpoint=<this folder> base_checkpoint=<the base> output=merged_model.pth\n```\n"
-    )
