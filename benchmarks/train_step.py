@@ -123,9 +123,11 @@ def work(contender: str, batch: int, dtype: str, base_dropout: float, threads: i
             taken.append(time.perf_counter() - started)
         return min(taken) / size
 
-    if size == 0:  # as stickgen/training/micro_batch.py does, on clips of one length
-        seconds = {n: seconds_a_clip(n) for n in range(1, batch + 1) if batch % n == 0}
-        print(min(n for n, taken in seconds.items() if taken <= 1.03 * min(seconds.values())), flush=True)
+    if size == 0:  # the product's search, on clips of one length
+        from stickgen.training.micro_batch import fastest, search
+
+        sizes = [n for n in range(1, batch + 1) if batch % n == 0]
+        print(fastest(search(sizes, seconds_a_clip)), flush=True)
         return
 
     def step() -> None:

@@ -1,6 +1,7 @@
 """Choosing how an optimizer step's clips are divided into forward passes: by measuring."""
 
 import time
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -15,6 +16,9 @@ TOLERANCE = 1.03
 
 HOPELESS = 1.25
 """Once a size takes this much longer a clip than the best so far, larger ones are not tried."""
+
+AGAIN = 2
+"""How often the sizes near the best are measured again."""
 
 PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -35,24 +39,45 @@ def seconds_by_micro_batch(
         device: where the run computes.
 
     Returns:
-        seconds a clip by clips of a micro-batch, up to the size at which it gets hopeless, or a step has no more clips,
-        or the memory runs out.
+        seconds a clip by clips of a micro-batch; see :func:`search`.
     """
     clips = min(config.step_size, len(data.split.train))
-    seconds: dict[int, float] = {}
     home = module.device
     module.to(device)
     with torch.random.fork_rng():
-        for size in (n for n in range(1, clips + 1) if config.step_size % n == 0):
-            try:
-                seconds[size] = _seconds(module, data, size, config)
-            except torch.cuda.OutOfMemoryError:
-                torch.cuda.empty_cache()
-                break
-            if seconds[size] > HOPELESS * min(seconds.values()):
-                break
+        seconds = search(
+            [size for size in range(1, clips + 1) if config.step_size % size == 0],
+            lambda size: _seconds(module, data, size, config),
+        )
     module.zero_grad(set_to_none=True)
     module.to(home)
+    return seconds
+
+
+def search(sizes: Sequence[int], measure: Callable[[int], float]) -> dict[int, float]:
+    """Measure the seconds a clip of sizes, smallest first, and those near the best again, in turn.
+
+    A busy machine can slow any single measurement; what a size takes is the least of its measurements.
+
+    Args:
+        sizes: in rising order.
+        measure: returns the seconds a clip at a size.
+
+    Returns:
+        seconds a clip by size, up to the size at which it gets hopeless or the GPU's memory runs out.
+    """
+    seconds: dict[int, float] = {}
+    for size in sizes:
+        try:
+            seconds[size] = measure(size)
+        except torch.cuda.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            break
+        if seconds[size] > HOPELESS * min(seconds.values()):
+            break
+    for _ in range(AGAIN):
+        for size in [size for size, taken in seconds.items() if taken < HOPELESS * min(seconds.values())]:
+            seconds[size] = min(seconds[size], measure(size))
     return seconds
 
 
