@@ -1,0 +1,119 @@
+"""Panels to a file, in the form that its name asks for."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from stickgen.errors import ConfigError, StickgenError
+from stickgen.files import atomic_write, check_absent
+from stickgen.render.gif import delays, write_gif
+from stickgen.render.layout import Picture
+from stickgen.render.motion_file import write_motion
+from stickgen.render.panel import Panel
+from stickgen.render.style import Style
+from stickgen.render.video import require_av, write_mp4
+from stickgen.skeleton import FPS
+
+SUFFIXES = {
+    ".gif": "animation",
+    ".mp4": "animation (needs the extra video)",
+    ".png": "contact sheet",
+    ".motion": "the reference system's JSON, of one motion",
+    ".npz": "arrays",
+}
+"""What an output can be, by the end of its name."""
+
+
+def check_output(path: Path, panels: int = 1, *, overwrite: bool = False) -> None:
+    """Refuse an output that cannot be written, before any work is spent on it.
+
+    Args:
+        path: the output.
+        panels: how many motions it is to hold.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        ConfigError: its name ends in none of :data:`SUFFIXES`, or it cannot hold so many motions.
+        OutputExistsError: see :func:`stickgen.files.check_absent`.
+        StickgenError: nothing can be written there, or PyAV is missing for a video.
+    """
+    if path.suffix not in SUFFIXES:
+        raise ConfigError(f"{path}: a name that ends in {', '.join(SUFFIXES)} expected")
+    if path.suffix == ".motion" and panels != 1:
+        raise ConfigError(f"{path}: holds one motion, and there are {panels}; name a .npz for all of them")
+    if path.suffix == ".mp4":
+        require_av(path)
+    check_absent(path, overwrite=overwrite, file=True)
+    place = next(folder for folder in path.absolute().parents if folder.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise StickgenError(
+            f"{path}: cannot be written, since {place} {'is read-only' if place.is_dir() else 'is a file'}"
+        )
+
+
+def save(
+    path: Path | str,
+    panels: Panel | Sequence[Panel],
+    style: Style | None = None,
+    *,
+    fps: float = FPS,
+    overwrite: bool = False,
+) -> None:
+    """Write panels as a picture or as numbers, in one step.
+
+    ``.gif`` and ``.mp4`` show them moving side by side, ``.png`` as rows of single frames. ``.motion`` is the reference
+    system's JSON. ``.npz`` has ``motion`` float32 ``[N, T, D]`` (``[N, T, A, D]`` with actors), ``label``, ``caption``
+    and ``given`` ``[N]``, and ``fps``.
+
+    Args:
+        path: where to; the end of the name is one of :data:`SUFFIXES`.
+        panels: the motions.
+        style: how pictures look.
+        fps: frames a second of the motions.
+        overwrite: replace an existing file.
+
+    Raises:
+        ConfigError: the name ends otherwise, the form cannot hold these panels, or cannot be played at this rate.
+        OutputExistsError: the file exists and ``overwrite`` is false, or it is a folder.
+        StickgenError: see :func:`check_output`.
+    """
+    path = Path(path)
+    panels = [panels] if isinstance(panels, Panel) else list(panels)
+    check_output(path, len(panels), overwrite=overwrite)
+    style = style or Style()
+    with atomic_write(path, overwrite=overwrite) as scratch:
+        if path.suffix == ".npz":
+            _write_npz(scratch, panels, fps)
+        elif path.suffix == ".motion":
+            (panel,) = panels
+            if panel.actors.shape[1] != 1:
+                raise ConfigError(f"{path}: holds one figure, and there are {panel.actors.shape[1]}; name a .npz")
+            motion = panel.actors[:, 0]
+            write_motion(scratch, motion, description=panel.caption, fps=fps, actions=panel.actions)
+        else:
+            _write_picture(scratch, Picture(panels, style), style, fps)
+
+
+def _write_picture(path: Path, picture: Picture, style: Style, fps: float) -> None:
+    if path.suffix == ".gif":
+        write_gif(path, picture, style.colours.palette(), delays(picture.frames, fps))
+    elif path.suffix == ".mp4":
+        write_mp4(path, picture, picture.size, fps)
+    else:
+        picture.contact_sheet().save(path)
+
+
+def _write_npz(path: Path, panels: Sequence[Panel], fps: float) -> None:
+    shapes = {panel.motion.shape for panel in panels}
+    if len(shapes) != 1:
+        raise ConfigError(f"{path.name}: motions of one shape expected, {sorted(shapes)} found; name a file for each")
+    np.savez(
+        path,
+        motion=np.stack([panel.motion for panel in panels]),
+        label=np.array([panel.label for panel in panels]),
+        caption=np.array([panel.caption for panel in panels]),
+        given=np.array([panel.given for panel in panels]),
+        fps=np.array(fps),
+    )
