@@ -194,6 +194,63 @@ def card(
     typer.echo(f"card: {written}")
 
 
+@app.command()
+def generate(
+    prompts: Annotated[
+        list[str], typer.Argument(help="What the figure does; several prompts are rows of the picture.")
+    ],
+    model: Annotated[
+        list[str],
+        typer.Option(help="Run folder, adapter or base, bare or as label=path; may be repeated: side by side."),
+    ],
+    out: Annotated[
+        list[Path], typer.Option("--out", "-o", help=".gif, .mp4, .png (contact sheet), .motion or .npz; repeatable.")
+    ],
+    seconds: Annotated[float, typer.Option(help="How much to generate, at 25 frames a second.")] = 10.0,
+    base: Annotated[Path | None, typer.Option(help="Base of the adapters. [default: the one they name]")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Text encoder, hub id or folder. [default: the one that the base names]")
+    ] = None,
+    encoder_id: Annotated[str | None, typer.Option(help="Id of an encoder that is given as a folder.")] = None,
+    seed_frames: Annotated[
+        Path | None,
+        typer.Option(help="Data file or .motion file whose first frames to go on from. [default: standing]"),
+    ] = None,
+    seed_clip: Annotated[int, typer.Option(help="Which clip of that data file.", min=0)] = 0,
+    seed_length: Annotated[int, typer.Option(help="How many of its frames.", min=1)] = 10,
+    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
+    camera: Annotated[str, typer.Option(help="follow the figures, or fixed with their whole way in view.")] = "follow",
+    trail: Annotated[float, typer.Option(help="Seconds of the way of hands and feet to draw.")] = 0.0,
+    size: Annotated[int, typer.Option(help="Height of a panel in pixels.")] = 320,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
+) -> None:
+    """Make motion of text and show it: models side by side, prompts below each other."""
+    import math
+
+    from stickgen.errors import ConfigError
+    from stickgen.render import Panel, Style, check_output, save
+    from stickgen.skeleton import FPS
+
+    style = Style(theme=theme, camera=camera, trail=trail, size=size)  # type: ignore[arg-type]  # checked by Style
+    for path in out:
+        check_output(path, len(model) * len(prompts), overwrite=overwrite)
+    if not math.isfinite(seconds):
+        raise ConfigError(f"seconds={seconds}: a number expected")
+
+    from stickgen.generation import generate as make_motions
+    from stickgen.generation import read_seed_frames
+
+    given = None if seed_frames is None else read_seed_frames(seed_frames, seed_length, seed_clip)
+    motions = make_motions(
+        model, prompts, round(seconds * FPS), given, base=base, encoder=encoder, encoder_id=encoder_id
+    )
+    labelled = len(model) > 1
+    panels = [Panel(m.motion, m.model if labelled else "", m.prompt, m.given, m.actions) for m in motions]
+    for path in out:
+        save(path, panels, style, overwrite=overwrite)
+        typer.echo(f"{path}: {len(panels)} motion{'s' * (len(panels) > 1)} of {panels[0].frames / FPS:g} s")
+
+
 def main() -> None:
     """Run the command line."""
     with report_errors():

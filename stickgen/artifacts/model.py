@@ -66,6 +66,15 @@ def trained_fingerprint(path: Path) -> str:
     return load_base(path).fingerprint if _is_whole(path) else fingerprint(read_adapter(path)[0].state)
 
 
+def label_and_path(model: str) -> tuple[str, str]:
+    """Return the label and the path of a model that a command names, bare or as ``label=path``.
+
+    A bare path, also one with a = in it as in a sweep's folder, is its own label.
+    """
+    label, given, path = model.partition("=")
+    return (label, path) if given and not Path(model).exists() else (model, model)
+
+
 def read_adapter(path: Path) -> tuple[Adapter, TrainConfig | None]:
     """Read an adapter from a run folder, a .ckpt of a run, or an adapter folder.
 

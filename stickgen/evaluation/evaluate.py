@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from stickgen.artifacts.model import LoadedModel, load_model, trained_fingerprint
+from stickgen.artifacts.model import LoadedModel, label_and_path, load_model, trained_fingerprint
 from stickgen.config import DataConfig
 from stickgen.data.clips import ClipSet
 from stickgen.data.datamodule import ClipDataModule
@@ -94,7 +94,7 @@ def evaluate(
     """
     if split not in ("val", "test"):
         raise ConfigError(f"split={split}: val or test expected")
-    loaded = [(label, load_model(Path(path), base)) for label, path in map(_label, models)]
+    loaded = [(label, load_model(Path(path), base)) for label, path in map(label_and_path, models)]
     settings = next((model.run.data for _, model in loaded if model.run is not None), None)
     if settings is None and not data:
         raise ConfigError("data: no file given, and no model comes from a run that names one; use --data")
@@ -187,12 +187,6 @@ def fingerprints(models: Sequence[str]) -> dict[str, list[str]]:
         CheckpointError: a model cannot be read.
     """
     found: dict[str, list[str]] = {}
-    for label, path in map(_label, models):
+    for label, path in map(label_and_path, models):
         found.setdefault(label, []).append(trained_fingerprint(Path(path)))
     return found
-
-
-def _label(model: str) -> tuple[str, str]:
-    """Return label and path; a bare path, also one with a = in it as in a sweep's folder, is its own label."""
-    label, given, path = model.partition("=")
-    return (label, path) if given and not Path(model).exists() else (model, model)

@@ -1,0 +1,183 @@
+"""Text to motion with models on disk, each under its own text encoder; what ``stickgen generate`` does."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stickgen.actions import action_name
+from stickgen.artifacts.model import LoadedModel, label_and_path, load_model
+from stickgen.data.text import TextEncoder
+from stickgen.errors import ConfigError, GenerationError
+from stickgen.generation.rollout import generator_for
+from stickgen.model import StickFigureTransformer
+from stickgen.skeleton import FPS, STICK_5, rest_pose, to_stick_5
+
+MAX_FRAMES = 600 * FPS
+"""Ten minutes. A rollout keeps every frame's keys and values, and no model has learnt a fraction of that."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Generated:
+    """A motion that a model made of a prompt.
+
+    Attributes:
+        model: its label.
+        prompt: the text.
+        motion: float32 ``[T, D]`` on the CPU, the given frames first.
+        given: how many of them were given, 0 where the motion set off from the rest pose.
+        actions: names of what the model takes the T frames for.
+    """
+
+    model: str
+    prompt: str
+    motion: Tensor
+    given: int
+    actions: tuple[str, ...]
+
+
+def generate(
+    models: Sequence[str],
+    prompts: Sequence[str],
+    frames: int = 10 * FPS,
+    seed_frames: Tensor | None = None,
+    *,
+    base: Path | None = None,
+    encoder: str | None = None,
+    encoder_id: str | None = None,
+) -> list[Generated]:
+    """Generate motion of every prompt with every model.
+
+    Each model reads the prompts in the encoder that its base's record names, loaded once for all models that share it;
+    the prompts of a model are rolled out side by side.
+
+    Args:
+        models: paths as of :func:`~stickgen.artifacts.model.load_model`, each bare or as ``label=path``.
+        prompts: texts.
+        frames: how many to generate, at 25 a second.
+        seed_frames: given frames ``[T0, D]`` that all motions go on from, see :mod:`stickgen.generation.seed`; those
+            of 48 numbers are reduced for a model of 20. None: the rest pose.
+        base: the base of the adapters; None: the one they name.
+        encoder: hub id or folder of the text encoder; None: the hub id that the base's record names.
+        encoder_id: the id of an encoder that is given as a folder, see :class:`~stickgen.data.text.TextEncoder`.
+
+    Returns:
+        the motions, those of the first prompt first, in the order of the models.
+
+    Raises:
+        ConfigError: there is no model or no prompt, a prompt is empty, or the encoder is not that of a base.
+        GenerationError: so many frames are not made, ``seed_frames`` do not fit a model, or a motion exploded.
+        StickgenError: a model cannot be read, or its encoder cannot be had.
+    """
+    prompts = [" ".join(prompt.split()) for prompt in prompts]
+    check_request(prompts, frames)
+    if not models:
+        raise ConfigError("model: none given; name a run folder, an adapter or a base")
+    named = [label_and_path(model) for model in models]
+    loaded = [(label, load_model(Path(path), base)) for label, path in named]
+    texts = _embed(loaded, prompts, encoder, encoder_id)
+    columns = [
+        _of_model(label, one, text, prompts, frames, seed_frames)
+        for (label, one), text in zip(loaded, texts, strict=True)
+    ]
+    return [made for row in zip(*columns, strict=True) for made in row]
+
+
+def check_request(prompts: Sequence[str], frames: int) -> None:
+    """Refuse what no model can make.
+
+    Raises:
+        ConfigError: there is no prompt, or one is empty.
+        GenerationError: there are no frames, or more than :data:`MAX_FRAMES`.
+    """
+    if not prompts:
+        raise ConfigError("prompt: none given; describe a motion, such as 'a person walks forward'")
+    for index, prompt in enumerate(prompts):
+        if not prompt.strip():
+            raise ConfigError(f"prompt {index + 1} is empty; describe a motion, such as 'a person walks forward'")
+    if not 1 <= frames <= MAX_FRAMES:
+        raise GenerationError(
+            f"{frames} frames ({frames / FPS:g} s): 1 to {MAX_FRAMES} ({MAX_FRAMES // FPS} s) can be generated"
+        )
+
+
+def _embed(
+    loaded: Sequence[tuple[str, LoadedModel]], prompts: Sequence[str], encoder: str | None, encoder_id: str | None
+) -> list[Tensor]:
+    """Return for every model the prompts ``[B, E]`` in the encoder of its base."""
+    made: dict[str, tuple[dict[str, Any], Tensor]] = {}
+    texts = []
+    for label, one in loaded:
+        name = encoder or one.record.text_encoder.get("id")
+        if not name:
+            raise ConfigError(
+                f"{label}: its base does not say which text encoder embedded its captions; name it with --encoder"
+            )
+        if name not in made:
+            loaded_encoder = TextEncoder(name, encoder_id=encoder_id)
+            made[name] = loaded_encoder.record, torch.from_numpy(loaded_encoder.encode(prompts))
+        ours, text = made[name]
+        _check_encoder(label, ours, one.record.text_encoder)
+        texts.append(text)
+    return texts
+
+
+def _check_encoder(label: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    for key in ("id", "dim", "pooling"):
+        if None not in (ours.get(key), theirs.get(key)) and ours[key] != theirs[key]:
+            what = "" if key == "id" else f" of {key} {theirs[key]}, not {ours[key]}"
+            raise ConfigError(
+                f"text encoder {ours['id']}: the captions of {label} were embedded by {theirs.get('id')}{what}; name "
+                "that one, or a folder that holds it"
+            )
+
+
+def _of_model(
+    label: str, one: LoadedModel, text: Tensor, prompts: Sequence[str], frames: int, seed_frames: Tensor | None
+) -> list[Generated]:
+    if not one.model.causal:
+        log.warning("%s: bidirectional, so its motion is made in one pass, which it was not trained for", label)
+    given = _given(one.model, seed_frames, len(prompts))
+    longest = one.run.data.max_frames if one.run is not None else None
+    if longest is not None and len(given) + frames > longest + 1:
+        log.warning("%s: was trained on at most %d frames; what comes after them may fall apart", label, longest)
+    try:
+        made = generator_for(one.model)(one.model, text, frames, given)
+    except GenerationError as error:
+        raise GenerationError(f"{label}: {error}") from None
+    motion = torch.cat((given.to(made), made))
+    names = _actions(one.model, text, motion)
+    first = 1 if seed_frames is None else 0
+    kept = 0 if seed_frames is None else len(seed_frames)
+    return [
+        Generated(label, prompt, motion[first:, clip].float().cpu(), kept, tuple(names[clip][first:]))
+        for clip, prompt in enumerate(prompts)
+    ]
+
+
+def _given(model: StickFigureTransformer, seed_frames: Tensor | None, clips: int) -> Tensor:
+    """Return the frames to go on from, ``[T0, B, D]``."""
+    dim = model.settings["input_dim"]
+    if seed_frames is None:
+        return torch.tensor(rest_pose(dim)).expand(1, clips, dim)
+    if dim == STICK_5.dim:
+        seed_frames = to_stick_5(seed_frames)
+    return seed_frames[:, None].expand(-1, clips, -1)
+
+
+def _actions(model: StickFigureTransformer, text: Tensor, motion: Tensor) -> list[list[str]]:
+    """Return the names of the actions that the model predicts for the frames of each clip of ``[T, B, D]``.
+
+    Frame t is named where frame t - 1 is read, as in training, so the first frame takes the name of the second.
+    """
+    with torch.inference_mode():
+        outputs = model(motion[:-1], text.to(motion), return_all_outputs=True)
+    classes = outputs["action_logits"].argmax(dim=-1).cpu()
+    classes = torch.cat((classes[:1], classes))
+    return [[action_name(int(index)) for index in clip] for clip in classes.T]

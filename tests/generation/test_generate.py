@@ -1,0 +1,167 @@
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from stickgen.actions import ACTIONS
+from stickgen.artifacts.base import load_base, save_base
+from stickgen.artifacts.model import load_model
+from stickgen.artifacts.record import BaseRecord
+from stickgen.data.sample import SAMPLE_INFO
+from stickgen.errors import CheckpointError, ConfigError, DataError, GenerationError
+from stickgen.generation import Generated, generate, one_shot, rollout
+from stickgen.model import StickFigureTransformer
+from stickgen.skeleton import rest_pose, to_stick_5
+from tests.artifacts.test_model import make_adapter
+from tests.runs import make_base
+
+ENCODER = SAMPLE_INFO["text_encoder"]["id"]
+
+
+class Encoder:
+    """Stands in for the text encoder: a unit vector a text."""
+
+    made: ClassVar[list[str]] = []
+    width = 384
+
+    def __init__(self, name: str, *, encoder_id: str | None = None) -> None:
+        self.made.append(name)
+        self.id = encoder_id or name
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return {"id": self.id, "dim": self.width, "pooling": "mean"}
+
+    def encode(self, captions: Sequence[str]) -> np.ndarray:
+        rows = np.stack([np.random.default_rng(len(text)).normal(size=1024) for text in captions])
+        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def encoder(monkeypatch: pytest.MonkeyPatch) -> type[Encoder]:
+    monkeypatch.setattr(Encoder, "made", [])
+    monkeypatch.setitem(generate.__globals__, "TextEncoder", Encoder)
+    return Encoder
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return make_base(tmp_path / "base.safetensors")
+
+
+def text(*prompts: str) -> torch.Tensor:
+    return torch.from_numpy(Encoder(ENCODER).encode(prompts))
+
+
+def test_it_is_the_rollout_of_the_prompts(base: Path) -> None:
+    prompts = ["a person walks", "a person  runs fast "]
+    made = generate([str(base)], prompts, 7)
+    assert [(m.model, m.prompt, m.given) for m in made] == [
+        (str(base), "a person walks", 0),
+        (str(base), "a person runs fast", 0),
+    ]
+    wanted = rollout(load_base(base).model.eval(), text("a person walks", "a person runs fast"), 7)
+    for clip, one in enumerate(made):
+        assert one.motion.shape == (7, 20)
+        torch.testing.assert_close(one.motion, wanted[:, clip])
+        assert len(one.actions) == 7
+    assert not torch.equal(made[0].motion, made[1].motion)
+
+
+def test_models_stand_beside_each_other_and_share_their_encoder(base: Path, tmp_path: Path) -> None:
+    adapter = make_adapter(base, tmp_path / "adapter")
+    made = generate([f"plain={base}", f"adapted={adapter}"], ["a walk", "a run"], 5)
+    assert [(m.prompt, m.model) for m in made] == [
+        ("a walk", "plain"), ("a walk", "adapted"), ("a run", "plain"), ("a run", "adapted"),
+    ]  # fmt: skip
+    assert Encoder.made == [ENCODER]
+    assert not torch.allclose(made[0].motion, made[1].motion)
+    alone = generate([str(adapter)], ["a run"], 5)[0]
+    torch.testing.assert_close(made[3].motion, alone.motion)
+
+
+def test_given_frames_come_first(base: Path) -> None:
+    seed = torch.tensor(rest_pose(20)) + 0.01 * torch.randn(4, 20, generator=torch.Generator().manual_seed(0))
+    (made,) = generate([str(base)], ["a walk"], 6, seed)
+    assert made.given == 4
+    assert made.motion.shape == (10, 20)
+    assert torch.equal(made.motion[:4], seed)
+    wanted = rollout(load_base(base).model.eval(), text("a walk"), 6, seed[:, None])
+    torch.testing.assert_close(made.motion[4:], wanted[:, 0])
+    assert len(made.actions) == 10
+
+
+def test_the_larger_figure_is_reduced_for_a_model_of_the_smaller(base: Path) -> None:
+    seed = torch.tensor(rest_pose(48)).repeat(3, 1)
+    (made,) = generate([str(base)], ["a walk"], 2, seed)
+    assert torch.equal(made.motion[:3], to_stick_5(seed))
+
+
+def test_actions_are_what_the_model_predicts(base: Path) -> None:
+    (made,) = generate([str(base)], ["a walk"], 6)
+    motion = torch.cat((torch.tensor(rest_pose(20))[None], made.motion))
+    with torch.no_grad():
+        outputs = load_base(base).model.eval()(motion[:-1, None], text("a walk"), return_all_outputs=True)
+    names = [*ACTIONS, *(f"spare_{index}" for index in range(len(ACTIONS), 64))]
+    assert list(made.actions) == [names[int(index)] for index in outputs["action_logits"][:, 0].argmax(-1)]
+
+
+def test_a_bidirectional_base_generates_in_one_pass(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    base = make_base(tmp_path / "base.safetensors", causal=False)
+    with caplog.at_level(logging.WARNING):
+        (made,) = generate([str(base)], ["a walk"], 5)
+    wanted = one_shot(load_model(base).model, text("a walk"), 5)
+    torch.testing.assert_close(made.motion, wanted[:, 0])
+    assert "bidirectional" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "mistake", "message"),
+    [
+        ({"prompts": []}, ConfigError, "prompt: none given"),
+        ({"prompts": ["a walk", " \n"]}, ConfigError, "prompt 2 is empty"),
+        ({"frames": 0}, GenerationError, r"0 frames \(0 s\): 1 to 15000"),
+        ({"frames": 1_000_000}, GenerationError, "1000000 frames"),
+        ({"models": []}, ConfigError, "model: none given"),
+        ({"models": ["gone.safetensors"]}, CheckpointError, "gone.safetensors"),
+        ({"encoder": "org/other"}, ConfigError, f"org/other: the captions of base were embedded by {ENCODER}"),
+        ({"encoder": ENCODER, "encoder_id": "mine"}, ConfigError, "text encoder mine: the captions of base"),
+        ({"seed_frames": torch.zeros(3, 21)}, DataError, "21 numbers a frame"),
+        ({"seed_frames": torch.full((3, 20), torch.nan)}, GenerationError, "base: seed_frames: finite"),
+    ],
+)
+def test_mistakes_are_one_line(base: Path, changes: dict[str, Any], mistake: type[Exception], message: str) -> None:
+    arguments: dict[str, Any] = {"models": [f"base={base}"], "prompts": ["a walk"], "frames": 2, **changes}
+    with pytest.raises(mistake, match=message) as caught:
+        generate(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_encoder_of_the_same_name_and_another_width_is_refused(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Encoder, "width", 768)
+    with pytest.raises(ConfigError, match="of dim 384, not 768"):
+        generate([str(base)], ["a walk"], 2)
+
+
+def test_a_base_that_names_no_encoder_needs_one(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = StickFigureTransformer(d_model=48, nhead=4, num_layers=1, causal=True)
+    save_base(model, BaseRecord({}, objective="causal"), tmp_path / "base.safetensors")
+    with pytest.raises(ConfigError, match=r"does not say which text encoder .* --encoder"):
+        generate([str(tmp_path / "base.safetensors")], ["a walk"], 2)
+    (made,) = generate([str(tmp_path / "base.safetensors")], ["a walk"], 2, encoder="org/some")
+    assert isinstance(made, Generated)
+
+
+def test_a_motion_that_explodes_is_named_with_its_model(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = StickFigureTransformer(
+        d_model=48, nhead=4, num_layers=1, causal=True, pose_scale=1e38, pose_output="residual"
+    )
+    save_base(model, BaseRecord({}, "causal", SAMPLE_INFO["text_encoder"]), tmp_path / "base.safetensors")
+    with pytest.raises(GenerationError, match="wild: the motion exploded"):
+        generate([f"wild={tmp_path / 'base.safetensors'}"], ["a walk"], 100)

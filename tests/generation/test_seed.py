@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from stickgen.data.file import write_sequences
+from stickgen.data.sample import SAMPLE_INFO, sample_sequences
+from stickgen.errors import DataError, GenerationError
+from stickgen.generation import read_seed_frames
+from stickgen.render import Panel, save
+
+
+@pytest.fixture(scope="module")
+def sequences() -> list[dict]:
+    return sample_sequences(2, seed=1)
+
+
+@pytest.mark.parametrize("name", ["clips.pt", "clips.safetensors"])
+def test_of_a_data_file(tmp_path: Path, sequences: list[dict], name: str) -> None:
+    write_sequences(tmp_path / name, sequences, SAMPLE_INFO)
+    assert torch.equal(read_seed_frames(tmp_path / name), sequences[0]["motion"][:10])
+    assert torch.equal(read_seed_frames(tmp_path / name, 3, clip=1), sequences[1]["motion"][:3])
+    with pytest.raises(GenerationError, match="clip 2: 0 to 1 expected"):
+        read_seed_frames(tmp_path / name, clip=2)
+    with pytest.raises(GenerationError, match="99999 frames to go on from: 1 to"):
+        read_seed_frames(tmp_path / name, 99_999)
+
+
+def test_of_a_motion_file(tmp_path: Path, sequences: list[dict]) -> None:
+    save(tmp_path / "a.motion", Panel(sequences[0]["motion"]))
+    seed = read_seed_frames(tmp_path / "a.motion", 5)
+    torch.testing.assert_close(seed, sequences[0]["motion"][:5], atol=1e-4, rtol=0)
+    with pytest.raises(GenerationError, match="0 frames to go on from"):
+        read_seed_frames(tmp_path / "a.motion", 0)
+
+
+@pytest.mark.parametrize("name", ["none.pt", "none.motion", "none.safetensors"])
+def test_what_is_missing_is_named(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=name):
+        read_seed_frames(tmp_path / name)

