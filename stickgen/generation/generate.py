@@ -15,10 +15,13 @@ from stickgen.data.text import TextEncoder
 from stickgen.errors import ConfigError, GenerationError
 from stickgen.generation.rollout import generator_for
 from stickgen.model import StickFigureTransformer
-from stickgen.skeleton import FPS, STICK_5, rest_pose, to_stick_5
+from stickgen.skeleton import FPS, STICK_5, rest_pose, skeleton_of, to_stick_5
 
 MAX_FRAMES = 600 * FPS
 """Ten minutes. A rollout keeps every frame's keys and values, and no model has learnt a fraction of that."""
+
+_LONGEST_SEGMENT = 1.0
+"""Body heights; no limb of a body is half as long."""
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +154,7 @@ def _of_model(
         made = generator_for(one.model)(one.model, text, frames, given)
     except GenerationError as error:
         raise GenerationError(f"{label}: {error}") from None
+    _warn_of_ruin(label, prompts, made)
     motion = torch.cat((given.to(made), made))
     names = _actions(one.model, text, motion)
     first = 1 if seed_frames is None else 0
@@ -169,6 +173,15 @@ def _given(model: StickFigureTransformer, seed_frames: Tensor | None, clips: int
     if dim == STICK_5.dim:
         seed_frames = to_stick_5(seed_frames)
     return seed_frames[:, None].expand(-1, clips, -1)
+
+
+def _warn_of_ruin(label: str, prompts: Sequence[str], made: Tensor) -> None:
+    """Say in which motions ``[T, B, D]`` the figure does not last: its picture looks like a fault of the painter."""
+    ruined = (skeleton_of(made.shape[-1]).segment_lengths(made) > _LONGEST_SEGMENT).any(dim=-1)
+    for clip, prompt in enumerate(prompts):
+        if bool(ruined[:, clip].any()):
+            seconds = int(ruined[:, clip].int().argmax()) / FPS
+            log.warning("%s: %r: the figure falls apart after %.1f s", label, prompt, seconds)
 
 
 def _actions(model: StickFigureTransformer, text: Tensor, motion: Tensor) -> list[list[str]]:

@@ -15,7 +15,7 @@ from stickgen.data.sample import SAMPLE_INFO
 from stickgen.errors import CheckpointError, ConfigError, DataError, GenerationError
 from stickgen.generation import Generated, generate, one_shot, rollout
 from stickgen.model import StickFigureTransformer
-from stickgen.skeleton import rest_pose, to_stick_5
+from stickgen.skeleton import rest_pose, skeleton_of, to_stick_5
 from tests.artifacts.test_model import make_adapter
 from tests.runs import make_base
 
@@ -155,6 +155,21 @@ def test_a_base_that_names_no_encoder_needs_one(tmp_path: Path) -> None:
         generate([str(tmp_path / "base.safetensors")], ["a walk"], 2)
     (made,) = generate([str(tmp_path / "base.safetensors")], ["a walk"], 2, encoder="org/some")
     assert isinstance(made, Generated)
+
+
+def test_a_figure_that_falls_apart_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    torch.manual_seed(0)
+    sizes = {"d_model": 48, "nhead": 4, "num_layers": 1}
+    model = StickFigureTransformer(**sizes, causal=True, pose_scale=0.5, pose_output="residual")
+    save_base(model, BaseRecord({}, "causal", SAMPLE_INFO["text_encoder"]), tmp_path / "base.safetensors")
+    with caplog.at_level(logging.WARNING):
+        (made,) = generate([f"wild={tmp_path / 'base.safetensors'}"], ["a walk"], 50)
+    lengths = skeleton_of(20).segment_lengths(made.motion).amax(dim=-1)
+    first = int((lengths > 1).nonzero()[0])
+    assert f"wild: 'a walk': the figure falls apart after {first / 25:.1f} s" in caplog.text
+    caplog.clear()
+    generate([f"wild={tmp_path / 'base.safetensors'}"], ["a walk"], first)
+    assert caplog.text == ""
 
 
 def test_a_motion_that_explodes_is_named_with_its_model(tmp_path: Path) -> None:
