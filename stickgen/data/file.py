@@ -17,10 +17,15 @@ from stickgen.files import atomic_write, check_absent, read_torch
 log = logging.getLogger(__name__)
 
 PACKED_SUFFIX = ".safetensors"
-"""A data file of this name is a packed one; any other is torch's."""
+"""A data file of this name, in small letters or capitals, is a packed one; any other is torch's."""
 
 SLOW_SECONDS = 5.0
 """From here on, opening a file of torch's is worth a line about packing it."""
+
+
+def is_packed(path: Path) -> bool:
+    """Return whether a data file of this name is a packed one."""
+    return path.suffix.lower() == PACKED_SUFFIX
 
 
 def open_clips(path: Path, max_frames: int | None = None) -> tuple[ClipStore, dict[str, Any]]:
@@ -36,7 +41,7 @@ def open_clips(path: Path, max_frames: int | None = None) -> tuple[ClipStore, di
     Raises:
         DataError: the file is missing, damaged or refused, or a clip in it is not as docs/data.md describes.
     """
-    if path.suffix == PACKED_SUFFIX:
+    if is_packed(path):
         packed = PackedClips(path, max_frames)
         return packed, _file_record(packed.record, path)
     started = time.monotonic()
@@ -60,7 +65,7 @@ def pack(source: Path, output: Path, *, overwrite: bool = False) -> ClipStore:
         DataError: the source cannot be read, or a clip in it cannot be used.
         OutputExistsError: the output exists and ``overwrite`` is false, or it is a folder.
     """
-    if output.suffix != PACKED_SUFFIX:
+    if not is_packed(output):
         raise ConfigError(f"{output}: a name that ends in {PACKED_SUFFIX} expected")
     check_absent(output, overwrite=overwrite, file=True)
     clips, info = open_clips(source)
@@ -128,7 +133,7 @@ def write_sequences(
         DataError: a packed file was asked for, and a sequence is not as documented.
     """
     check_absent(path, overwrite=overwrite, file=True)
-    if path.suffix == PACKED_SUFFIX:
+    if is_packed(path):
         write_packed(path, SequenceClips(sequences, str(path)), info, overwrite=overwrite)
         return
     with atomic_write(path, overwrite=overwrite) as scratch:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from stickgen.data.file import open_clips, read_sequences, write_sequences
+from stickgen.data.file import open_clips, pack, read_sequences, write_sequences
+from stickgen.data.packed import PackedClips
 from stickgen.errors import DataError, OutputExistsError
 
 CLIP = {"description": "a walk", "motion": torch.ones(5, 20), "embedding": torch.ones(8), "quality_score": 0.9}
@@ -143,3 +144,12 @@ def test_a_slow_opening_is_told_with_the_way_out(
         open_clips(path)
     (message,) = caplog.messages
     assert f"`stickgen pack {path} {tmp_path / 'clips.safetensors'}` makes a file that opens at once" in message
+
+
+def test_a_packed_file_is_told_by_its_name_in_capitals_too(tmp_path: Path) -> None:
+    path, packed = tmp_path / "CLIPS.SAFETENSORS", tmp_path / "PACKED.Safetensors"
+    write_sequences(path, [CLIP], {"fps": 25})
+    clips, info = open_clips(path)
+    assert isinstance(clips, PackedClips)
+    assert info == {"fps": 25}
+    assert len(pack(path, packed).infos) == len(open_clips(packed)[0].infos) == 1
