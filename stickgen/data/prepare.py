@@ -14,8 +14,8 @@ import torch
 import stickgen
 from stickgen.actions import ACTIONS, action_index
 from stickgen.data.captions import Description, describe, read_captions
-from stickgen.data.file import write_sequences
-from stickgen.data.gather import fix_splits, gather_sequences
+from stickgen.data.file import is_packed, write_sequences
+from stickgen.data.gather import LabelFilter, fix_splits, gather_sequences
 from stickgen.data.importers.bvh import SKIP_SECONDS, read_bvh
 from stickgen.data.importers.joints import read_joint_map
 from stickgen.data.importers.npz import read_npz
@@ -23,6 +23,7 @@ from stickgen.data.physics import body_physics
 from stickgen.data.projection import Recording, project, resample, view_yaw
 from stickgen.data.quality import quality_score
 from stickgen.data.sequences import clips_from_sequences
+from stickgen.data.split import fixed_splits
 from stickgen.errors import ConfigError, DataError
 from stickgen.files import check_absent
 from stickgen.skeleton import FPS, skeleton_of
@@ -154,22 +155,26 @@ def prepare(
 
     Raises:
         OutputExistsError: the output exists and ``overwrite`` is false, or it is a folder.
-        DataError: a source cannot be read or used, has no caption, or nothing is left to write.
+        DataError: a source cannot be read or used, has no caption, nothing is left to write, or sources fix a take in
+            two splits.
         StickgenError: an optional package is not installed.
     """
     options = options or PrepareOptions()
     check_absent(output, overwrite=overwrite, file=True)
     captured = [path for path in sources if path.suffix.lower() != ".pt"]
-    gathered = [
-        s for path in sources if path not in captured for s in gather_sequences(path, options.dim, options.only)
-    ]
-    recordings = read_sources(captured, options, captions=captions) if captured or not gathered else []
+    wanted = LabelFilter(options.only)
+    gathered = [s for path in sources if path not in captured for s in gather_sequences(path, options.dim, wanted)]
+    if options.source is not None:
+        gathered = [{**sequence, "source": options.source} for sequence in gathered]
+    recordings = read_sources(captured, options, wanted, captions=captions) if captured or not sources else []
+    wanted.check()
     sequences = (_figures(recordings, options) if recordings else []) + gathered
     encoder = load_encoder()
     _embed(sequences, encoder)
     if options.fix_split:
         fix_splits(sequences, str(output))
     clips = clips_from_sequences(sequences, str(output))
+    fixed_splits(clips, str(output))  # as training will ask, or it would refuse the file
     info = {
         "text_encoder": encoder.record,
         "fps": FPS,
@@ -191,11 +196,23 @@ def prepare(
     )
 
 
-def read_sources(sources: Sequence[Path], options: PrepareOptions, *, captions: Path | None = None) -> list[Recording]:
-    """Read, describe and filter the recordings of all sources, resampled to 25 fps.
+def read_sources(
+    sources: Sequence[Path],
+    options: PrepareOptions,
+    wanted: LabelFilter | None = None,
+    *,
+    captions: Path | None = None,
+) -> list[Recording]:
+    """Read and describe the recordings of all sources, resampled to 25 fps.
+
+    Args:
+        sources: ``.npz`` and ``.bvh`` files.
+        options: see :class:`PrepareOptions`.
+        wanted: keeps recordings by their labels; None: those of ``options.only``. There may be none.
+        captions: caption table.
 
     Raises:
-        DataError: a source cannot be read, has no caption, or no recording has a label of ``options.only``.
+        DataError: a source cannot be read or has no caption.
     """
     if not sources:
         raise DataError("no sources; name .npz, .bvh or .pt files")
@@ -209,14 +226,10 @@ def read_sources(sources: Sequence[Path], options: PrepareOptions, *, captions: 
         elif suffix == ".bvh":
             read = [read_bvh(path, joint_map=joint_map, up=options.up, skip_seconds=options.skip_seconds)]
         else:
-            raise DataError(f"{path}: .npz, .bvh or .pt expected")
+            raise DataError(f"{path}: {_not_a_source(path)}")
         recordings += describe(read, path, table)
-    if options.only:
-        labels = {label for r in recordings for label in (r.action, r.stickgen_action) if label}
-        recordings = [r for r in recordings if {r.action, r.stickgen_action} & set(options.only)]
-        if not recordings:
-            wanted, known = ", ".join(options.only), ", ".join(sorted(labels)) or "none"
-            raise DataError(f"--only {wanted}: no clip has that label; there are {known}")
+    wanted = wanted or LabelFilter(options.only)
+    recordings = [r for r in recordings if wanted({label for label in (r.action, r.stickgen_action) if label})]
     for recording in recordings:
         if not any(caption.strip() for caption in recording.captions):
             raise DataError(f"{recording.where}: no caption; name one in a caption table (--captions-file)")
@@ -252,6 +265,12 @@ def _embed(sequences: Sequence[dict[str, Any]], encoder: Encoder) -> None:
     for sequence, embedding in zip(sequences, embeddings, strict=True):
         # A row of a shared array would be saved with the whole of it.
         sequence["embedding"] = embedding.clone()
+
+
+def _not_a_source(path: Path) -> str:
+    if is_packed(path):
+        return "a packed file, which has lost meta.action and other keys of a sequence; name the .pt it was made from"
+    return ".npz, .bvh or .pt expected"
 
 
 def _resampled(recording: Recording) -> np.ndarray:

@@ -48,10 +48,27 @@ def split_by_take(
     Raises:
         DataError: a take is fixed in two splits, or a split would be empty.
     """
+    split_of = divide_takes(clips, val_fraction, test_fraction, seed, where)
+    refuse_empty(split_of, len(clips), where)
+    parts: dict[str, list[AnyClip]] = {split: [] for split in SPLITS}
+    for clip in clips:
+        parts[split_of[clip.take]].append(clip)
+    return Split(**parts)
+
+
+def divide_takes(
+    clips: Sequence[AnyClip], val_fraction: float, test_fraction: float, seed: int, where: str = "data"
+) -> dict[str, str]:
+    """Return take → split as :func:`split_by_take` divides them; with few takes a split may have none.
+
+    Raises:
+        DataError: a take is fixed in two splits.
+    """
     takes: dict[str, list[AnyClip]] = defaultdict(list)
     for clip in clips:
         takes[clip.take].append(clip)
-    split_of = {take: _fixed_split(take, members, where) for take, members in takes.items()}
+    fixed = fixed_splits(clips, where)
+    split_of = {take: fixed.get(take) for take in takes}
     free = [take for take, split in split_of.items() if split is None]
     shares = {"train": 1 - val_fraction - test_fraction, "val": val_fraction, "test": test_fraction}
     owed = dict.fromkeys(SPLITS, 0.0)
@@ -65,23 +82,40 @@ def split_by_take(
         owed[chosen] -= size
         split_of[take] = chosen
     _fill_empty(split_of, takes, free)
-    parts: dict[str, list[AnyClip]] = {split: [] for split in SPLITS}
-    for clip in clips:
-        parts[split_of[clip.take] or "train"].append(clip)
-    for split, members in parts.items():
-        if not members:
+    return {take: split or "train" for take, split in split_of.items()}
+
+
+def refuse_empty(split_of: Mapping[str, str], clips: int, where: str) -> None:
+    """Stop where a split has no take.
+
+    Args:
+        split_of: take → split.
+        clips: how many clips the takes have, for the message.
+        where: their file, for the message.
+
+    Raises:
+        DataError: so it is.
+    """
+    for split in SPLITS:
+        if split not in split_of.values():
             raise DataError(
-                f"{where}: no clips left for {split}: {len(clips)} clips of {len(takes)} takes; "
+                f"{where}: no clips left for {split}: {clips} clips of {len(split_of)} takes; "
                 "three takes are needed, or meta.split in the clips (see docs/data.md)"
             )
-    return Split(**parts)
 
 
-def _fixed_split(take: str, clips: Sequence[Clip | ClipInfo], where: str) -> str | None:
-    fixed = {clip.split for clip in clips} - {None}
-    if len(fixed) > 1:
-        raise DataError(f"{where}: take {take!r} is fixed in {' and '.join(sorted(map(str, fixed)))}; one split a take")
-    return next(iter(fixed), None)
+def fixed_splits(clips: Sequence[Clip | ClipInfo], where: str) -> dict[str, str]:
+    """Return take → split of the takes of which a clip's file fixes it.
+
+    Raises:
+        DataError: a take is fixed in two splits.
+    """
+    fixed: dict[str, str] = {}
+    for clip in clips:
+        if clip.split is not None and fixed.setdefault(clip.take, clip.split) != clip.split:
+            both = " and ".join(sorted((fixed[clip.take], clip.split)))
+            raise DataError(f"{where}: take {clip.take!r} is fixed in {both}; one split a take")
+    return fixed
 
 
 def _by_action(names: Sequence[str], takes: Mapping[str, Sequence[Clip | ClipInfo]], seed: int) -> list[str]:

@@ -6,7 +6,7 @@ import torch
 
 from stickgen.actions import action_index
 from stickgen.data.file import write_sequences
-from stickgen.data.gather import fix_splits, gather_sequences
+from stickgen.data.gather import LabelFilter, fix_splits, gather_sequences
 from stickgen.data.sequences import clips_from_sequences
 from stickgen.data.split import split_by_take
 from stickgen.errors import DataError
@@ -45,13 +45,15 @@ def test_only_chosen_labels_come(tmp_path: Path) -> None:
         [
             random_sequence(8, seed=0, actions=walk),
             random_sequence(8, seed=1, actions=None, meta={"take": "b", "action": "salsa"}),
-            random_sequence(8, seed=2, actions=None),
+            random_sequence(8, seed=2, actions=None, meta={"take": "c", "action": ""}),
         ],
     )
     for label, found in (("walk", "sequence 0"), ("salsa", "sequence 1")):
-        assert [s["description"] for s in gather_sequences(path, 20, (label,))] == [found]
-    with pytest.raises(DataError, match="--only swim: no clip has that label"):
-        gather_sequences(path, 20, ("swim",))
+        assert [s["description"] for s in gather_sequences(path, 20, LabelFilter((label,)))] == [found]
+    nowhere = LabelFilter(("swim",))
+    assert gather_sequences(path, 20, nowhere) == []
+    with pytest.raises(DataError, match="--only swim: no clip has that label; there are salsa, walk"):
+        nowhere.check()
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
@@ -93,4 +95,38 @@ def test_what_is_fixed_already_stays() -> None:
 
 def test_a_source_with_too_few_takes_is_named() -> None:
     with pytest.raises(DataError, match="file: source 'small': no clips left"):
-        fix_splits([*random_sequences(9), *random_sequences(2, source="small")], "file")
+        fix_splits([*random_sequences(9), *(random_sequence(seed=50 + i, source="small") for i in range(2))], "file")
+
+
+def test_a_take_of_two_sources_goes_where_the_first_put_it() -> None:
+    # The same names over and over: divided each for itself, some would end in two splits.
+    sources = [
+        [random_sequence(6, seed=count * i, take=f"take {i}", source=str(count)) for i in range(count)]
+        for count in (30, 17, 12)
+    ]
+    together = [sequence for source in sources for sequence in source]
+    fix_splits(together, "file")
+    splits: dict[str, set[str]] = {}
+    for sequence in together:
+        splits.setdefault(sequence["meta"]["take"], set()).add(sequence["meta"]["split"])
+    assert all(len(of_take) == 1 for of_take in splits.values())
+    split_by_take(clips_from_sequences(together, "file"), 0.1, 0.1, 0)  # training takes the file
+    alone = split_by_take(clips_from_sequences(sources[0], "alone"), 0.1, 0.1, 0)
+    assert {clip.take for clip in alone.test} == {s["meta"]["take"] for s in sources[0] if s["meta"]["split"] == "test"}
+
+
+def test_a_take_that_a_later_source_has_fixed_goes_there_too() -> None:
+    ours = random_sequences(9, source="ours")
+    theirs = [random_sequence(6, seed=50 + i, source="theirs") for i in range(9)]
+    theirs[0]["meta"] = {"take": "take 0", "split": "val"}
+    theirs[1]["meta"] = {"take": "take 1", "split": "test"}
+    fix_splits([*ours, *theirs], "file")
+    assert [s["meta"]["split"] for s in ours[:2]] == ["val", "test"]
+
+
+def test_a_take_fixed_in_two_splits_by_two_sources_is_refused() -> None:
+    ours, theirs = random_sequences(9, source="ours"), random_sequences(9, source="theirs")
+    ours[4]["meta"] = {"take": "x", "split": "val"}
+    theirs[2]["meta"] = {"take": "x", "split": "test"}
+    with pytest.raises(DataError, match="file: take 'x' is fixed in test and val; one split a take"):
+        fix_splits([*ours, *theirs], "file")

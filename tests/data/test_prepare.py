@@ -17,6 +17,7 @@ from stickgen.data.projection import Recording
 from stickgen.data.sequences import clips_from_sequences
 from stickgen.errors import ConfigError, DataError, OutputExistsError
 from tests.data.bodies import walking_body, write_bvh
+from tests.random_clips import random_sequence
 
 
 class Encoder:
@@ -198,7 +199,7 @@ def test_only_keeps_a_label(sources: Path) -> None:
     assert [r.take for r in kept] == ["monday"]
     assert kept[0].captions == ("A person dances, wildly.", "Somebody dances.")
     with pytest.raises(DataError, match="--only tango: no clip has that label; there are jump, salsa"):
-        read_sources(files, PrepareOptions(only=("tango",)), captions=sources / "captions.csv")
+        prepare(files, sources / "out.pt", Encoder, PrepareOptions(only=("tango",)), captions=sources / "captions.csv")
 
 
 def test_a_bvh_without_a_caption_is_named(sources: Path) -> None:
@@ -209,6 +210,9 @@ def test_a_bvh_without_a_caption_is_named(sources: Path) -> None:
 def test_sources_are_told_by_suffix(sources: Path) -> None:
     with pytest.raises(DataError, match=r"captions.csv: .npz, .bvh or .pt expected"):
         read_sources([sources / "captions.csv"], PrepareOptions())
+    packed = r"S\.SAFETENSORS: a packed file, which has lost meta.action and .*; name the \.pt it was made from"
+    with pytest.raises(DataError, match=packed):
+        read_sources([sources / "S.SAFETENSORS"], PrepareOptions())
     with pytest.raises(DataError, match="no sources"):
         read_sources([], PrepareOptions())
 
@@ -297,3 +301,46 @@ def test_data_files_are_taken_along_and_embedded_anew(tmp_path: Path) -> None:
     assert [s["embedding"][0] for s in mixed] == [len("A person walks."), len("WALKING")]
     alone = prepare([first], tmp_path / "alone.pt", Encoder)
     assert (alone.clips, alone.gathered) == (1, 1)
+
+
+@pytest.fixture
+def files(sources: Path) -> list[Path]:
+    """A recording of salsa and a data file of clips labelled walk and run, of another source."""
+    clips = [
+        random_sequence(30, seed=i, actions=None, source="theirs", meta={"take": f"t{i}", "action": action})
+        for i, action in enumerate(("walk", "run"))
+    ]
+    write_sequences(sources / "data.pt", clips, {})
+    return [sources / "dance.bvh", sources / "data.pt"]
+
+
+@pytest.mark.parametrize(("label", "takes"), [("salsa", ["monday"]), ("run", ["t1"])])
+def test_a_label_may_be_in_one_source_alone(sources: Path, files: list[Path], label: str, takes: list[str]) -> None:
+    output = sources / "out.pt"
+    prepare(files, output, Encoder, PrepareOptions(only=(label,)), captions=sources / "captions.csv")
+    assert [s["meta"]["take"] for s in read_sequences(output)[0]] == takes
+
+
+def test_a_label_that_is_in_no_source_is_told_with_those_of_all(sources: Path, files: list[Path]) -> None:
+    options = PrepareOptions(only=("swim",))
+    for given, known in ((files, "run, salsa, walk"), (files[1:], "run, walk")):
+        with pytest.raises(DataError, match=f"--only swim: no clip has that label; there are {known}$"):
+            prepare(given, sources / "out.pt", Encoder, options, captions=sources / "captions.csv")
+
+
+def test_a_source_id_is_recorded_for_clips_of_data_files_too(sources: Path, files: list[Path]) -> None:
+    def ids(**options: Any) -> list[str]:
+        output, table = sources / "out.pt", sources / "captions.csv"
+        prepare(files, output, Encoder, PrepareOptions(**options), captions=table, overwrite=True)
+        return [s["source"] for s in read_sequences(output)[0]]
+
+    assert ids() == ["mocap", "theirs", "theirs"]
+    assert ids(source="studio") == ["studio"] * 3
+
+
+def test_files_that_fix_a_take_in_two_splits_are_not_joined(tmp_path: Path) -> None:
+    for name, split in (("a.pt", "val"), ("b.pt", "test")):
+        write_sequences(tmp_path / name, [random_sequence(meta={"take": "x", "split": split})], {})
+    with pytest.raises(DataError, match="take 'x' is fixed in test and val"):
+        prepare([tmp_path / "a.pt", tmp_path / "b.pt"], tmp_path / "out.pt", Encoder)
+    assert not (tmp_path / "out.pt").exists()
