@@ -161,8 +161,10 @@ class _Inputs:
         length = len(given) + frames - 1
         tracks: dict[str, Tensor] = {}
         if actions is not None:
+            if actions.dtype not in (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64):
+                raise GenerationError(f"actions: class indices, int64, expected, {actions.dtype} found")
             actions = actions.expand(length, clips) if actions.shape == (clips,) else actions
-            tracks["action_sequence"] = _track("actions", actions, (length, clips))
+            tracks["action_sequence"] = _track("actions", actions, (length, clips)).long()
             if bool(((actions < 0) | (actions >= settings["num_actions"])).any()):
                 raise GenerationError(f"actions: classes 0 to {settings['num_actions'] - 1} expected")
         if cameras is not None:

@@ -170,6 +170,8 @@ def test_a_bidirectional_model_cannot_roll_out(build: Build) -> None:
         ({"seed_frames": SEED * torch.nan}, "seed_frames: finite"),
         ({"actions": TRACKS["actions"][:7]}, r"actions: shape \[T, 3\] with T ≥ 8 expected, \[7, 3\]"),
         ({"actions": torch.full((3,), 64)}, "actions: classes 0 to 63"),
+        ({"actions": torch.ones(3)}, r"actions: class indices, int64, expected, torch\.float32 found"),
+        ({"actions": torch.ones(3, dtype=torch.bool)}, r"actions: class indices, int64, expected, torch\.bool found"),
         ({"cameras": TRACKS["cameras"][..., :2]}, r"cameras: shape \[T, 3, 3\]"),
         ({"partners": TRACKS["partners"][:, :1]}, r"partners: shape \[T, 3, 20\]"),
     ],
