@@ -109,7 +109,8 @@ class BoneLengthError(MaskedMean):
     q and r are the upper quantiles over time of segment s's length, generated and real, over the same frames. A
     projected bone shortens whenever it turns towards the viewer, and the legs and arms of the 20-number figure whenever
     they bend; so lengths cannot be compared frame by frame, but near its longest a bone shows its own length. The
-    sum over segments keeps those from counting that the view foreshortens throughout.
+    sum over segments keeps those from counting that the view foreshortens throughout. NaN where a generated length is
+    not finite.
     """
 
     def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
@@ -122,14 +123,16 @@ class TorsoLengthError(MaskedMean):
     """Relative error of the torso's length over time: mean over frames of ``|l_t / r − 1|``.
 
     l is the distance from neck to pelvis, r the upper quantile of it in the real clip. The torso is the one limb of the
-    20-number figure that does not bend. Real motion does not score 0, since people lean out of the picture's plane.
+    20-number figure that does not bend. Real motion does not score 0, since people lean out of the picture's plane. NaN
+    where a generated length is not finite.
     """
 
     def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
         """Add a batch."""
         generated, real = (_torso_length(motion) for motion in (pose, target))
         own = _upper_quantile(real, mask)
-        self._add((generated / own - 1).abs(), mask)
+        finite = generated.masked_fill(~torch.isfinite(generated), torch.nan)
+        self._add((finite / own - 1).abs(), mask)
 
 
 class ExplodedShare(MaskedMean):
@@ -163,4 +166,9 @@ def _upper_lengths(motion: Tensor, mask: Tensor) -> Tensor:
 
 
 def _upper_quantile(values: Tensor, mask: Tensor) -> Tensor:
-    return torch.nanquantile(values.masked_fill(~mask, torch.nan), UPPER_QUANTILE, dim=0)
+    """Return the quantile over the marked frames of ``[T, B, ...]``, NaN where one of them is not finite.
+
+    nanquantile alone would pass over such a frame like over padding.
+    """
+    quantile = torch.nanquantile(values.masked_fill(~mask, torch.nan), UPPER_QUANTILE, dim=0)
+    return quantile.masked_fill((mask & ~torch.isfinite(values)).any(dim=0), torch.nan)

@@ -214,3 +214,17 @@ def test_exploded_clips_are_counted_once_each() -> None:
     metric = ExplodedShare()
     metric.update(pose=pose, target=pose, mask=mask)
     assert metric.compute() == 0
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+@pytest.mark.parametrize("metric", [BoneLengthError, TorsoLengthError])
+def test_lengths_of_a_figure_that_is_not_finite_have_no_error(metric: type[Metric], number: float) -> None:
+    real = REST.expand(20, 2, -1)
+    pose = real.clone()
+    pose[3, 1, 3] = number  # one coordinate of one torso, in a frame that the quantile could do without
+    assert math.isnan(update(metric(), pose, real))
+    mask = torch.ones(20, 2, dtype=torch.bool)
+    mask[3:, 1] = False
+    unseen = metric()
+    unseen.update(pose=pose, target=real, mask=mask)
+    assert unseen.compute() == 0
