@@ -70,6 +70,10 @@ class RunFolder:
         """Return whether a run has written here."""
         return (self.path / "config.yaml").is_file()
 
+    def holds_results(self) -> bool:
+        """Return whether a run has got as far here as a checkpoint; one that has not leaves nothing to keep."""
+        return any(self.checkpoints.glob("*.ckpt")) or self.metrics.is_file()
+
     def checkpoint(self, name: str) -> Path:
         """Return the path of ``best.ckpt`` or ``last.ckpt``.
 

@@ -70,7 +70,7 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
     seed_everything(config.seed, workers=True, verbose=False)
     run = RunFolder(Path(config.run_dir))
     resumed = run.checkpoint("last") if config.resume else None
-    if resumed is None and run.exists():
+    if resumed is None and run.holds_results():
         raise OutputExistsError(
             f"{run.path}: holds a run already, which was kept; resume={run.path} continues it, or name another folder"
         )
@@ -89,11 +89,12 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
     if config.trainer.micro_batch == "auto":
         config = _measured(config, data, subject)
     data.divide(config.micro_batch, config.step_size // config.micro_batch)
+    loggers = make_loggers(config, run, resumed)
+    trainer = _trainer(config, run, loggers)  # before anything is written: it may not suit the machine
     run.write_start(config, first=resumed is None)
     print_summary(console, config, data, subject)
 
     module = MotionModule(subject.model, config, subject.fingerprint)
-    loggers = make_loggers(config, run, resumed)
     trained = "adapter" if config.lora.enabled else "trained model"
     scores = _baselines(data)
     if not config.base.from_scratch:
@@ -101,7 +102,6 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
             scores["frozen base"] = _evaluate(module, data, config)
     log_start(loggers, config, scores, trained, resumed is not None)
 
-    trainer = _trainer(config, run, loggers)
     with warnings.catch_warnings():
         # The order of batches is restored by ClipDataModule, which Lightning does not look for.
         warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
@@ -246,9 +246,10 @@ def _fit(trainer: Trainer, module: MotionModule, data: ClipDataModule, resumed: 
     except (KeyboardInterrupt, SystemExit):
         # Lightning ends an interrupted process without a word.
         folder = os.path.relpath(module.config.run_dir)
-        raise InterruptedRunError(
-            f"interrupted at step {trainer.global_step}; python train.py resume={folder} continues"
-        ) from None
+        reached = f"interrupted at step {trainer.global_step}"
+        if not RunFolder(Path(module.config.run_dir)).holds_results():
+            raise InterruptedRunError(f"{reached}, before the first checkpoint; the same command starts anew") from None
+        raise InterruptedRunError(f"{reached}; python train.py resume={folder} continues") from None
 
 
 def _checked_trainer(**settings: Any) -> Trainer:

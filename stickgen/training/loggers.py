@@ -21,9 +21,10 @@ def make_loggers(config: TrainConfig, run: RunFolder, resumed: Path | None) -> l
         resumed: the checkpoint it continues from; None at a first start.
     """
     loggers: list[Logger] = []
-    step = None if resumed is None else int(read_torch(resumed)["global_step"])
+    # Steps after the checkpoint, or those of a start that did not get to one, happen again: TensorBoard is told to
+    # forget their first time.
+    step = 0 if resumed is None else int(read_torch(resumed)["global_step"])
     if config.logger.tensorboard:
-        # Steps after the checkpoint happen again: TensorBoard is told to forget their first time.
         loggers.append(
             TensorBoardLogger(
                 run.path, name="tensorboard", version="", default_hp_metric=False, purge_step=step, max_queue=100

@@ -204,3 +204,18 @@ def test_a_checkpoint_with_objects_is_not_executed(config: TrainConfig, tmp_path
     torch.save(content(config, extra=config), tmp_path / "best.ckpt")
     with pytest.raises(CheckpointError, match="refused"):
         read_checkpoint(tmp_path / "best.ckpt")
+
+
+def test_a_folder_holds_results_from_the_first_checkpoint_on(config: TrainConfig, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    assert not run.holds_results()
+    run.write_start(config)
+    assert run.exists()
+    assert not run.holds_results()
+    run.checkpoints.mkdir()
+    assert not run.holds_results()
+    (run.checkpoints / "last.ckpt").touch()
+    assert run.holds_results()
+    (run.checkpoints / "last.ckpt").unlink()
+    write_json(run.metrics, {})
+    assert run.holds_results()

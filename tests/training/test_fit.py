@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.optim import Optimizer
 
 from stickgen.artifacts.adapter import attach_adapter, load_adapter, save_adapter
 from stickgen.artifacts.base import load_base, save_base
@@ -37,7 +38,7 @@ from stickgen.data.clips import Clip
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.data.file import write_sequences
 from stickgen.data.sample import SAMPLE_INFO, sample_sequences
-from stickgen.errors import CheckpointError, ConfigError, OutputExistsError
+from stickgen.errors import CheckpointError, ConfigError, InterruptedRunError, OutputExistsError
 from stickgen.evaluation.baselines import majority_action
 from stickgen.export.merge import merge
 from stickgen.model import StickFigureTransformer
@@ -475,6 +476,41 @@ def test_a_run_that_cannot_start_leaves_no_folder(tmp_path: Path, base: Path) ->
     with pytest.raises(ConfigError, match=r"lora\.targets"):
         fit(settings_of(tmp_path / "run", base={"checkpoint": str(base)}, lora={"targets": {"mine": ["nothing"]}}))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_trainer_that_the_machine_cannot_run_leaves_no_folder(tmp_path: Path, base: Path) -> None:
+    with pytest.raises(ConfigError, match="trainer: "):
+        fit(settings_of(tmp_path / "run", base={"checkpoint": str(base)}, trainer={"accelerator": "gpu"}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_stopped_before_its_first_checkpoint_starts_anew(
+    tmp_path: Path, base: Path, run: FitResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    config = settings_of(tmp_path / "run", base={"checkpoint": str(base)}, logger={"tensorboard": True})
+    before_step = MotionModule.on_before_optimizer_step
+
+    def interrupt(self: MotionModule, optimizer: Optimizer) -> None:
+        before_step(self, optimizer)
+        if self.global_step == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MotionModule, "on_before_optimizer_step", interrupt)
+        message = "interrupted at step 2, before the first checkpoint; the same command starts anew"
+        with pytest.raises(InterruptedRunError, match=message):
+            fit(config)
+    assert (tmp_path / "run" / "config.yaml").is_file()
+    with pytest.raises(CheckpointError, match="start it anew"):
+        fit(replace(config, resume=config.run_dir))
+    time.sleep(1.1)  # event files are put in order by the second they were made
+    assert same(adapter_of(fit(config)), adapter_of(run))
+    # What the first start logged does not stand in TensorBoard beside it.
+    accumulator = module.EventAccumulator(str(tmp_path / "run" / "tensorboard"), size_guidance={"scalars": 0}).Reload()
+    steps = [event.step for event in accumulator.Scalars("train/loss")]
+    assert steps == list(range(EPOCHS * STEPS_AN_EPOCH))
 
 
 # What an optional key, a resumed run or a file without a record must not break
