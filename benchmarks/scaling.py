@@ -11,7 +11,7 @@ import json
 import statistics
 from pathlib import Path
 
-from train_step import PINNED, start_worker
+from train_step import PINNED, peak_mib, start_worker, take_turns
 
 
 def row(frames: int, batches: list[int], dtype: str, runs: int, threads: int) -> list[dict[str, float]]:
@@ -21,29 +21,21 @@ def row(frames: int, batches: list[int], dtype: str, runs: int, threads: int) ->
         return start_worker("stickgen", batch, dtype, 0.0, threads, batch, frames, **env)
 
     workers = {batch: start(batch) for batch in batches}
-    seconds: dict[int, list[float]] = {batch: [] for batch in batches}
-    for _ in range(1 + runs):  # the first round, in which the others still start, is not counted
-        for batch, worker in workers.items():
-            assert worker.stdin is not None
-            assert worker.stdout is not None
-            worker.stdin.write("step\n")
-            worker.stdin.flush()
-            seconds[batch].append(float(worker.stdout.readline()))
+    seconds = take_turns(workers, runs)
     for worker in workers.values():
         worker.communicate("end\n")
     figures = []
     for batch in batches:
-        peak = json.loads(start(batch, **PINNED).communicate("step\nstep\nend\n")[0].splitlines()[-1])["peak_mib"]
-        median = statistics.median(seconds[batch][1:])
+        median = statistics.median(seconds[batch])
         figures.append(
             {
                 "frames": frames,
                 "batch": batch,
                 "seconds": median,
-                "low": min(seconds[batch][1:]),
-                "high": max(seconds[batch][1:]),
+                "low": min(seconds[batch]),
+                "high": max(seconds[batch]),
                 "frames_per_second": frames * batch / median,
-                "pinned_peak_mib": peak,
+                "pinned_peak_mib": peak_mib(start(batch, **PINNED)),
             }
         )
     return figures

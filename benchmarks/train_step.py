@@ -9,8 +9,7 @@ the same dropout and precision. PEFT is not a dependency: `pip install peft` fir
 stickgen          its LoRA, the step's clips divided into micro-batches by its own measured search; in bf16 its base is
                   kept in bfloat16 (base.dtype), while the others' computes under autocast
 stickgen_whole    the same, all clips in one pass
-stickgen_compiled the same under torch.compile, layer by layer; not among the default contenders, it takes half a
-                  minute to start
+stickgen_compiled the same under torch.compile, layer by layer; not among the default contenders
 full, peft,       full fine-tuning, PEFT's LoRA and the formula as usually written, all clips in one pass, on
 plain             stickgen's base with its lean backward passes
 full_torch,       full fine-tuning and PEFT's LoRA on the same base written in PyTorch's own operations
@@ -199,6 +198,24 @@ def start_worker(
     )
 
 
+def take_turns(workers: dict[Any, "subprocess.Popen[str]"], runs: int) -> dict[Any, list[float]]:
+    """Let workers take steps in turn, ``runs`` times; return the seconds of each."""
+    seconds: dict[Any, list[float]] = {name: [] for name in workers}
+    for _ in range(1 + runs):  # the first round, in which the others still start, is not counted
+        for name, worker in workers.items():
+            assert worker.stdin is not None
+            assert worker.stdout is not None
+            worker.stdin.write("step\n")
+            worker.stdin.flush()
+            seconds[name].append(float(worker.stdout.readline()))
+    return {name: taken[1:] for name, taken in seconds.items()}
+
+
+def peak_mib(worker: "subprocess.Popen[str]") -> float:
+    """Let a worker take steps and end; return the most memory that it had."""
+    return float(json.loads(worker.communicate("step\nstep\nend\n")[0].splitlines()[-1])["peak_mib"])
+
+
 def compare(batch: int, dtype: str, base_dropout: float, runs: int, threads: int, names: list[str]) -> dict[str, Any]:
     """Let the contenders take steps in turn; return the figures of each."""
 
@@ -208,19 +225,10 @@ def compare(batch: int, dtype: str, base_dropout: float, runs: int, threads: int
     sizes = dict.fromkeys(names, batch)
     sizes["stickgen"] = int(start("stickgen", 0).communicate()[0])
     workers = {name: start(name, sizes[name]) for name in names}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(1 + runs):  # the first round, in which the others still start, is not counted
-        for name, worker in workers.items():
-            assert worker.stdin is not None
-            assert worker.stdout is not None
-            worker.stdin.write("step\n")
-            worker.stdin.flush()
-            seconds[name].append(float(worker.stdout.readline()))
+    seconds = take_turns(workers, runs)
     ends = {name: json.loads(worker.communicate("end\n")[0]) for name, worker in workers.items()}
-    seconds = {name: taken[1:] for name, taken in seconds.items()}
     for name in names:
-        output = start(name, sizes[name], **PINNED).communicate("step\nstep\nend\n")[0]
-        ends[name]["pinned_peak_mib"] = json.loads(output.splitlines()[-1])["peak_mib"]
+        ends[name]["pinned_peak_mib"] = peak_mib(start(name, sizes[name], **PINNED))
     ideal = floor_gflop(batch) / matrix_rate(dtype, threads)
     rows = {}
     for name in names:
