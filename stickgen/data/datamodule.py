@@ -4,7 +4,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from stickgen.actions import NUM_ACTIONS
-from stickgen.config import DataConfig
+from stickgen.config import DataConfig, ObjectiveConfig
 from stickgen.data.batch import Batch
 from stickgen.data.clips import ClipSet
 from stickgen.data.dataset import DataReport, open_dataset
@@ -24,11 +24,7 @@ class ClipDataModule(LightningDataModule):
         config: see :class:`~stickgen.config.DataConfig`.
         accumulate: micro-batches of ``config.batch_size`` clips of an optimizer step; see :meth:`divide`.
         seed: of the order of training clips.
-        feed_actions: share of optimizer steps that are given the action labels.
-        own_frames: share of optimizer steps in which the model reads frames of its own making.
-        drop_text: share of training clips whose text is left out.
-        input_noise: largest noise in the input of training clips, in body heights.
-        input_drift: largest drift of it, likewise.
+        objective: what training clips are shown with: labels, own frames, no text, noise; None: as the defaults.
     """
 
     def __init__(
@@ -37,19 +33,16 @@ class ClipDataModule(LightningDataModule):
         *,
         accumulate: int = 1,
         seed: int = 0,
-        feed_actions: float = 0.0,
-        own_frames: float = 0.0,
-        drop_text: float = 0.0,
-        input_noise: float = 0.0,
-        input_drift: float = 0.0,
+        objective: ObjectiveConfig | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.batch_size, self.accumulate = config.batch_size, accumulate
         self.seed = seed
-        self.feed_actions = feed_actions
-        self.own_frames = own_frames
-        self.varying = Varying(config.augment, config.max_frames, drop_text, input_noise, input_drift, seed)
+        self.objective = shown = objective or ObjectiveConfig()
+        self.varying = Varying(
+            config.augment, config.max_frames, shown.drop_text, shown.input_noise, shown.input_drift, seed
+        )
         self._loaded: tuple[Split[ClipSet], DataReport] | None = None
         self._position: dict[str, int] = {"epoch": 0, "batch": 0}
 
@@ -99,8 +92,8 @@ class ClipDataModule(LightningDataModule):
             self.accumulate,
             shuffle=True,
             seed=self.seed,
-            feed_actions=self.feed_actions,
-            own_frames=self.own_frames,
+            feed_actions=self.objective.feed_actions,
+            own_frames=self.objective.own_frames,
             varying=self.varying,
             read=self.split.train.__getitem__,
         )

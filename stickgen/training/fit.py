@@ -79,11 +79,7 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
         config.data,
         accumulate=config.trainer.accumulate_grad_batches,
         seed=config.seed,
-        feed_actions=config.objective.feed_actions,
-        own_frames=config.objective.own_frames,
-        drop_text=config.objective.drop_text,
-        input_noise=config.objective.input_noise,
-        input_drift=config.objective.input_drift,
+        objective=config.objective,
     )
     subject = make_subject(config, data)
     if config.trainer.micro_batch == "auto":
@@ -189,10 +185,14 @@ def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
 def _measured(config: TrainConfig, data: ClipDataModule, subject: Subject) -> TrainConfig:
     """Return the settings with the fastest micro-batch in the place of "auto"."""
     module = MotionModule(subject.model, config, subject.fingerprint).train()
-    device = _checked_trainer(
-        accelerator=config.trainer.accelerator, devices=1, logger=False, enable_checkpointing=False
-    ).strategy.root_device
-    seconds = seconds_by_micro_batch(module, data, config, device)
+    trainer = _checked_trainer(
+        accelerator=config.trainer.accelerator,
+        devices=1,
+        precision=config.trainer.precision,
+        logger=False,
+        enable_checkpointing=False,
+    )
+    seconds = seconds_by_micro_batch(module, data, config, trainer)
     size = fastest(seconds)
     shown = ", ".join(f"{n}: {1000 * taken:.0f}" for n, taken in seconds.items())
     log.info("trainer.micro_batch=auto: milliseconds a clip by size %s; taking %d", shown, size)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
+from lightning import Trainer
 
 from stickgen.config import TrainConfig
 from stickgen.data.batch import Batch
@@ -20,11 +21,9 @@ HOPELESS = 1.25
 AGAIN = 2
 """How often the sizes near the best are measured again."""
 
-PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-
 
 def seconds_by_micro_batch(
-    module: MotionModule, data: ClipDataModule, config: TrainConfig, device: torch.device
+    module: MotionModule, data: ClipDataModule, config: TrainConfig, trainer: Trainer
 ) -> dict[int, float]:
     """Measure training passes on micro-batches of every size that divides a step evenly, smallest first.
 
@@ -36,18 +35,18 @@ def seconds_by_micro_batch(
         module: what is to be trained.
         data: its clips; their division is left at the last size tried.
         config: the run's settings.
-        device: where the run computes.
+        trainer: of the run's accelerator and precision.
 
     Returns:
         seconds a clip by clips of a micro-batch; see :func:`search`.
     """
     clips = min(config.step_size, len(data.split.train))
     home = module.device
-    module.to(device)
+    module.to(trainer.strategy.root_device)
     with torch.random.fork_rng():
         seconds = search(
             [size for size in range(1, clips + 1) if config.step_size % size == 0],
-            lambda size: _seconds(module, data, size, config),
+            lambda size: _seconds(module, data, size, config, trainer),
         )
     module.zero_grad(set_to_none=True)
     module.to(home)
@@ -87,7 +86,7 @@ def fastest(seconds: dict[int, float]) -> int:
     return min(size for size, taken in seconds.items() if taken <= TOLERANCE * least)
 
 
-def _seconds(module: MotionModule, data: ClipDataModule, size: int, config: TrainConfig) -> float:
+def _seconds(module: MotionModule, data: ClipDataModule, size: int, config: TrainConfig, trainer: Trainer) -> float:
     """Return the seconds a clip of a pass forward and backward, the lesser of two after one that warms up."""
     data.divide(size, config.step_size // size)
     full: list[MicroBatch] = []
@@ -101,8 +100,7 @@ def _seconds(module: MotionModule, data: ClipDataModule, size: int, config: Trai
 
     def pass_on(batch: Batch) -> float:
         started = time.perf_counter()
-        dtype = PRECISIONS[config.trainer.precision]
-        with torch.autocast(module.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        with trainer.precision_plugin.forward_context():
             loss = module.step_loss(batch)[0]
         loss.backward()
         if module.device.type == "cuda":

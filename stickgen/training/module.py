@@ -17,6 +17,7 @@ from stickgen.config import TrainConfig
 from stickgen.data.batch import NO_ACTION, Batch
 from stickgen.errors import CheckpointError
 from stickgen.evaluation.metrics import motion_metrics
+from stickgen.evaluation.next_frame import predict_next, update_metrics
 from stickgen.model import StickFigureTransformer
 from stickgen.training.losses import loss_terms, total_loss
 from stickgen.training.own_frames import own_frames
@@ -56,21 +57,7 @@ class MotionModule(LightningModule):
 
     def forward(self, batch: Batch, feed_actions: bool = False) -> dict[str, Tensor]:
         """Return the model's outputs ``[T − 1, B, …]`` for targets 1 to T − 1 of a batch."""
-        inputs = slice(None, -1)
-        motion = batch.motion if batch.input_offset is None else batch.motion + batch.input_offset
-        return cast(
-            "dict[str, Tensor]",
-            self.model(
-                motion[inputs],
-                batch.embedding,
-                return_all_outputs=True,
-                action_sequence=batch.actions[inputs].clamp(min=0) if feed_actions else None,
-                camera_data=None if batch.camera is None else batch.camera[inputs],
-                partner_motion=None if batch.partner is None else batch.partner[inputs],
-                padding_mask=batch.padding_mask[:, 1:],
-                causal=self.config.objective.causal,
-            ),
-        )
+        return predict_next(self.model, batch, feed_actions=feed_actions, causal=self.config.objective.causal)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return a micro-batch's share of the optimizer step's loss."""
@@ -210,12 +197,7 @@ class MotionModule(LightningModule):
     def _evaluate(self, batch: Batch, split: str) -> None:
         with torch.autocast(self.device.type, enabled=False):  # metrics are float32, whatever the training computes in
             outputs = self(batch)  # action labels are withheld wherever accuracy is measured
-        mask = ~batch.padding_mask.T[1:]
-        target = batch.motion[1:]
-        metrics = cast("MetricCollection", self.metrics[split])
-        metrics.update(
-            pose=outputs["pose"], target=target, mask=mask, logits=outputs["action_logits"], actions=batch.actions[1:]
-        )
+        update_metrics(cast("MetricCollection", self.metrics[split]), outputs, batch)
         sums = cast("MetricCollection", self.loss_sums[split])
         for term, value in self._terms(outputs, batch).items():
             sums[term].update(value)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from stickgen.config import DataConfig, SampleConfig
+from stickgen.config import DataConfig, ObjectiveConfig, SampleConfig
 from stickgen.data.clips import Clip
 from stickgen.data.datamodule import EVAL_BATCH_SIZE, ClipDataModule
 from stickgen.data.file import write_sequences
@@ -222,7 +222,7 @@ def test_evaluation_batches_are_one_step_in_a_fixed_order(tmp_path: Path) -> Non
 
 def test_training_batches_follow_the_settings(tmp_path: Path) -> None:
     module = module_of(tmp_path, random_sequences(30), batch_size=3)
-    data = ClipDataModule(module.config, accumulate=2, seed=5, feed_actions=1.0)
+    data = ClipDataModule(module.config, accumulate=2, seed=5, objective=ObjectiveConfig(feed_actions=1.0))
     batches = list(data.train_dataloader())
     assert [b.motion.shape[1] for b in batches] == [3] * 6
     assert [b.ends_step for b in batches] == [False, True] * 3

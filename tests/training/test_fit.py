@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning import Trainer
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.optim import Optimizer
@@ -654,7 +655,7 @@ def test_the_measured_micro_batch_is_kept_and_makes_the_same_run_as_that_number(
 ) -> None:
     asked: list[int] = []
 
-    def seconds(module: MotionModule, data: ClipDataModule, size: int, config: TrainConfig) -> float:
+    def seconds(module: MotionModule, data: ClipDataModule, size: int, config: TrainConfig, trainer: Trainer) -> float:
         asked.append(size)
         torch.rand(3)  # measuring draws dropout masks
         module.step_loss(next(iter(data.train_dataloader())))[0].backward()
@@ -711,7 +712,7 @@ def test_the_search_measures_whole_micro_batches_and_leaves_nothing_behind(
     monkeypatch.setattr(MotionModule, "step_loss", watched)
     monkeypatch.setattr(micro_batch, "HOPELESS", math.inf)
     random = torch.get_rng_state()
-    seconds = micro_batch.seconds_by_micro_batch(module, data, settings, torch.device("cpu"))
+    seconds = micro_batch.seconds_by_micro_batch(module, data, settings, Trainer(accelerator="cpu", logger=False))
     assert list(seconds) == [1, 2, 4, 8, 16]
     assert all(taken > 0 for taken in seconds.values())
     assert [size for size, _ in shown[:15]] == [size for size in seconds for _ in range(3)]
