@@ -34,6 +34,9 @@ def prepare(
     random_views: Annotated[
         int, typer.Option(help="Further views of each clip, from yaw angles drawn between -90 and 90 degrees.")
     ] = 0,
+    name_views: Annotated[
+        bool, typer.Option("--name-views", help="Captions say from where a clip is seen, if not from the side.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the random views.")] = 0,
     dim: Annotated[int, typer.Option(help="Numbers a frame: 20 (5 segments) or 48 (12 segments).")] = 20,
     encoder: Annotated[
@@ -69,6 +72,7 @@ def prepare(
     options = PrepareOptions(
         views=tuple(view or ["side"]),
         random_views=random_views,
+        name_views=name_views,
         seed=seed,
         fix_split=fix_split,
         dim=dim,

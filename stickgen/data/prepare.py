@@ -20,7 +20,7 @@ from stickgen.data.importers.bvh import SKIP_SECONDS, read_bvh
 from stickgen.data.importers.joints import read_joint_map
 from stickgen.data.importers.npz import read_npz
 from stickgen.data.physics import body_physics
-from stickgen.data.projection import Recording, project, resample, view_yaw
+from stickgen.data.projection import VIEWS, Recording, project, resample, view_yaw
 from stickgen.data.quality import quality_score
 from stickgen.data.sequences import clips_from_sequences
 from stickgen.data.split import fixed_splits
@@ -48,6 +48,7 @@ class PrepareOptions:
         views: "side", "front", "both", or yaw angles in degrees; every view makes a clip of its own of the same take.
         random_views: views of each clip besides, whose yaw is drawn from −90° to 90°: there who walks forward still
             walks to +x, and the rest are mirror images.
+        name_views: say in the caption from where a clip is seen, if not from the side.
         seed: of those draws, which depend on the clip's name and nothing else.
         fix_split: write the default split into every clip.
         dim: 20 or 48 numbers a frame.
@@ -63,6 +64,7 @@ class PrepareOptions:
 
     views: tuple[str, ...] = ("side",)
     random_views: int = 0
+    name_views: bool = False
     seed: int = 0
     fix_split: bool = False
     dim: int = 20
@@ -180,6 +182,7 @@ def prepare(
         "fps": FPS,
         "dim": options.dim,
         "skeleton": skeleton_of(options.dim).name,
+        "views_named": options.name_views,
         "views": [*options.all_views, *["random"] * options.random_views],
         "clips": len(clips),
         "made_by": f"stickgen {stickgen.__version__}",
@@ -317,9 +320,14 @@ def _sequences_of(clip: Recording, options: PrepareOptions) -> Iterator[dict[str
                 sequence["actions"] = torch.full((len(motion),), action, dtype=torch.int64)
             captions = [" ".join(caption.split()) for caption in clip.captions if caption.strip()]
             for caption in captions if options.captions == "all" else captions[:1]:
-                yield {"description": caption, **sequence}
+                yield {"description": caption + (_seen_from(view) if options.name_views else ""), **sequence}
     except DataError as error:
         raise DataError(f"{clip.where}: {error}") from None
+
+
+def _seen_from(view: str) -> str:
+    """Return how a caption goes on, to name the view: not for the side, which a prompt that names none then means."""
+    return {VIEWS["side"]: "", VIEWS["front"]: ", seen from the front"}.get(view_yaw(view), ", seen at an angle")
 
 
 def _action_class(clip: Recording) -> int | None:

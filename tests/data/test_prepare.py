@@ -265,6 +265,15 @@ def test_real_clips(shared_mocap: Path) -> None:
     assert bool(((heads > 0.7) & (heads < 1.05)).all())
 
 
+def test_captions_name_the_view_on_demand() -> None:
+    views = ("side", "0", "front", "30")
+    named = [s["description"] for s in sequences_of(WALK, views=views, name_views=True)]
+    plain = {s["description"] for s in sequences_of(WALK, views=views)}
+    (caption,) = plain
+    assert set(named) == {caption, f"{caption}, seen from the front", f"{caption}, seen at an angle"}
+    assert named.index(f"{caption}, seen at an angle") == 3 and named[0] == caption
+
+
 def test_random_views_are_further_clips_of_the_take() -> None:
     other = replace(WALK, take="08_01", clip_id="08_01_0000")
     sequences = sequences_of(WALK, other, random_views=3)
