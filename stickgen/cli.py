@@ -170,10 +170,11 @@ def evaluate(
 
     if json is not None:
         check_absent(json, overwrite=overwrite, file=True)
-    report = score(models, data or (), base=base, split=split, protocol=RolloutProtocol(given=given))
+    protocol = RolloutProtocol(given=given)
+    report = score(models, data or (), base=base, split=split, protocol=protocol)
     print_report(Console(), report)
     if json is not None:
-        ScoresFile(split, given, fingerprints(models), report).write(json)
+        ScoresFile(split, protocol, fingerprints(models), report).write(json)
 
 
 @app.command()

@@ -72,7 +72,8 @@ def label_and_path(model: str) -> tuple[str, str]:
     A bare path, also one with a = in it as in a sweep's folder, is its own label.
     """
     label, given, path = model.partition("=")
-    return (label, path) if given and not Path(model).exists() else (model, model)
+    labelled = given and "/" not in label and not Path(model).exists()
+    return (label, path) if labelled else (model, model)
 
 
 def read_adapter(path: Path) -> tuple[Adapter, TrainConfig | None]:

@@ -10,6 +10,9 @@ from stickgen.data.batch import NO_ACTION, Batch
 from stickgen.data.clips import Clip, ClipInfo
 from stickgen.evaluation.metrics import PoseMSE, TemporalConsistencyError
 
+MOST_FREQUENT = "most frequent action"
+"""The baseline of the action labels, which has no poses."""
+
 
 def repeat_last_frame(motion: Tensor) -> Tensor:
     """Predict frames 1 to T − 1 of ``[T, ...]`` as the frames before them."""
@@ -63,5 +66,5 @@ def baseline_metrics(batches: Iterable[Batch], majority: int | None) -> dict[str
         for name, (pose, temporal) in metrics.items()
     }
     if labelled and majority is not None:
-        scores["most frequent action"] = {"action_accuracy": right / labelled}
+        scores[MOST_FREQUENT] = {"action_accuracy": right / labelled}
     return scores

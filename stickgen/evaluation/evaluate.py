@@ -3,7 +3,7 @@
 import logging
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,10 +14,10 @@ from stickgen.artifacts.model import LoadedModel, label_and_path, load_model, tr
 from stickgen.config import DataConfig
 from stickgen.data.clips import ClipSet
 from stickgen.data.datamodule import ClipDataModule
-from stickgen.errors import ConfigError
-from stickgen.evaluation.baselines import baseline_metrics, majority_action
+from stickgen.errors import CheckpointError, ConfigError
+from stickgen.evaluation.baselines import MOST_FREQUENT, baseline_metrics, majority_action
 from stickgen.evaluation.next_frame import next_frame_scores
-from stickgen.evaluation.rollouts import RolloutProtocol, model_rollout, rollout_report
+from stickgen.evaluation.rollouts import TRIVIAL, GoOn, RolloutProtocol, model_rollout, rollout_report
 from stickgen.lora import adapters_disabled
 
 TITLES = {
@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 _SHARES = ("action_accuracy", "bone_length_error", "torso_length_error", "exploded")
 FROZEN = "frozen base"
+RESERVED = (*TRIVIAL, MOST_FREQUENT, FROZEN)
+"""Columns of the table that no model of the user's may be mixed into."""
 
 
 @dataclass(frozen=True)
@@ -82,35 +84,59 @@ def evaluate(
     Args:
         models: paths as of :func:`~stickgen.artifacts.model.load_model`, each bare or as ``label=path``; those of one
             label are runs of one thing, and summarised together.
-        data: data files, such as the target style's and the base's own; empty: that of the first model's run.
+        data: data files, such as the target style's and the base's own, each scored once; empty: that of the first
+            model's run. Figures of 48 numbers are reduced for models of 20.
         base: the base of the adapters; None: the one they name.
         split: "val" or "test", as the first model's run splits, else as the defaults do.
-        protocol: of the rollouts.
+        protocol: of the rollouts. A file whose clips are too short for any has next-frame metrics alone.
 
     Raises:
-        ConfigError: ``split`` is no such split, there is no data file to use, or a model's captions were embedded by
-            another encoder.
+        ConfigError: ``split`` is no such split, a label is one of :data:`RESERVED`, models are of different figures,
+            there is no data file to use, or a model's captions were embedded by another encoder.
         StickgenError: a model or data file cannot be read, or does not fit.
     """
     if split not in ("val", "test"):
         raise ConfigError(f"split={split}: val or test expected")
-    loaded = [(label, load_model(Path(path), base)) for label, path in map(label_and_path, models)]
+    for label, _ in map(label_and_path, models):
+        if label in RESERVED:
+            raise ConfigError(f"{label}: the table has a column of that name already; give the model another label")
+    loaded = [_load(model, base) for model in models]
+    if len({one.model.settings["input_dim"] for _, one in loaded}) > 1:
+        raise ConfigError("models of 20 and of 48 numbers a frame have no scores in common; evaluate them apart")
     settings = next((model.run.data for _, model in loaded if model.run is not None), None)
     if settings is None and not data:
         raise ConfigError("data: no file given, and no model comes from a run that names one; use --data")
     settings = settings or DataConfig()
-    files = [replace(settings, path=path) for path in data] or [settings]
+    paths: dict[Path, str] = {}
+    for path in data:
+        paths.setdefault(Path(path).resolve(), path)
+    files = [replace(settings, path=path) for path in paths.values()] or [settings]
+    protocol = protocol or RolloutProtocol()
     return {file.path or "built-in sample motion": _on_file(loaded, file, split, protocol) for file in files}
 
 
+def _load(model: str, base: Path | None) -> tuple[str, LoadedModel]:
+    label, path = label_and_path(model)
+    try:
+        return label, load_model(Path(path), base)
+    except CheckpointError as error:
+        # What was meant as a label may be the beginning of a mistyped path.
+        raise CheckpointError(str(error) if label == path else f"{model}: {error}") from None
+
+
 def _on_file(
-    loaded: Sequence[tuple[str, LoadedModel]], config: DataConfig, split: str, protocol: RolloutProtocol | None
+    loaded: Sequence[tuple[str, LoadedModel]], config: DataConfig, split: str, protocol: RolloutProtocol
 ) -> dict[str, dict[str, Summary]]:
     rows: dict[str, list[dict[str, float]]] = {}
     for label, one in loaded:
         data = _clips_for(label, one, config)
         clips = getattr(data.split, split)
         if not rows:
+            if not _long_enough(data, clips, protocol):
+                log.warning(
+                    "%s: no rollouts: they need clips of %d frames in train and %s",
+                    data.report.source, protocol.least, split,
+                )  # fmt: skip
             rows = {name: [scores] for name, scores in _trivial(data, clips, protocol).items()}
         if one.adapted and FROZEN not in rows:
             with adapters_disabled(one.model):
@@ -123,9 +149,11 @@ def _on_file(
 
 
 def _clips_for(label: str, one: LoadedModel, config: DataConfig) -> ClipDataModule:
-    """Return the data under the conditions that a model takes, checked against it."""
-    data = ClipDataModule(replace(config, conditions=list(one.record.conditions or ())))
+    """Return the data in the figure and under the conditions that a model takes, checked against it."""
     sizes = one.model.settings
+    # A file is asked for no larger figure than it has: what is too small for the model, fit_to refuses.
+    dim = sizes["input_dim"] if sizes["input_dim"] == 20 or config.path is None else None
+    data = ClipDataModule(replace(config, dim=dim, conditions=list(one.record.conditions or ())))
     data.fit_to(sizes["input_dim"], sizes["embedding_dim"], sizes["num_actions"])
     theirs, ours = one.record.text_encoder.get("id"), data.report.text_encoder.get("id")
     if theirs and ours and theirs != ours:
@@ -138,23 +166,31 @@ def _clips_for(label: str, one: LoadedModel, config: DataConfig) -> ClipDataModu
     return data
 
 
-def _score(
-    one: LoadedModel, data: ClipDataModule, clips: ClipSet, protocol: RolloutProtocol | None
-) -> dict[str, float]:
-    rolled = rollout_report(
-        {"model": model_rollout(one.model)},
-        clips,
-        reference=data.split.train,
-        protocol=protocol,
-        conditions=data.config.conditions,
-    )
-    return {**rolled["model"], **next_frame_scores(one.model, data.eval_loader(clips))}
+def _score(one: LoadedModel, data: ClipDataModule, clips: ClipSet, protocol: RolloutProtocol) -> dict[str, float]:
+    rolled = _rollouts({"model": model_rollout(one.model)}, data, clips, protocol)
+    return {**rolled.get("model", {}), **next_frame_scores(one.model, data.eval_loader(clips))}
 
 
-def _trivial(data: ClipDataModule, clips: ClipSet, protocol: RolloutProtocol | None) -> dict[str, dict[str, float]]:
-    rolled = rollout_report({}, clips, reference=data.split.train, protocol=protocol)
+def _trivial(data: ClipDataModule, clips: ClipSet, protocol: RolloutProtocol) -> dict[str, dict[str, float]]:
+    rolled = _rollouts({}, data, clips, protocol)
     teacher_forced = baseline_metrics(data.eval_loader(clips), majority_action(data.split.train))
     return {name: {**rolled.get(name, {}), **teacher_forced.get(name, {})} for name in {**rolled, **teacher_forced}}
+
+
+def _rollouts(
+    predictors: Mapping[str, GoOn], data: ClipDataModule, clips: ClipSet, protocol: RolloutProtocol
+) -> dict[str, dict[str, float]]:
+    """Return the scores of rollouts, {} where the clips are too short for any."""
+    if not _long_enough(data, clips, protocol):
+        return {}
+    return rollout_report(
+        predictors, clips, reference=data.split.train, protocol=protocol, conditions=data.config.conditions
+    )
+
+
+def _long_enough(data: ClipDataModule, clips: ClipSet, protocol: RolloutProtocol) -> bool:
+    """Return whether there is a clip to roll out, and one of the training to fit the feature space to."""
+    return all(any(info.length >= protocol.least for info in part.infos) for part in (clips, data.split.train))
 
 
 def print_report(console: Console, report: Report) -> None:

@@ -49,17 +49,21 @@ class RolloutProtocol:
     shortest: int = 25
     batch_size: int = 32
 
+    @property
+    def least(self) -> int:
+        """Fewest frames of a clip that takes part."""
+        return self.given + self.shortest
+
     def clips(self, clips: Sequence[Clip]) -> list[Clip]:
         """Return the clips that take part, by length.
 
         Raises:
             DataError: there is none.
         """
-        kept = [clip for clip in clips if clip.length >= self.given + self.shortest]
+        kept = [clip for clip in clips if clip.length >= self.least]
         if not kept:
             raise DataError(
-                f"rollouts: no clip has {self.given + self.shortest} frames, {self.given} to give and {self.shortest} "
-                "to compare with"
+                f"rollouts: no clip has {self.least} frames, {self.given} to give and {self.shortest} to compare with"
             )
         return sorted(kept, key=lambda clip: clip.length)
 

@@ -8,6 +8,7 @@ from typing import Any
 from stickgen.artifacts.run import read_json, write_json
 from stickgen.errors import CheckpointError
 from stickgen.evaluation.evaluate import Report, Summary
+from stickgen.evaluation.rollouts import RolloutProtocol
 
 
 @dataclass(frozen=True)
@@ -16,14 +17,14 @@ class ScoresFile:
 
     Attributes:
         split: "val" or "test".
-        given_frames: frames of each clip that a rollout was given.
+        protocol: how the rollouts were made.
         models: label → fingerprints of its models (:func:`~stickgen.artifacts.model.trained_fingerprint`); the
             report's other rows are baselines.
         report: data file → predictor → metric → summary.
     """
 
     split: str
-    given_frames: int
+    protocol: RolloutProtocol
     models: dict[str, list[str]]
     report: Report
 
@@ -33,7 +34,7 @@ class ScoresFile:
             source: {name: {metric: asdict(s) for metric, s in metrics.items()} for name, metrics in rows.items()}
             for source, rows in self.report.items()
         }
-        head = {"split": self.split, "given_frames": self.given_frames, "models": self.models}
+        head = {"split": self.split, "protocol": asdict(self.protocol), "models": self.models}
         write_json(path, {**head, "scores": scores})
 
     @classmethod
@@ -53,7 +54,7 @@ class ScoresFile:
                 for source, rows in content["scores"].items()
             }
             models = {str(label): [str(digest) for digest in of_label] for label, of_label in content["models"].items()}
-            return cls(str(content["split"]), int(content["given_frames"]), models, report)
+            return cls(str(content["split"]), RolloutProtocol(**content["protocol"]), models, report)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise CheckpointError(
                 f"{path}: not the figures of this version's stickgen evaluate --json; make them anew"

@@ -180,7 +180,7 @@ def _evaluated_results(figures: ScoresFile, own: str, names: Mapping[str, str], 
         if label in rows:
             shown = {name: metrics for name, metrics in rows.items() if name not in figures.models}
             shown[OWN] = rows[label]
-            tables.append(Results(names[source], figures.split, shown, figures.given_frames))
+            tables.append(Results(names[source], figures.split, shown, figures.protocol.given))
     return tables
 
 

@@ -7,13 +7,15 @@ import pytest
 import torch
 
 from stickgen import cli
-from stickgen.artifacts.base import load_base
+from stickgen.artifacts.base import load_base, save_base
 from stickgen.artifacts.model import trained_fingerprint
+from stickgen.artifacts.record import BaseRecord
 from stickgen.data.file import write_sequences
 from stickgen.data.sample import SAMPLE_INFO, sample_sequences
-from stickgen.errors import ConfigError
-from stickgen.evaluation.evaluate import FROZEN, TITLES, Summary, evaluate
+from stickgen.errors import CheckpointError, ConfigError, DataError
+from stickgen.evaluation.evaluate import FROZEN, RESERVED, TITLES, Summary, evaluate
 from stickgen.evaluation.rollouts import TRIVIAL, RolloutProtocol
+from stickgen.model import StickFigureTransformer
 from tests.artifacts.test_model import make_adapter
 from tests.runs import make_base
 
@@ -101,7 +103,7 @@ def test_the_command_prints_a_table_and_writes_json(
     printed = capsys.readouterr().out
     assert all(title in printed for title in ("rollout MSE at 1 s", "Fréchet", "constant velocity"))
     written = json.loads(output.read_text())
-    assert written["given_frames"] == 8
+    assert written["protocol"] == {"given": 8, "frames": 240, "shortest": 25, "batch_size": 32}
     assert written["models"] == {str(adapter): [trained_fingerprint(adapter)]}
     assert set(written["scores"][data][str(adapter)]["pose_mse"]) == {"mean", "std", "models"}
     # A second time, the figures are kept.
@@ -127,3 +129,83 @@ def test_the_next_frame_scores_are_those_of_a_plain_loop(base: Path, data: str) 
     scores = evaluate([str(base)], [data], protocol=SHORT)[data][str(base)]
     assert scores["pose_mse"].mean == pytest.approx(squares / (20 * frames), rel=1e-4)
     assert scores["action_accuracy"].mean == pytest.approx(right / frames)
+
+
+@pytest.mark.parametrize("label", RESERVED)
+def test_a_label_of_a_column_that_there_is_already_is_refused(label: str, base: Path, data: str) -> None:
+    with pytest.raises(ConfigError, match=f"{label}: the table has a column of that name already"):
+        evaluate([f"{label}={base}"], [data], protocol=SHORT)
+
+
+def test_the_reserved_labels_are_the_columns_that_need_no_label(adapter: Path, data: str) -> None:
+    assert set(evaluate([f"mine={adapter}"], [data], protocol=SHORT)[data]) == {*RESERVED, "mine"}
+
+
+@pytest.mark.parametrize("model", ["outputs/lora.rank=4/0", "runs/seed=1", "lora.rank=4"])
+def test_a_mistyped_path_is_shown_whole(model: str) -> None:
+    with pytest.raises(CheckpointError, match=model):
+        evaluate([model], ["data.pt"])
+
+
+def test_a_path_behind_a_label_may_have_an_equals_sign(adapter: Path, data: str) -> None:
+    assert adapter.name == "lora.rank=4"
+    assert "mine" in evaluate([f"mine={adapter}"], [data], protocol=SHORT)[data]
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A base and a data file of 48 numbers a frame."""
+    folder = tmp_path_factory.mktemp("large")
+    torch.manual_seed(0)
+    model = StickFigureTransformer(
+        input_dim=48, output_dim=48, d_model=48, nhead=4, num_layers=1, causal=True, pose_output="residual"
+    )
+    record = BaseRecord(settings={}, objective="causal", text_encoder=SAMPLE_INFO["text_encoder"])
+    save_base(model, record, folder / "large.safetensors")
+    write_sequences(folder / "large.pt", sample_sequences(16, seed=0, dim=48), SAMPLE_INFO)
+    return folder / "large.safetensors", str(folder / "large.pt")
+
+
+def test_larger_figures_are_reduced_for_a_model_of_the_smaller(base: Path, data: str, large: tuple[Path, str]) -> None:
+    scores = [evaluate([f"model={base}"], [file], protocol=SHORT)[file] for file in (data, large[1])]
+    for name in ("model", "constant velocity", "real clips"):
+        for metric, summary in scores[0][name].items():
+            assert scores[1][name][metric].mean == pytest.approx(summary.mean, rel=1e-3, nan_ok=True), metric
+
+
+def test_a_model_of_the_larger_figure_takes_no_smaller_one(base: Path, data: str, large: tuple[Path, str]) -> None:
+    assert evaluate([f"large={large[0]}"], [large[1]], protocol=SHORT)[large[1]]["large"]["pose_mse"].mean > 0
+    with pytest.raises(DataError, match="frames of 20 numbers, the base takes 48"):
+        evaluate([str(large[0])], [data], protocol=SHORT)
+    with pytest.raises(ConfigError, match="evaluate them apart"):
+        evaluate([str(base), str(large[0])], [large[1]], protocol=SHORT)
+
+
+def test_clips_too_short_for_rollouts_have_their_next_frames_scored(
+    base: Path, data: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    scores = evaluate([f"model={base}"], [data], protocol=RolloutProtocol(shortest=5000))[data]
+    whole = evaluate([f"model={base}"], [data], protocol=SHORT)[data]
+    assert set(scores["model"]) == {"pose_mse", "temporal_consistency_error", "action_accuracy"}
+    assert all(scores["model"][metric] == whole["model"][metric] for metric in scores["model"])
+    assert set(scores) == {"repeat last frame", "constant velocity", "most frequent action", "model"}
+    assert "no rollouts: they need clips of 5010 frames in train and test" in caplog.text
+
+
+def test_what_was_not_rolled_out_is_a_dash_in_the_table(
+    base: Path, data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", ["stickgen", "evaluate", f"model={base}", "--data", data, "--given", "5000"])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert not stopped.value.code
+    rows = {title: row for row in capsys.readouterr().out.splitlines() for title in TITLES.values() if title in row}
+    assert rows[TITLES["pose_mse"]].count("–") == 1  # the most frequent action has no poses
+    assert rows[TITLES["rollout_mse_1000ms"]].count("–") == 4
+
+
+def test_a_data_file_named_twice_is_scored_once(base: Path, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(data).parent)
+    name = Path(data).name
+    assert list(evaluate([str(base)], [name, f"./{name}", data, name], protocol=SHORT)) == [name]

@@ -6,10 +6,14 @@ import pytest
 
 from stickgen.errors import CheckpointError
 from stickgen.evaluation.evaluate import Summary
+from stickgen.evaluation.rollouts import RolloutProtocol
 from stickgen.evaluation.scores import ScoresFile
 
 FIGURES = ScoresFile(
-    "test", 10, {"adapter": ["a" * 32, "b" * 32]}, {"x.pt": {"adapter": {"pose_mse": Summary(0.5, 0.1, 2)}}}
+    "test",
+    RolloutProtocol(),
+    {"adapter": ["a" * 32, "b" * 32]},
+    {"x.pt": {"adapter": {"pose_mse": Summary(0.5, 0.1, 2)}}},
 )
 
 
@@ -19,7 +23,9 @@ def test_figures_come_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_what_could_not_be_measured_stays_so(tmp_path: Path) -> None:
-    ScoresFile("val", 10, {}, {"x.pt": {"a": {"pose_mse": Summary(math.nan, 0.0, 1)}}}).write(tmp_path / "s.json")
+    ScoresFile("val", RolloutProtocol(), {}, {"x.pt": {"a": {"pose_mse": Summary(math.nan, 0.0, 1)}}}).write(
+        tmp_path / "s.json"
+    )
     assert math.isnan(ScoresFile.read(tmp_path / "s.json").report["x.pt"]["a"]["pose_mse"].mean)
 
 

@@ -22,6 +22,7 @@ from stickgen.config import TrainConfig, typed
 from stickgen.data.text import TextEncoder
 from stickgen.errors import CheckpointError, ConfigError, OutputExistsError, StickgenError
 from stickgen.evaluation.evaluate import Report, Summary
+from stickgen.evaluation.rollouts import RolloutProtocol
 from stickgen.evaluation.scores import ScoresFile
 from stickgen.export.card import Published, write_card
 from stickgen.training import fit
@@ -65,7 +66,7 @@ def scores(run: RunFolder, tmp_path: Path) -> Callable[..., Path]:
 
     def write(report: Report, *other_runs: str) -> Path:
         models = {"tuned": [trained_fingerprint(run.path), *other_runs], "rival": ["f" * 32]}
-        ScoresFile("test", 10, models, report).write(tmp_path / "scores.json")
+        ScoresFile("test", RolloutProtocol(), models, report).write(tmp_path / "scores.json")
         return tmp_path / "scores.json"
 
     return write
@@ -254,7 +255,7 @@ def test_two_files_of_one_name_are_told_apart(run: RunFolder, scores: Callable[.
 
 def test_figures_of_other_weights_are_refused(run: RunFolder, tmp_path: Path) -> None:
     before = (run.adapter / "README.md").read_bytes()
-    ScoresFile("test", 10, {"tuned": ["f" * 32]}, {}).write(tmp_path / "scores.json")
+    ScoresFile("test", RolloutProtocol(), {"tuned": ["f" * 32]}, {}).write(tmp_path / "scores.json")
     with pytest.raises(CheckpointError, match=r"none of its models \(tuned\) has this run's weights"):
         write_card(run.path, scores=tmp_path / "scores.json")
     assert (run.adapter / "README.md").read_bytes() == before
