@@ -157,24 +157,30 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Which clips: val or test.")] = "test",
     given: Annotated[int, typer.Option(help="Frames of each clip that a rollout is given.", min=1)] = 10,
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing JSON.")] = False,
+    figure: Annotated[Path | None, typer.Option(help="Draw them here: .png, .svg or .pdf.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
 ) -> None:
     """Score models on held-out clips: next frames and free rollouts, beside baselines and the frozen base."""
     from rich.console import Console
 
     from stickgen.evaluation.evaluate import evaluate as score
     from stickgen.evaluation.evaluate import fingerprints, print_report
+    from stickgen.evaluation.figure import check_figure, save_figure
     from stickgen.evaluation.rollouts import RolloutProtocol
     from stickgen.evaluation.scores import ScoresFile
     from stickgen.files import check_absent
 
     if json is not None:
         check_absent(json, overwrite=overwrite, file=True)
+    if figure is not None:
+        check_figure(figure, overwrite=overwrite)
     protocol = RolloutProtocol(given=given)
     report = score(models, data or (), base=base, split=split, protocol=protocol)
     print_report(Console(), report)
     if json is not None:
         ScoresFile(split, protocol, fingerprints(models), report).write(json)
+    if figure is not None:
+        save_figure(report, figure, overwrite=overwrite)
 
 
 @app.command()

@@ -40,7 +40,9 @@ TITLES = {
 
 log = logging.getLogger(__name__)
 
-_SHARES = ("action_accuracy", "bone_length_error", "torso_length_error", "exploded")
+SHARES = ("action_accuracy", "bone_length_error", "torso_length_error", "exploded")
+"""Metrics shown in percent."""
+
 FROZEN = "frozen base"
 RESERVED = (*TRIVIAL, MOST_FREQUENT, FROZEN)
 """Columns of the table that no model of the user's may be mixed into."""
@@ -209,7 +211,7 @@ def summary_text(metric: str, summary: Summary | None) -> str:
     """Return a figure as the tables show it: three digits, shares in percent, – where there was nothing to score."""
     if summary is None or math.isnan(summary.mean):
         return "–"
-    shown = [f"{value:.1%}" if metric in _SHARES else f"{value:.3g}" for value in (summary.mean, summary.std)]
+    shown = [f"{value:.1%}" if metric in SHARES else f"{value:.3g}" for value in (summary.mean, summary.std)]
     return " ± ".join(shown) if summary.models > 1 else shown[0]
 
 
