@@ -154,6 +154,8 @@ class DataConfig:
     val_fraction: float = 0.1
     test_fraction: float = 0.1
     split_seed: int = 0
+    train_clips: int | None = None
+    """Train on so many of the training clips only, drawn by split_seed; null: on all. Validation and test stay whole."""
     batch_size: int = 2
     """Clips of a forward pass; times trainer.accumulate_grad_batches, those of an optimizer step."""
     num_workers: int = 0
@@ -169,6 +171,8 @@ class DataConfig:
         _check("data.val_fraction + data.test_fraction", total, total < 1, "less than 1, to leave clips to train on")
         _check("data.batch_size", self.batch_size, self.batch_size >= 1, "a whole number of at least 1")
         _check("data.max_frames", self.max_frames, self.max_frames >= 3, "at least 3 frames")
+        few = self.train_clips
+        _check("data.train_clips", few, few is None or few >= 1, "a whole number of at least 1, or null")
         _check("data.split_seed", self.split_seed, self.split_seed >= 0, "a whole number of at least 0")
         _check("data.num_workers", self.num_workers, self.num_workers >= 0, "a whole number of at least 0")
         for condition in self.conditions:

@@ -298,6 +298,7 @@ def test_an_unknown_target_group_is_named() -> None:
         "data.test_fraction=1",
         "data.batch_size=0",
         "data.max_frames=2",
+        "data.train_clips=0",
         "data.num_workers=-1",
         "data.augment.mirror=1.1",
         "data.augment.swap_sides=-0.1",

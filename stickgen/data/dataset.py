@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stickgen.config import DataConfig
 from stickgen.data.clips import ClipInfo, ClipSet, ClipStore, check_one_width
 from stickgen.data.file import open_clips
@@ -53,7 +55,8 @@ def open_dataset(config: DataConfig) -> tuple[Split[ClipSet], DataReport]:
     """Open the clips of a run.
 
     Raises:
-        DataError: the file is not as docs/data.md describes it, or the filter leaves too little of it.
+        DataError: the file is not as docs/data.md describes it, or the filter leaves too little of it, or fewer training
+            clips than are wanted.
     """
     store, info, source = _open(config)
     kept, dropped = _filter(store.infos, config)
@@ -66,6 +69,8 @@ def open_dataset(config: DataConfig) -> tuple[Split[ClipSet], DataReport]:
     kept = [_as_configured(clip, config) for clip in kept]
     check_one_width(kept, "motion", source, "data.dim=20 reduces the 48 numbers of the larger figures to 20")
     parts = split_by_take(kept, config.val_fraction, config.test_fraction, config.split_seed, source)
+    if config.train_clips is not None:
+        parts = replace(parts, train=_draw(parts.train, config.train_clips, config.split_seed, source))
     return parts.map(lambda infos: ClipSet(store, infos)), report
 
 
@@ -97,6 +102,14 @@ def _filter(clips: Sequence[ClipInfo], config: DataConfig) -> tuple[list[ClipInf
     objections = [objection(clip) for clip in clips]
     kept = [clip for clip, reason in zip(clips, objections, strict=True) if reason is None]
     return kept, dict(Counter(reason for reason in objections if reason is not None))
+
+
+def _draw(clips: Sequence[ClipInfo], count: int, seed: int, source: str) -> list[ClipInfo]:
+    """Draw clips, the fewer among the more: the first 5 of a seed are among its first 20."""
+    if count > len(clips):
+        raise DataError(f"data.train_clips={count}: {source} has {len(clips)} training clips")
+    order = np.random.default_rng(seed).permutation(len(clips))
+    return [clips[position] for position in sorted(order[:count])]
 
 
 def _as_configured(clip: ClipInfo, config: DataConfig) -> ClipInfo:

@@ -108,7 +108,8 @@ def evaluate(
     settings = next((model.run.data for _, model in loaded if model.run is not None), None)
     if settings is None and not data:
         raise ConfigError("data: no file given, and no model comes from a run that names one; use --data")
-    settings = settings or DataConfig()
+    # Fréchet distance and diversity stay comparable between runs that trained on few clips and on all.
+    settings = replace(settings or DataConfig(), train_clips=None)
     paths: dict[Path, str] = {}
     for path in data:
         paths.setdefault(Path(path).resolve(), path)

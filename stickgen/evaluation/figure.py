@@ -91,7 +91,7 @@ def _draw(axes: "Axes", metric: str, report: Report, names: list[str]) -> None:
     axes.tick_params(axis="x", labelsize=7)
     axes.grid(axis="x", alpha=0.3)
     above_zero = [value for value in values if value > 0]
-    if metric not in SHARES and len(above_zero) == len(values) > 0 and max(values) > 20 * min(values):
+    if metric not in SHARES and len(above_zero) == len(values) > 0 and max(values) > 10 * min(values):
         axes.set_xscale("log")
 
 

@@ -117,6 +117,20 @@ def test_clips_up_to_the_limit_are_left_as_they_are(tmp_path: Path) -> None:
     assert [clip.length for clip in clips_of(data)] == [7, 8, 8, 7, 8, 8]
 
 
+def test_few_training_clips_are_drawn_and_the_other_splits_stay(tmp_path: Path) -> None:
+    sequences = random_sequences(20)
+    whole = module_of(tmp_path, sequences).split
+    drawn = {count: module_of(tmp_path, sequences, train_clips=count).split for count in (2, 5, len(whole.train))}
+    names = {count: {clip.index for clip in split.train} for count, split in drawn.items()}
+    assert [len(chosen) for chosen in names.values()] == [2, 5, len(whole.train)]
+    assert names[2] < names[5] < {clip.index for clip in whole.train}
+    for split in drawn.values():
+        for part in ("val", "test"):
+            assert [c.index for c in getattr(split, part)] == [c.index for c in getattr(whole, part)]
+    with pytest.raises(DataError, match=r"data.train_clips=99: .* has \d+ training clips"):
+        _ = module_of(tmp_path, sequences, train_clips=99).split
+
+
 def test_large_figures_become_small_ones_where_asked(tmp_path: Path) -> None:
     sequences = [random_sequence(6, seed=i, motion=torch.randn(6, 2, 48)) for i in range(4)]
     for clip in clips_of(module_of(tmp_path, sequences, dim=20)):
