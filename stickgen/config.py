@@ -155,7 +155,7 @@ class DataConfig:
     test_fraction: float = 0.1
     split_seed: int = 0
     train_clips: int | None = None
-    """Train on so many of the training clips only, drawn by split_seed; null: on all. Validation and test stay whole."""
+    """Train on so many of the training clips, drawn by split_seed; null: on all. Validation and test stay whole."""
     batch_size: int = 2
     """Clips of a forward pass; times trainer.accumulate_grad_batches, those of an optimizer step."""
     num_workers: int = 0

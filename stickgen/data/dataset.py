@@ -55,8 +55,8 @@ def open_dataset(config: DataConfig) -> tuple[Split[ClipSet], DataReport]:
     """Open the clips of a run.
 
     Raises:
-        DataError: the file is not as docs/data.md describes it, or the filter leaves too little of it, or fewer training
-            clips than are wanted.
+        DataError: the file is not as docs/data.md describes it, or the filter leaves too little of it, or fewer
+            training clips than are wanted.
     """
     store, info, source = _open(config)
     kept, dropped = _filter(store.infos, config)
