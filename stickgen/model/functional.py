@@ -24,8 +24,9 @@ def rotate(x: Tensor, table: RotaryTable) -> Tensor:
     Rotate-half convention: entry i of the first half and entry i of the second are the two coordinates of a plane.
     The gradient is turned back by the same angles, so nothing of x is kept.
     """
-    cos, sin = table
-    return _Rotate.apply(x, cos.to(x.dtype), sin.to(x.dtype))
+    cos, sin = (part.to(x.dtype) for part in table)
+    # Without gradients the detour through autograd is a cost to steps that read a single position.
+    return _Rotate.apply(x, cos, sin) if torch.is_grad_enabled() else _turned(x, cos, sin)
 
 
 def swiglu(gate: Tensor, value: Tensor, mask: Tensor | None = None, keep: float = 1.0) -> Tensor:
@@ -37,7 +38,7 @@ def swiglu(gate: Tensor, value: Tensor, mask: Tensor | None = None, keep: float 
         mask: bool ``[..., d]``, which entries dropout keeps; None where it drops none.
         keep: the factor that then keeps the mean.
     """
-    return _SwiGLU.apply(gate, value, mask, keep)
+    return _SwiGLU.apply(gate, value, mask, keep) if torch.is_grad_enabled() else _gated(gate, value, mask, keep)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -98,8 +99,7 @@ class _SwiGLU(Function):
     def forward(ctx: Any, gate: Tensor, value: Tensor, mask: Tensor | None, keep: float) -> Tensor:
         ctx.save_for_backward(gate, value, mask)
         ctx.keep = keep
-        out = F.silu(gate).mul_(value)
-        return out if mask is None else kept(out, mask, out=out).mul_(keep)
+        return _gated(gate, value, mask, keep)
 
     @staticmethod
     @once_differentiable
@@ -109,3 +109,8 @@ class _SwiGLU(Function):
             grad = kept(grad, mask).mul_(ctx.keep)
         grad_gate = torch.ops.aten.silu_backward(grad * value, gate)
         return grad_gate, F.silu(gate).mul_(grad), None, None
+
+
+def _gated(gate: Tensor, value: Tensor, mask: Tensor | None, keep: float) -> Tensor:
+    out = F.silu(gate).mul_(value)
+    return out if mask is None else kept(out, mask, out=out).mul_(keep)

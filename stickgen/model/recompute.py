@@ -19,6 +19,9 @@ def recomputed(activation: Tensor, compute: Callable[[], Tensor]) -> Iterator[No
         activation: contiguous.
         compute: returns its values again; runs in the backward pass, without gradients.
     """
+    if not torch.is_grad_enabled():  # nothing is saved
+        yield
+        return
     # The saved tensor keeps both hooks, so they must not hold the activation themselves.
     place, count = activation.untyped_storage().data_ptr(), activation.numel()
 

@@ -1,0 +1,151 @@
+"""Which settings matter: small studies of adapters on a target style, scored there and on the base's own data.
+
+    python benchmarks/study.py rank --data data/salsa.pt --own data/cmu_sample.pt --out outputs/study
+
+trains every case of a study with every seed through train.py, scores them together with `stickgen evaluate`, prints a
+table, and writes all figures to <out>/<study>.json. Finished runs are kept, so an interrupted study goes on. Studies:
+
+    full        the default adapter beside full fine-tuning, at equal steps and in equal time, each at two learning rates
+    rank        rank 2 to 32, alpha twice the rank
+    alpha       alpha 4 to 64 at rank 8
+    targets     which layers are adapted
+    dropout     of the frozen base while the adapter trains
+    shots       how many clips there are to train on
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from stickgen.artifacts.run import RunFolder
+from stickgen.console import report_errors
+from stickgen.errors import StickgenError
+from stickgen.evaluation.evaluate import Report, evaluate, fingerprints, summary_text
+from stickgen.evaluation.rollouts import RolloutProtocol
+from stickgen.evaluation.scores import ScoresFile
+
+ROOT = Path(__file__).resolve().parents[1]
+
+SHOWN = {
+    "pose_mse": "next-frame pose MSE",
+    "rollout_mse_400ms": "rollout MSE 0.4 s",
+    "rollout_mse_1000ms": "1 s",
+    "speed_ratio": "speed ÷ real",
+    "foot_skating": "foot skating",
+    "bone_length_error": "bone-length error",
+    "frechet_distance": "Fréchet distance",
+}
+
+
+def studies(steps: int, step_ratio: float) -> dict[str, dict[str, list[str]]]:
+    """Return study → label → settings of train.py beside the common ones.
+
+    Args:
+        steps: optimizer steps of every case.
+        step_ratio: time of an adapter's step over that of a full fine-tuning step.
+    """
+    full = ["lora.enabled=false"]
+    fewer = f"trainer.max_steps={max(1, round(steps * step_ratio))}"
+    groups = {
+        "attention": "[attention]",
+        "ffn": "[ffn]",
+        "compact": "[compact]",
+        "all (the card's)": "[transformer_encoder,pose_decoder]",
+    }
+    return {
+        "full": {
+            "adapter": [],
+            "adapter, lr 3e-3": ["optimizer.lr=3e-3"],
+            "full": [*full, "optimizer.lr=1e-4"],
+            "full, lr 3e-4": [*full, "optimizer.lr=3e-4"],
+            "full, equal time": [*full, "optimizer.lr=1e-4", fewer],
+        },
+        "rank": {f"rank {rank}": [f"lora.rank={rank}", f"lora.alpha={2 * rank}"] for rank in (2, 4, 8, 16, 32)},
+        "alpha": {f"alpha {alpha}": [f"lora.alpha={alpha}"] for alpha in (4, 8, 16, 32, 64)},
+        "targets": {name: [f"lora/targets={group}"] for name, group in groups.items()},
+        "dropout": {f"base dropout {p}": [f"base.dropout={p}"] for p in (0, 0.1)},
+        "shots": {
+            "5 clips": ["data.train_clips=5"],
+            "20 clips": ["data.train_clips=20"],
+            "all clips": [],
+        },
+    }
+
+
+def main() -> None:
+    """Train, score, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", choices=list(studies(1, 1.0)))
+    parser.add_argument("--data", required=True, help="data file of the target style")
+    parser.add_argument("--own", help="data file of the base's own motion, for what is forgotten")
+    parser.add_argument("--base", help="[default: the one that train.py adapts]")
+    parser.add_argument("--out", type=Path, default=Path("outputs/study"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--step-ratio", type=float, default=1.0, help="see benchmarks/train_step.py")
+    parser.add_argument("--only", nargs="+", help="cases, by label")
+    parser.add_argument("--rollouts", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("more", nargs="*", help="settings of train.py for every case")
+    args = parser.parse_args()
+    with report_errors():
+        _study(args)
+
+
+def _study(args: argparse.Namespace) -> None:
+    common = [
+        f"data.path={args.data}",
+        f"data.batch_size={args.batch}",
+        "trainer.accumulate_grad_batches=1",
+        "trainer.max_epochs=10000",
+        f"trainer.max_steps={args.steps}",
+        # One validation at the end: which step is the best is not chosen on so few clips.
+        f"trainer.val_every_n_epochs={10000}",
+        f"optimizer.lr={args.lr}",
+        "callbacks.progress_bar=false",
+        *([f"base.checkpoint={args.base}"] if args.base else []),
+        *args.more,
+    ]
+    cases = studies(args.steps, args.step_ratio)[args.study]
+    if unknown := set(args.only or ()) - set(cases):
+        raise StickgenError(f"--only {', '.join(unknown)}: {', '.join(cases)} expected")
+    cases = {label: settings for label, settings in cases.items() if not args.only or label in args.only}
+    models = []
+    for label, settings in cases.items():
+        for seed in args.seeds:
+            folder = args.out / args.study / f"{label.replace(' ', '_').replace(',', '')}-{seed}"
+            _train(folder, [*common, *settings, f"seed={seed}", f"name={args.study}"])
+            models.append(f"{label}={folder}")
+    files = [args.data, *([args.own] if args.own else [])]
+    protocol = RolloutProtocol()
+    report = evaluate(models, files, protocol=protocol)
+    target = args.out / f"{args.study}.json"
+    ScoresFile("test", protocol, fingerprints(models), report).write(target)
+    _print(report)
+    print(f"\nall figures: {target}")
+
+
+def _train(folder: Path, settings: list[str]) -> None:
+    if RunFolder(folder).metrics.is_file():
+        return
+    command = [sys.executable, "train.py", *settings, f"hydra.run.dir={folder.resolve()}"]
+    print("$", "python", *command[1:], flush=True)
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "COLUMNS": "120"}, capture_output=True, text=True)
+    if done.returncode:
+        raise StickgenError(f"{folder}: train.py failed: {done.stderr.strip().splitlines()[-1]}")
+
+
+def _print(report: Report) -> None:
+    for source, rows in report.items():
+        print(f"\n{source}\n")
+        print("| |", " | ".join(SHOWN.values()), "|")
+        print("| --- |", " | ".join(["---:"] * len(SHOWN)), "|")
+        for name, metrics in rows.items():
+            print(f"| {name} |", " | ".join(summary_text(metric, metrics.get(metric)) for metric in SHOWN), "|")
+
+
+if __name__ == "__main__":
+    main()
