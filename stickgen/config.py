@@ -297,6 +297,30 @@ class TrainerConfig:
 
 
 @dataclass
+class ShowMotionConfig:
+    """Animations of validation clips in TensorBoard: the real clip, the frozen base, the model in training."""
+
+    every_n_epochs: int | None = 5
+    """Show them after so many epochs, and at the end of the training; null: never."""
+    max_share: float = 0.02
+    """Skip those that would bring their share of the training's time above this; the one at the end is always made."""
+    clips: int = 2
+    """How many; always the same."""
+    given: int = 10
+    """First frames of a clip that the models go on from, drawn faded; 0: from the caption alone, standing at rest."""
+    frames: int = 50
+    """Most frames that are made of each, at 25 a second."""
+
+    def __post_init__(self) -> None:
+        key, every = "callbacks.show_motion", self.every_n_epochs
+        _check(f"{key}.every_n_epochs", every, every is None or every >= 1, "at least 1, or null")
+        _check(f"{key}.max_share", self.max_share, 0 <= self.max_share <= 1, "a share from 0 to 1")
+        _check(f"{key}.clips", self.clips, 1 <= self.clips <= 16, "1 to 16")
+        _check(f"{key}.given", self.given, self.given >= 0, "a whole number of at least 0")
+        _check(f"{key}.frames", self.frames, self.frames >= 2, "at least 2")
+
+
+@dataclass
 class CallbacksConfig:
     """What runs beside the training."""
 
@@ -307,6 +331,7 @@ class CallbacksConfig:
     monitor: str = "val/pose_mse"
     """What ``best`` is chosen by: the highest accuracy, the lowest of anything else. A sweep gets its value back."""
     progress_bar: bool = True
+    show_motion: ShowMotionConfig = field(default_factory=ShowMotionConfig)
 
     def __post_init__(self) -> None:
         _check(

@@ -31,6 +31,8 @@ def _overrides(base: Path, every_n_steps: int | None) -> list[str]:
         objective__drop_text=0.2,
         objective__own_frames=0.3,
         base__dropout=0.1,
+        callbacks__show_motion__every_n_epochs=1,
+        callbacks__show_motion__max_share=1,
         callbacks__checkpoint_every_n_steps="null" if every_n_steps is None else every_n_steps,
         **{"hydra.run.dir": "run"},
     )

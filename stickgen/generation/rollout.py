@@ -191,6 +191,18 @@ def _shape(name: str, expected: str, found: Tensor) -> GenerationError:
     return GenerationError(f"{name}: shape {expected} expected, {list(found.shape)} found")
 
 
+def until_exploded(motion: Tensor) -> tuple[Tensor, bool]:
+    """Return a motion ``[T, D]`` held at its last frame before the first that is not finite, and whether there was one.
+
+    It is for motion made with ``check=False`` that is to be looked at; the first frame has to be finite.
+    """
+    bad = ~torch.isfinite(motion).all(dim=-1)
+    if not bool(bad.any()):
+        return motion, False
+    first = int(bad.int().argmax())
+    return torch.cat((motion[:first], motion[first - 1 : first].expand(len(motion) - first, -1))), True
+
+
 def _refuse_explosion(motion: Tensor) -> None:
     """Stop where a frame of ``[T, B, D]`` is not finite."""
     bad = ~torch.isfinite(motion).all(dim=-1)

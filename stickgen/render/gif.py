@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -26,13 +27,13 @@ def delays(frames: int, fps: float) -> list[int]:
     return [10 * (end - start) for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def write_gif(path: Path, frames: Iterable[Image.Image], palette: list[int], durations: list[int]) -> None:
+def write_gif(file: Path | BinaryIO, frames: Iterable[Image.Image], palette: list[int], durations: list[int]) -> None:
     """Write an animated GIF that repeats for ever.
 
     Frames that do not differ from the one before lengthen it instead.
 
     Args:
-        path: where to.
+        file: where to; or an open file.
         frames: RGB, all of one size.
         palette: at most 256 colours, three numbers each.
         durations: of each frame, in milliseconds.
@@ -43,7 +44,8 @@ def write_gif(path: Path, frames: Iterable[Image.Image], palette: list[int], dur
     first = next(made)
     # Named here, the palette is written once; else Pillow writes it again with every frame.
     first.save(
-        path,
+        file,
+        format="GIF",
         save_all=True,
         append_images=made,
         palette=bytes(palette),

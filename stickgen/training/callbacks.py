@@ -7,17 +7,18 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 
-from stickgen.config import CallbacksConfig
+from stickgen.config import TrainConfig
 
 log = logging.getLogger(__name__)
 
 
-def make_callbacks(config: CallbacksConfig, checkpoints: Path) -> list[Callback]:
+def make_callbacks(run: TrainConfig, checkpoints: Path) -> list[Callback]:
     """Return the callbacks of a run.
 
     ``best.ckpt`` follows the monitored metric; ``last.ckpt`` is written at the end of each epoch, and during it
     where ``checkpoint_every_n_steps`` says so.
     """
+    config = run.callbacks
     best = RunCheckpoint(
         dirpath=checkpoints,
         filename="best",
@@ -39,6 +40,11 @@ def make_callbacks(config: CallbacksConfig, checkpoints: Path) -> list[Callback]
             check_on_train_epoch_end=False,
         )
         callbacks.append(stopping)
+    if config.show_motion.every_n_epochs is not None and run.logger.tensorboard:
+        # Here, since runs without pictures need no painter.
+        from stickgen.training.show_motion import ShowMotion
+
+        callbacks.append(ShowMotion(run))
     if config.progress_bar:
         callbacks.append(RichProgressBar())
     return callbacks

@@ -211,7 +211,7 @@ def _trainer(config: TrainConfig, run: RunFolder, loggers: list[Logger]) -> Trai
         devices=1,
         log_every_n_steps=settings.log_every_n_steps,
         check_val_every_n_epoch=settings.val_every_n_epochs,
-        callbacks=make_callbacks(config.callbacks, run.checkpoints),
+        callbacks=make_callbacks(config, run.checkpoints),
         logger=loggers or False,
         default_root_dir=run.path,
         enable_progress_bar=config.callbacks.progress_bar,

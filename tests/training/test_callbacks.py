@@ -2,12 +2,17 @@ from pathlib import Path
 
 import torch
 
-from stickgen.config import CallbacksConfig
+from stickgen.config import BaseConfig, CallbacksConfig, LoRAConfig, TrainConfig
 from stickgen.training.callbacks import RunCheckpoint, make_callbacks
 
 
 def best_of(folder: Path) -> RunCheckpoint:
-    callbacks = make_callbacks(CallbacksConfig(progress_bar=False), folder)
+    settings = TrainConfig(
+        base=BaseConfig(checkpoint="base.pth"),
+        lora=LoRAConfig(targets={"all": ["attention"]}),
+        callbacks=CallbacksConfig(progress_bar=False),
+    )
+    callbacks = make_callbacks(settings, folder)
     return next(c for c in callbacks if isinstance(c, RunCheckpoint) and c.filename == "best")
 
 

@@ -1,0 +1,190 @@
+"""Animations of the model in training, in TensorBoard: what its losses do not show.
+
+The writer's own ``add_video`` logs nothing where moviepy is missing; an animated GIF in an image summary is all that it
+would have written.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from io import BytesIO
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary
+
+from stickgen.config import TrainConfig
+from stickgen.data.batch import Batch, collate
+from stickgen.data.clips import Clip, ClipInfo
+from stickgen.data.datamodule import ClipDataModule
+from stickgen.generation import generator_for, until_exploded
+from stickgen.model import StickFigureTransformer
+from stickgen.render import Panel, Style
+from stickgen.render.gif import delays, write_gif
+from stickgen.render.layout import Picture
+from stickgen.skeleton import FPS
+from stickgen.training.module import MotionModule
+
+_STYLE = Style(size=200, sheet=8)
+_EVERY = 2
+"""Every second frame is drawn: half the time and half the file, and steps are seen all the same."""
+_SHORTEST = FPS
+"""Frames after the given ones; in less than a second nothing is to be seen."""
+
+log = logging.getLogger(__name__)
+
+
+class ShowMotion(Callback):
+    """Shows what models make of some validation clips: animations ``motion/1``, … and sheets ``motion_sheet/1``, ….
+
+    Real clip, frozen base and model stand side by side. The base is the model before its training, so there is none
+    where that began with random weights. Nothing is drawn at random, and the model is left as it is: a run with
+    pictures and one without have the same weights.
+
+    Args:
+        config: the run's settings.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._settings = config.callbacks.show_motion
+        self._with_base = not config.base.from_scratch
+        self._trained = "adapter" if config.lora.enabled else "model in training"
+        self._clips: list[Clip] = []
+        self._batch: Batch | None = None
+        self._base: list[Panel] = []
+        self._started = self._seconds = self._longest = 0.0
+        self._pictures = 0
+        self._shown_at = -1
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Choose the clips, and let the base move: a checkpoint to resume from is not loaded yet."""
+        assert isinstance(pl_module, MotionModule)
+        if not trainer.is_global_zero:
+            return
+        self._started = time.monotonic()
+        with self._timed():
+            data: ClipDataModule = trainer.datamodule  # type: ignore[attr-defined]
+            given, most = self._settings.given, self._settings.given + self._settings.frames
+            chosen = choose(data.split.val.infos, self._settings.clips, given + _SHORTEST)
+            if not chosen:
+                log.info("no pictures of motion: no validation clip has %d frames", given + _SHORTEST)
+                return
+            self._clips = [_first_frames(data.split.val[index], most) for index in chosen]
+            self._batch = collate(self._clips, data.config.conditions)
+            if self._with_base:
+                device = trainer.strategy.root_device
+                pl_module.to(device)  # where it goes next in any case
+                self._base = self._panels(pl_module.model, "frozen base", device)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the clips where they are due, and their time allows it."""
+        every = self._settings.every_n_epochs
+        if every is None or (trainer.current_epoch + 1) % every:
+            return
+        # Of what is allowed, the last one's time is set aside.
+        after = self._seconds + 2 * self._longest
+        if after <= self._settings.max_share * (time.monotonic() - self._started):
+            self._show(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the clips for the last time, and say what the pictures have cost."""
+        if self._shown_at != trainer.global_step:
+            self._show(trainer, pl_module)
+        if self._pictures:
+            total = time.monotonic() - self._started
+            log.info(
+                "pictures of motion: %d in %.1f s, %.1f%% of the training's time",
+                self._pictures, self._seconds, 100 * self._seconds / total,
+            )  # fmt: skip
+
+    def _show(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, MotionModule)
+        if not self._clips:
+            return
+        with self._timed():
+            made = self._panels(pl_module.model, self._trained, pl_module.device)
+            pictures: list[Summary.Value] = []
+            for number, (clip, panel) in enumerate(zip(self._clips, made, strict=True), 1):
+                real = Panel(clip.motion, "real clip", clip.description, self._settings.given)
+                shown = Picture([real, *self._base[number - 1 : number], panel], _STYLE)
+                pictures += (_animation(f"motion/{number}", shown), _sheet(f"motion_sheet/{number}", shown))
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    writer = logger.experiment.file_writer
+                    # Lightning counts an epoch's metrics to its last step, and so does a resumed run's purge.
+                    writer.add_summary(Summary(value=pictures), trainer.global_step - 1)
+        self._pictures += 1
+        self._shown_at = trainer.global_step
+
+    def _panels(self, model: StickFigureTransformer, whose: str, device: torch.device) -> list[Panel]:
+        """Return what a model makes of each clip."""
+        assert self._batch is not None
+        batch, given = self._batch.to(device), self._settings.given
+        made = generator_for(model)(
+            model,
+            batch.embedding,
+            len(batch.motion) - given,
+            batch.motion[:given] if given else None,
+            cameras=batch.camera,
+            partners=batch.partner,
+            check=False,
+        )
+        motions = torch.cat((batch.motion[:given], made.to(batch.motion))).cpu()
+        how = "rollout" if model.causal else "in one pass"
+        panels = []
+        for index, clip in enumerate(self._clips):
+            motion, exploded = until_exploded(motions[: clip.length, index])
+            label = f"{whose} · {how}" + (" · exploded" if exploded else "")
+            panels.append(Panel(motion, label, clip.description, given))
+        return panels
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        before = time.monotonic()
+        yield
+        taken = time.monotonic() - before
+        self._seconds += taken
+        self._longest = max(self._longest, taken)
+
+
+def choose(infos: Sequence[ClipInfo], count: int, shortest: int) -> list[int]:
+    """Return the positions of at most ``count`` clips of at least so many frames, those of other captions first."""
+    long = [index for index, info in enumerate(infos) if info.length >= shortest]
+    by_caption: dict[str, int] = {}
+    for index in long:
+        by_caption.setdefault(infos[index].description, index)
+    first = list(by_caption.values())
+    others = [index for index in long if index not in set(first)]
+    if len(first) < count:
+        return first + others[: count - len(first)]
+    return [first[step * len(first) // count] for step in range(count)]
+
+
+def _first_frames(clip: Clip, frames: int) -> Clip:
+    tracks = ("motion", "actions", "physics", "camera", "partner")
+    cut = {name: track[:frames] for name in tracks if (track := getattr(clip, name)) is not None}
+    return replace(clip, **cut)
+
+
+def _animation(tag: str, picture: Picture) -> Summary.Value:
+    frames = [picture.frame(index) for index in range(0, picture.frames, _EVERY)]
+    file = BytesIO()
+    write_gif(file, frames, _STYLE.colours.palette(), delays(len(frames), FPS / _EVERY))
+    return _value(tag, picture.size, file.getvalue())
+
+
+def _sheet(tag: str, picture: Picture) -> Summary.Value:
+    sheet: Image.Image = picture.contact_sheet()
+    file = BytesIO()
+    sheet.save(file, format="PNG")
+    return _value(tag, sheet.size, file.getvalue())
+
+
+def _value(tag: str, size: tuple[int, int], encoded: bytes) -> Summary.Value:
+    width, height = size
+    image = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=encoded)
+    return Summary.Value(tag=tag, image=image)
