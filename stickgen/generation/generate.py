@@ -78,15 +78,43 @@ def generate(
         GenerationError: so many frames are not made, ``seed_frames`` do not fit a model, or a motion exploded.
         StickgenError: a model cannot be read, or its encoder cannot be had.
     """
-    prompts = [" ".join(prompt.split()) for prompt in prompts]
     check_request(prompts, frames)
     if not models:
         raise ConfigError("model: none given; name a run folder, an adapter or a base")
     named = [label_and_path(model) for model in models]
     loaded = [(label, load_model(Path(path), base)) for label, path in named]
+    return generate_with(loaded, prompts, frames, seed_frames, encoder=encoder, encoder_id=encoder_id)
+
+
+def generate_with(
+    loaded: Sequence[tuple[str, LoadedModel]],
+    prompts: Sequence[str],
+    frames: int,
+    seed_frames: Tensor | None = None,
+    *,
+    encoder: str | None = None,
+    encoder_id: str | None = None,
+    check: bool = True,
+) -> list[Generated]:
+    """Generate motion of every prompt with every model, as :func:`generate`, with models that are loaded already.
+
+    Args:
+        loaded: label and model.
+        prompts: see :func:`generate`.
+        frames: see :func:`generate`.
+        seed_frames: see :func:`generate`.
+        encoder: see :func:`generate`.
+        encoder_id: see :func:`generate`.
+        check: stop where a motion explodes; without, its numbers are returned as they are.
+
+    Raises:
+        StickgenError: see :func:`generate`.
+    """
+    check_request(prompts, frames)
+    prompts = [" ".join(prompt.split()) for prompt in prompts]
     texts = _embed(loaded, prompts, encoder, encoder_id)
     columns = [
-        _of_model(label, one, text, prompts, frames, seed_frames)
+        _of_model(label, one, text, prompts, frames, seed_frames, check)
         for (label, one), text in zip(loaded, texts, strict=True)
     ]
     return [made for row in zip(*columns, strict=True) for made in row]
@@ -142,7 +170,13 @@ def _check_encoder(label: str, ours: Mapping[str, Any], theirs: Mapping[str, Any
 
 
 def _of_model(
-    label: str, one: LoadedModel, text: Tensor, prompts: Sequence[str], frames: int, seed_frames: Tensor | None
+    label: str,
+    one: LoadedModel,
+    text: Tensor,
+    prompts: Sequence[str],
+    frames: int,
+    seed_frames: Tensor | None,
+    check: bool,
 ) -> list[Generated]:
     if not one.model.causal:
         log.warning("%s: bidirectional, so its motion is made in one pass, which it was not trained for", label)
@@ -151,7 +185,7 @@ def _of_model(
     if longest is not None and len(given) + frames > longest + 1:
         log.warning("%s: was trained on at most %d frames; what comes after them may fall apart", label, longest)
     try:
-        made = generator_for(one.model)(one.model, text, frames, given)
+        made = generator_for(one.model)(one.model, text, frames, given, check=check)
     except GenerationError as error:
         raise GenerationError(f"{label}: {error}") from None
     _warn_of_ruin(label, prompts, made)

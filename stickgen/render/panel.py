@@ -88,7 +88,7 @@ class Panel:
         are joined, for its arms not to float.
         """
         ends = self.actors.reshape(*self.actors.shape[:2], -1, 2, 2)
-        lines = [(_limb(s.name), ends[:, :, i]) for i, s in enumerate(self.skeleton.segments)]
+        lines = [(limb_of(s.name), ends[:, :, i]) for i, s in enumerate(self.skeleton.segments)]
         if "left_shoulder" in self.skeleton.joints:
             shoulders = [self._joint("left_shoulder"), self._joint("right_shoulder")]
             lines.append(("body", np.stack(shoulders, axis=2)))
@@ -109,7 +109,8 @@ class Panel:
         return self.joints[:, :, self.skeleton.joint(name)]
 
 
-def _limb(segment: str) -> str:
+def limb_of(segment: str) -> str:
+    """Return the limb that a segment of either figure is drawn as: "body", "left_arm", "left_leg", …."""
     side, _, part = segment.partition("_")
     if side not in ("left", "right"):
         return "body"

@@ -11,17 +11,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 
-import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from stickgen.config import TrainConfig
-from stickgen.data.batch import Batch, collate
-from stickgen.data.clips import Clip, ClipInfo
+from stickgen.data.clips import Clip
 from stickgen.data.datamodule import ClipDataModule
-from stickgen.generation import generator_for, until_exploded
+from stickgen.generation.clips import choose_clips, go_on_with
 from stickgen.model import StickFigureTransformer
 from stickgen.render import Panel, Style
 from stickgen.render.gif import delays, write_gif
@@ -54,7 +52,7 @@ class ShowMotion(Callback):
         self._with_base = not config.base.from_scratch
         self._trained = "adapter" if config.lora.enabled else "model in training"
         self._clips: list[Clip] = []
-        self._batch: Batch | None = None
+        self._conditions: Sequence[str] = ()
         self._base: list[Panel] = []
         self._started = self._seconds = self._longest = 0.0
         self._pictures = 0
@@ -69,16 +67,15 @@ class ShowMotion(Callback):
         with self._timed():
             data: ClipDataModule = trainer.datamodule  # type: ignore[attr-defined]
             given, most = self._settings.given, self._settings.given + self._settings.frames
-            chosen = choose(data.split.val.infos, self._settings.clips, given + _SHORTEST)
+            chosen = choose_clips(data.split.val.infos, self._settings.clips, given + _SHORTEST)
             if not chosen:
                 log.info("no pictures of motion: no validation clip has %d frames", given + _SHORTEST)
                 return
             self._clips = [_first_frames(data.split.val[index], most) for index in chosen]
-            self._batch = collate(self._clips, data.config.conditions)
+            self._conditions = data.config.conditions
             if self._with_base:
-                device = trainer.strategy.root_device
-                pl_module.to(device)  # where it goes next in any case
-                self._base = self._panels(pl_module.model, "frozen base", device)
+                pl_module.to(trainer.strategy.root_device)  # where it goes next in any case
+                self._base = self._panels(pl_module.model, "frozen base")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the clips where they are due, and their time allows it."""
@@ -106,7 +103,7 @@ class ShowMotion(Callback):
         if not self._clips:
             return
         with self._timed():
-            made = self._panels(pl_module.model, self._trained, pl_module.device)
+            made = self._panels(pl_module.model, self._trained)
             pictures: list[Summary.Value] = []
             for number, (clip, panel) in enumerate(zip(self._clips, made, strict=True), 1):
                 real = Panel(clip.motion, "real clip", clip.description, self._settings.given)
@@ -120,26 +117,14 @@ class ShowMotion(Callback):
         self._pictures += 1
         self._shown_at = trainer.global_step
 
-    def _panels(self, model: StickFigureTransformer, whose: str, device: torch.device) -> list[Panel]:
+    def _panels(self, model: StickFigureTransformer, whose: str) -> list[Panel]:
         """Return what a model makes of each clip."""
-        assert self._batch is not None
-        batch, given = self._batch.to(device), self._settings.given
-        made = generator_for(model)(
-            model,
-            batch.embedding,
-            len(batch.motion) - given,
-            batch.motion[:given] if given else None,
-            cameras=batch.camera,
-            partners=batch.partner,
-            check=False,
-        )
-        motions = torch.cat((batch.motion[:given], made.to(batch.motion))).cpu()
         how = "rollout" if model.causal else "in one pass"
         panels = []
-        for index, clip in enumerate(self._clips):
-            motion, exploded = until_exploded(motions[: clip.length, index])
+        made = go_on_with(model, self._clips, self._settings.given, self._conditions)
+        for clip, (motion, exploded) in zip(self._clips, made, strict=True):
             label = f"{whose} · {how}" + (" · exploded" if exploded else "")
-            panels.append(Panel(motion, label, clip.description, given))
+            panels.append(Panel(motion, label, clip.description, self._settings.given))
         return panels
 
     @contextmanager
@@ -149,19 +134,6 @@ class ShowMotion(Callback):
         taken = time.monotonic() - before
         self._seconds += taken
         self._longest = max(self._longest, taken)
-
-
-def choose(infos: Sequence[ClipInfo], count: int, shortest: int) -> list[int]:
-    """Return the positions of at most ``count`` clips of at least so many frames, those of other captions first."""
-    long = [index for index, info in enumerate(infos) if info.length >= shortest]
-    by_caption: dict[str, int] = {}
-    for index in long:
-        by_caption.setdefault(infos[index].description, index)
-    first = list(by_caption.values())
-    others = [index for index in long if index not in set(first)]
-    if len(first) < count:
-        return first + others[: count - len(first)]
-    return [first[step * len(first) // count] for step in range(count)]
 
 
 def _first_frames(clip: Clip, frames: int) -> Clip:

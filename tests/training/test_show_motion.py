@@ -26,10 +26,10 @@ from stickgen.config import (
     TrainConfig,
     TrainerConfig,
 )
-from stickgen.data.clips import ClipInfo
+from stickgen.generation import clips
 from stickgen.training import FitResult, fit, show_motion
 from stickgen.training.callbacks import make_callbacks
-from stickgen.training.show_motion import ShowMotion, choose
+from stickgen.training.show_motion import ShowMotion
 from tests.runs import make_base
 
 SHOW = ShowMotionConfig(every_n_epochs=1, max_share=1.0, given=4, frames=20)
@@ -167,7 +167,7 @@ def test_numbers_that_are_not_finite_are_shown_as_such(
         motion[3:] = float("nan")
         return motion
 
-    monkeypatch.setattr(show_motion, "generator_for", lambda model: explode)
+    monkeypatch.setattr(clips, "generator_for", lambda model: explode)
     base = BaseConfig(checkpoint=str(make_base(tmp_path / "base.safetensors")))
     fit(settings(tmp_path / "run", replace(SHOW, clips=1), base=base, epochs=1))
     assert labels == [["real clip", "frozen base · rollout · exploded", "adapter · rollout · exploded"]]
@@ -188,13 +188,3 @@ def test_no_tensorboard_no_pictures(tmp_path: Path) -> None:
     assert ShowMotion in kinds(settings(tmp_path))
     assert ShowMotion not in kinds(settings(tmp_path, OFF))
     assert ShowMotion not in kinds(settings(tmp_path, logger=LoggerConfig(tensorboard=False, csv=True)))
-
-
-def test_clips_of_different_captions_come_first() -> None:
-    texts = ["walk", "walk", "run", "short", "wave", "run"]
-    infos = [ClipInfo(i, 10 if text == "short" else 50, 20, 8, text, f"take {i}") for i, text in enumerate(texts)]
-    assert choose(infos, 1, 35) == [0]
-    assert choose(infos, 3, 35) == [0, 2, 4]
-    assert choose(infos, 4, 35) == [0, 2, 4, 1]
-    assert choose(infos, 9, 35) == [0, 2, 4, 1, 5]
-    assert choose(infos, 2, 51) == []

@@ -1,0 +1,53 @@
+"""Letting models go on with clips, to be looked at beside them."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from stickgen.data.batch import collate
+from stickgen.data.clips import Clip, ClipInfo
+from stickgen.generation.rollout import generator_for, until_exploded
+from stickgen.model import StickFigureTransformer
+
+
+def choose_clips(infos: Sequence[ClipInfo], count: int, shortest: int) -> list[int]:
+    """Return the positions of at most ``count`` clips of at least so many frames, those of other captions first."""
+    long = [index for index, info in enumerate(infos) if info.length >= shortest]
+    by_caption: dict[str, int] = {}
+    for index in long:
+        by_caption.setdefault(infos[index].description, index)
+    first = list(by_caption.values())
+    others = [index for index in long if index not in set(first)]
+    if len(first) < count:
+        return first + others[: count - len(first)]
+    return [first[step * len(first) // count] for step in range(count)]
+
+
+def go_on_with(
+    model: StickFigureTransformer, clips: Sequence[Clip], given: int, conditions: Sequence[str] = ()
+) -> list[tuple[Tensor, bool]]:
+    """Go on from the first frames of clips and their captions, to each clip's length.
+
+    Args:
+        model: rolled out frame by frame where it is causal, else read once.
+        clips: of at least ``given + 1`` frames.
+        given: how many frames are given; 0: none, the models set out from the rest pose.
+        conditions: "camera" and "partner" where the model takes them.
+
+    Returns:
+        for each clip float32 ``[T, D]`` on the CPU, the given frames first, and whether the motion exploded, after
+        which it is held (:func:`~stickgen.generation.rollout.until_exploded`).
+    """
+    batch = collate(clips, conditions).to(next(model.parameters()).device)
+    made = generator_for(model)(
+        model,
+        batch.embedding,
+        len(batch.motion) - given,
+        batch.motion[:given] if given else None,
+        cameras=batch.camera,
+        partners=batch.partner,
+        check=False,
+    )
+    motions = torch.cat((batch.motion[:given], made.to(batch.motion))).cpu()
+    return [until_exploded(motions[: clip.length, index]) for index, clip in enumerate(clips)]
