@@ -262,6 +262,58 @@ def generate(
         typer.echo(f"{path}: {len(panels)} motion{'s' * (len(panels) > 1)} of {panels[0].frames / FPS:g} s")
 
 
+@app.command()
+def compare(
+    models: Annotated[
+        list[str], typer.Argument(help="Run folders, adapters or bases, bare or as label=path, side by side.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page, one .html file.")],
+    prompts: Annotated[
+        Path | None, typer.Option(help="Text file, a prompt a line: motion from the text alone.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Data file whose clips to go on with. [default: that of the first run, without prompts]"),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which of its clips: test, val or train.")] = "test",
+    clips: Annotated[int, typer.Option(help="Most clips.")] = 6,
+    given: Annotated[int, typer.Option(help="First frames of a clip that the models are given.", min=1)] = 10,
+    seconds: Annotated[float, typer.Option(help="How much to generate, at 25 frames a second.")] = 4.0,
+    scores: Annotated[
+        Path | None, typer.Option(help="Figures of stickgen evaluate --json. [default: those the runs ended with]")
+    ] = None,
+    base: Annotated[Path | None, typer.Option(help="Base of the adapters. [default: the one they name]")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Text encoder, hub id or folder. [default: the one that the base names]")
+    ] = None,
+    encoder_id: Annotated[str | None, typer.Option(help="Id of an encoder that is given as a folder.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing page.")] = False,
+) -> None:
+    """Write a page that plays models, their frozen base and the real clips in step, with errors and figures."""
+    import math
+
+    from stickgen.errors import ConfigError
+    from stickgen.reports.compare import Shown, read_prompts
+    from stickgen.reports.compare import compare as write_page
+    from stickgen.skeleton import FPS
+
+    if not math.isfinite(seconds):
+        raise ConfigError(f"seconds={seconds}: a number expected")
+    texts = () if prompts is None else read_prompts(prompts)
+    shown = Shown(texts, data, split, clips, given, round(seconds * FPS))
+    scenes = write_page(
+        models,
+        out,
+        shown,
+        scores=scores,
+        base=base,
+        encoder=encoder,
+        encoder_id=encoder_id,
+        overwrite=overwrite,
+    )
+    typer.echo(f"{out}: {len(scenes)} scene{'s' * (len(scenes) > 1)}, {len(scenes[0].panels)} figures side by side")
+
+
 def main() -> None:
     """Run the command line."""
     with report_errors():

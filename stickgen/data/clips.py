@@ -55,6 +55,11 @@ class Clip:
         """Number of frames."""
         return self.motion.shape[0]
 
+    def first(self, frames: int) -> "Clip":
+        """Return the clip cut to at most so many frames."""
+        tracks = ("motion", "actions", "physics", "camera", "partner")
+        return replace(self, **{name: t[:frames] for name in tracks if (t := getattr(self, name)) is not None})
+
     @property
     def action_counts(self) -> dict[int, int] | None:
         """See :class:`ClipInfo`."""

@@ -132,7 +132,7 @@ def _on_file(
 ) -> dict[str, dict[str, Summary]]:
     rows: dict[str, list[dict[str, float]]] = {}
     for label, one in loaded:
-        data = _clips_for(label, one, config)
+        data = clips_for(label, one, config)
         clips = getattr(data.split, split)
         if not rows:
             if not _long_enough(data, clips, protocol):
@@ -151,7 +151,7 @@ def _on_file(
     }
 
 
-def _clips_for(label: str, one: LoadedModel, config: DataConfig) -> ClipDataModule:
+def clips_for(label: str, one: LoadedModel, config: DataConfig) -> ClipDataModule:
     """Return the data in the figure and under the conditions that a model takes, checked against it."""
     sizes = one.model.settings
     # A file is asked for no larger figure than it has: what is too small for the model, fit_to refuses.

@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from io import BytesIO
 
 from lightning import Callback, LightningModule, Trainer
@@ -71,7 +70,7 @@ class ShowMotion(Callback):
             if not chosen:
                 log.info("no pictures of motion: no validation clip has %d frames", given + _SHORTEST)
                 return
-            self._clips = [_first_frames(data.split.val[index], most) for index in chosen]
+            self._clips = [data.split.val[index].first(most) for index in chosen]
             self._conditions = data.config.conditions
             if self._with_base:
                 pl_module.to(trainer.strategy.root_device)  # where it goes next in any case
@@ -134,12 +133,6 @@ class ShowMotion(Callback):
         taken = time.monotonic() - before
         self._seconds += taken
         self._longest = max(self._longest, taken)
-
-
-def _first_frames(clip: Clip, frames: int) -> Clip:
-    tracks = ("motion", "actions", "physics", "camera", "partner")
-    cut = {name: track[:frames] for name in tracks if (track := getattr(clip, name)) is not None}
-    return replace(clip, **cut)
 
 
 def _animation(tag: str, picture: Picture) -> Summary.Value:

@@ -1,0 +1,165 @@
+"""``stickgen compare``: models side by side in one page, with their figures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stickgen.artifacts.model import label_and_path, load_model
+from stickgen.artifacts.run import RunFolder, read_json
+from stickgen.config import DataConfig
+from stickgen.errors import CheckpointError, ConfigError
+from stickgen.evaluation.evaluate import TITLES, Summary, summary_text
+from stickgen.evaluation.scores import ScoresFile
+from stickgen.files import atomic_write, check_absent
+from stickgen.generation.generate import check_request
+from stickgen.reports.page import Table, page
+from stickgen.reports.scenes import Scene, scenes_of_clips, scenes_of_prompts, with_frozen_base
+from stickgen.skeleton import FPS
+
+MOST_SCENES = 50
+"""A page holds all its motion; beyond some tens of scenes nobody looks at it, and browsers are slow to open it."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a comparison shows.
+
+    Attributes:
+        prompts: texts that the models make motion of, from the rest pose.
+        data: a data file whose clips the models go on with; None: that of the first model's run, where there are no
+            prompts.
+        split: which of its clips: "test", "val" or "train".
+        clips: most of them.
+        given: frames of each that the models are given.
+        frames: most frames that are made.
+    """
+
+    prompts: Sequence[str] = ()
+    data: str | None = None
+    split: str = "test"
+    clips: int = 6
+    given: int = 10
+    frames: int = 4 * FPS
+
+    def check(self) -> None:
+        """Refuse what cannot be shown.
+
+        Raises:
+            StickgenError: a number or the split is impossible, or a prompt is empty.
+        """
+        if self.split not in ("train", "val", "test"):
+            raise ConfigError(f"split={self.split}: train, val or test expected")
+        if not 1 <= self.clips <= MOST_SCENES or len(self.prompts) > MOST_SCENES:
+            raise ConfigError(f"{max(self.clips, len(self.prompts))} scenes: 1 to {MOST_SCENES} go into a page")
+        check_request(self.prompts or ["none"], self.frames)
+
+
+def read_prompts(path: Path) -> list[str]:
+    """Return the prompts in a file, one a line; empty lines do not count.
+
+    Raises:
+        ConfigError: it cannot be read, or has none.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; a text file with a prompt a line expected") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8; a text file with a prompt a line expected") from None
+    prompts = [line.strip() for line in lines if line.strip()]
+    if not prompts:
+        raise ConfigError(f"{path}: holds no prompt; one a line expected")
+    return prompts
+
+
+def compare(
+    models: Sequence[str],
+    output: Path,
+    shown: Shown,
+    *,
+    scores: Path | None = None,
+    base: Path | None = None,
+    encoder: str | None = None,
+    encoder_id: str | None = None,
+    overwrite: bool = False,
+) -> list[Scene]:
+    """Write a page that plays what models make of the same prompts and clips, and return its scenes.
+
+    Args:
+        models: paths as of :func:`~stickgen.artifacts.model.load_model`, each bare or as ``label=path``.
+        output: the page; one file that needs no network.
+        shown: prompts, clips and lengths.
+        scores: figures of ``stickgen evaluate --json`` for the table; None: those of the models' runs.
+        base: the base of the adapters; None: the one they name.
+        encoder: see :func:`stickgen.generation.generate`.
+        encoder_id: see :func:`stickgen.generation.generate`.
+        overwrite: replace an existing page.
+
+    Raises:
+        ConfigError: there is nothing to show, or a setting is impossible.
+        OutputExistsError: the page exists and ``overwrite`` is false, or it is a folder.
+        StickgenError: a model, the data or the figures cannot be read, or do not fit each other.
+    """
+    if output.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"{output}: a name that ends in .html expected")
+    check_absent(output, overwrite=overwrite, file=True)
+    shown.check()
+    named = [label_and_path(model) for model in models]
+    tables = _tables_of_scores(scores) if scores is not None else _tables_of_runs(named)
+    loaded = [(label, load_model(Path(path), base)) for label, path in named]
+    settings = next((model.run.data for _, model in loaded if model.run is not None), None)
+    if shown.data is None and not shown.prompts and settings is None:
+        raise ConfigError("nothing to show: no model comes from a run that names data; give --prompts or --data")
+    loaded = with_frozen_base(loaded)
+    scenes: list[Scene] = []
+    if shown.data is not None or not shown.prompts:
+        config = settings or DataConfig()
+        config = config if shown.data is None else replace(config, path=shown.data)
+        scenes += scenes_of_clips(loaded, config, shown.split, shown.clips, shown.given, shown.frames)
+    if shown.prompts:
+        scenes += scenes_of_prompts(loaded, shown.prompts, shown.frames, encoder, encoder_id)
+    text = page(scenes, tables, title=" · ".join(label for label, _ in loaded))
+    with atomic_write(output, overwrite=overwrite) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+    return scenes
+
+
+def _tables_of_scores(path: Path) -> list[Table]:
+    file = ScoresFile.read(path)
+    return [
+        Table(
+            f"{source} · {file.split} clips, rolled out of {file.given_frames} frames",
+            list(rows),
+            {
+                title: [summary_text(metric, metrics.get(metric)) for metrics in rows.values()]
+                for metric, title in TITLES.items()
+            },
+        )
+        for source, rows in file.report.items()
+    ]
+
+
+def _tables_of_runs(named: Sequence[tuple[str, str]]) -> list[Table]:
+    """Return the figures that the models' runs ended with."""
+    tables = []
+    for label, path in named:
+        metrics = RunFolder(Path(path)).metrics
+        if metrics.is_file():
+            content = read_json(metrics)
+            try:
+                tables.append(_table_of_run(label, content))
+            except (KeyError, TypeError, AttributeError, ValueError):
+                raise CheckpointError(f"{metrics}: not the figures of a run") from None
+    return tables
+
+
+def _table_of_run(label: str, content: dict[str, Any]) -> Table:
+    rows = {(label if name == content["trained"] else name): by["test"] for name, by in content["scores"].items()}
+    known = [metric for metric in TITLES if any(metrics.get(metric) is not None for metrics in rows.values())]
+
+    def text(metric: str, value: float | None) -> str:
+        return summary_text(metric, None if value is None else Summary.of([float(value)]))
+
+    cells = {TITLES[metric]: [text(metric, metrics.get(metric)) for metrics in rows.values()] for metric in known}
+    return Table(f"{label} · test clips of its run", list(rows), cells)

@@ -1,0 +1,211 @@
+"use strict";
+
+const LINE = 0.036, HEAD = 0.075, TICK = 0.5; // body heights, as stickgen/render/draw.py
+const FADED = 0.4;
+const data = JSON.parse(document.getElementById("data").textContent);
+const at = (id) => document.getElementById(id);
+const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+const state = { scene: 0, time: 0, playing: !calm, speed: 1, last: null };
+let panels = [];
+
+function unpacked(text) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const view = new DataView(bytes.buffer);
+  return Float32Array.from({ length: bytes.length / 2 }, (_, i) => view.getInt16(2 * i, true) / 1000);
+}
+
+function element(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+const scene = () => data.scenes[state.scene];
+const frame = () => Math.min(Math.floor(state.time * data.fps + 1e-6), scene().frames - 1);
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+
+/* A canvas in device pixels, cleared, drawn on in CSS pixels. */
+function cleared(canvas) {
+  const ratio = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
+  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+  }
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return [context, width, height];
+}
+
+function drawFigure(panel, index, colours) {
+  const [context, width] = cleared(panel.canvas);
+  const shown = scene(), scale = width / shown.width, now = Math.min(index, panel.frames - 1);
+  const left = panel.centre[now] - shown.width / 2;
+  const x = (value) => (value - left) * scale, y = (value) => (shown.top - value) * scale;
+  context.fillStyle = colours.ground;
+  const thin = Math.max((LINE * scale) / 3, 1);
+  context.fillRect(0, y(0), width, thin);
+  for (let tick = Math.ceil(left / TICK); tick * TICK <= left + shown.width; tick++)
+    context.fillRect(x(tick * TICK) - thin / 2, y(0), thin, 4 * thin);
+  context.globalAlpha = now < panel.given ? FADED : 1;
+  context.lineCap = "round";
+  context.lineWidth = Math.max(LINE * scale, 1);
+  panel.limbs.forEach((limb, line) => {
+    const from = 4 * (now * panel.limbs.length + line);
+    context.strokeStyle = colours[limb];
+    context.beginPath();
+    context.moveTo(x(panel.lines[from]), y(panel.lines[from + 1]));
+    context.lineTo(x(panel.lines[from + 2]), y(panel.lines[from + 3]));
+    context.stroke();
+  });
+  context.fillStyle = colours.body;
+  context.beginPath();
+  context.arc(x(panel.heads[2 * now]), y(panel.heads[2 * now + 1]), HEAD * scale, 0, 2 * Math.PI);
+  context.fill();
+  context.globalAlpha = 1;
+}
+
+function drawCurves(panel, index, colours) {
+  const [context, width, height] = cleared(panel.curves);
+  const last = Math.max(scene().frames - 1, 1), pad = 3;
+  const x = (f) => (f / last) * width, y = (error) => height - pad - (Math.min(error / scene().worst, 1) * (height - 2 * pad));
+  for (const [limb, errors] of Object.entries(panel.errors)) {
+    context.strokeStyle = colours[limb];
+    context.lineWidth = 1.5;
+    context.beginPath();
+    errors.forEach((error, f) => context.lineTo(x(f), y(error)));
+    context.stroke();
+    const here = errors[Math.min(index, errors.length - 1)];
+    panel.values[limb].textContent = `${limb.replace("_", " ")} ${here.toFixed(3)}`;
+  }
+  context.fillStyle = colours.text;
+  context.font = "11px sans-serif";
+  context.fillText(scene().worst.toFixed(2), 2, 11);
+  context.fillRect(x(index), 0, 1, height);
+}
+
+function draw() {
+  const index = frame(), shown = scene();
+  const names = ["ground", "text", "body", "left_arm", "left_leg", "right_arm", "right_leg"];
+  const colours = Object.fromEntries(names.map((name) => [name, colour(name)]));
+  for (const panel of panels) {
+    drawFigure(panel, index, colours);
+    if (panel.errors) drawCurves(panel, index, colours);
+  }
+  at("scrubber").value = index;
+  at("time").textContent = `${(index / data.fps).toFixed(2)} s · frame ${index + 1} of ${shown.frames}`;
+}
+
+function panelOf(given) {
+  const made = { ...given };
+  for (const name of ["lines", "heads", "centre"]) made[name] = unpacked(given[name]);
+  made.canvas = element("canvas", { role: "img", ariaLabel: `${given.label}: ${scene().caption}` });
+  made.canvas.style.aspectRatio = `${scene().width} / ${scene().top - scene().bottom}`;
+  made.box = element("section", { className: "panel" }, element("h2", { textContent: given.label }), made.canvas);
+  if (given.errors) {
+    made.errors = Object.fromEntries(Object.entries(given.errors).map(([limb, text]) => [limb, unpacked(text)]));
+    made.curves = element("canvas", { className: "curves", role: "img", ariaLabel: "error of each limb over time" });
+    made.curves.addEventListener("pointerdown", (event) => {
+      const box = made.curves.getBoundingClientRect();
+      seek(Math.round(((event.clientX - box.left) / box.width) * (scene().frames - 1)));
+    });
+    made.values = {};
+    const list = element("ul", { className: "limbs" });
+    for (const limb of Object.keys(made.errors)) {
+      const dot = element("i"), value = element("span");
+      dot.style.background = `var(--${limb})`;
+      made.values[limb] = value;
+      list.append(element("li", {}, dot, value));
+    }
+    made.box.append(made.curves, list);
+  }
+  return made;
+}
+
+function showScene(index) {
+  state.scene = (index + data.scenes.length) % data.scenes.length;
+  state.time = 0;
+  at("scene").value = state.scene;
+  at("caption").textContent = scene().caption;
+  at("scrubber").max = scene().frames - 1;
+  panels = scene().panels.map(panelOf);
+  const all = panels.flatMap((panel) => Object.values(panel.errors || {})).map((errors) => Math.max(...errors));
+  scene().worst = Math.min(Math.max(0.05, ...all), 1);
+  at("panels").replaceChildren(...panels.map((panel) => panel.box));
+  draw();
+}
+
+function seek(index) {
+  play(false);
+  state.time = Math.min(Math.max(index, 0), scene().frames - 1) / data.fps;
+  draw();
+}
+
+function play(on) {
+  state.playing = on;
+  state.last = null;
+  at("play").textContent = on ? "pause" : "play";
+  if (on) requestAnimationFrame(tick);
+}
+
+function tick(now) {
+  if (!state.playing) return;
+  const before = frame();
+  if (state.last !== null) state.time += ((now - state.last) / 1000) * state.speed;
+  state.last = now;
+  if (state.time * data.fps >= scene().frames) state.time = 0;
+  if (frame() !== before) draw();
+  requestAnimationFrame(tick);
+}
+
+function faster(steps) {
+  const choice = at("speed"), index = choice.selectedIndex + steps;
+  choice.selectedIndex = Math.min(Math.max(index, 0), choice.options.length - 1);
+  state.speed = Number(choice.value);
+}
+
+function dark() {
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+const keys = {
+  " ": () => play(!state.playing),
+  ArrowLeft: (event) => seek(frame() - (event.shiftKey ? 10 : 1)),
+  ArrowRight: (event) => seek(frame() + (event.shiftKey ? 10 : 1)),
+  Home: () => seek(0),
+  End: () => seek(scene().frames - 1),
+  ArrowUp: () => showScene(state.scene - 1),
+  ArrowDown: () => showScene(state.scene + 1),
+  "-": () => faster(-1),
+  "+": () => faster(1),
+};
+
+document.addEventListener("keydown", (event) => {
+  // What a control does with a key of its own goes first.
+  const own = event.target.closest("select") || (event.key === " " && event.target.closest("button"));
+  const action = keys[event.key];
+  if (!action || own || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  action(event);
+});
+at("play").addEventListener("click", () => play(!state.playing));
+at("back").addEventListener("click", () => seek(frame() - 1));
+at("on").addEventListener("click", () => seek(frame() + 1));
+at("scrubber").addEventListener("input", (event) => seek(Number(event.target.value)));
+at("speed").addEventListener("change", (event) => { state.speed = Number(event.target.value); });
+at("scene").addEventListener("change", (event) => showScene(Number(event.target.value)));
+at("previous").addEventListener("click", () => showScene(state.scene - 1));
+at("next").addEventListener("click", () => showScene(state.scene + 1));
+at("theme").addEventListener("click", () => {
+  document.documentElement.dataset.theme = dark() ? "light" : "dark";
+  draw();
+});
+addEventListener("resize", draw);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+
+data.scenes.forEach((each, index) => {
+  at("scene").append(element("option", { value: index, textContent: `${index + 1}. ${each.caption}` }));
+});
+showScene(0);
+play(state.playing);

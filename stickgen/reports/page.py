@@ -1,0 +1,151 @@
+"""Scenes as one HTML file: the player, its style and all motion inside, nothing fetched from anywhere."""
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from stickgen.render.camera import View, views_of
+from stickgen.render.panel import Panel
+from stickgen.render.style import THEMES, Colour, Theme
+from stickgen.reports.scenes import Scene, limb_errors
+from stickgen.skeleton import FPS
+
+_THOUSANDTHS = 1000
+"""Numbers are kept in thousandths of a body height, a third of a pixel, in 16 bits: what is 32 heights away is out of
+sight."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Figures to stand under the player.
+
+    Attributes:
+        title: what they were measured on.
+        columns: the predictors.
+        rows: metric → a cell for each of the columns.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: dict[str, list[str]]
+
+
+def page(scenes: Sequence[Scene], tables: Sequence[Table], title: str) -> str:
+    """Return the page.
+
+    The text of prompts, clips and labels stays text: it is escaped in HTML, and inside the JSON. The page's own policy
+    lets nothing run but its script, which is known by its digest, and lets nothing be fetched.
+
+    Args:
+        scenes: at least one.
+        tables: figures to stand under it.
+        title: of the window.
+    """
+    style = _theme_variables() + _resource("page.css")
+    script = _resource("page.js")
+    policy = f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'"
+    parts = {
+        "policy": html.escape(policy),
+        "title": html.escape(title),
+        "style": style,
+        "script": script,
+        "data": _json({"fps": FPS, "scenes": [_scene(scene) for scene in scenes]}),
+        "tables": "\n".join(_table(table) for table in tables),
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _resource("page.html"))
+
+
+def _resource(name: str) -> str:
+    return (files("stickgen.reports") / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _json(value: Any) -> str:
+    """Return JSON that may stand in a script element: no text in it can end the element or begin a comment."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _scene(scene: Scene) -> dict[str, Any]:
+    views = views_of(scene.panels, "follow")
+    reference = scene.panels[0] if scene.has_reference else None
+    return {
+        "caption": scene.caption,
+        "frames": max(panel.frames for panel in scene.panels),
+        "width": views[0].width,
+        "bottom": views[0].bottom,
+        "top": views[0].top,
+        "panels": [
+            _panel(panel, view, None if panel is reference else reference)
+            for panel, view in zip(scene.panels, views, strict=True)
+        ],
+    }
+
+
+def _panel(panel: Panel, view: View, reference: Panel | None) -> dict[str, Any]:
+    return {
+        "label": panel.label,
+        "given": panel.given,
+        "frames": panel.frames,
+        "limbs": [limb for limb, _ in panel.lines],
+        # Frame by frame x1, y1, x2, y2 of every line.
+        "lines": _packed(np.stack([ends[:, 0] for _, ends in panel.lines], axis=1)),
+        "heads": _packed(panel.heads[:, 0]),
+        "centre": _packed(view.centre),
+        "errors": None
+        if reference is None
+        else {limb: _packed(error) for limb, error in limb_errors(panel, reference).items()},
+    }
+
+
+def _packed(numbers: np.ndarray) -> str:
+    """Return numbers as little-endian 16-bit integers in base64."""
+    limit = 2**15 - 1
+    whole = np.clip(np.rint(np.asarray(numbers) * _THOUSANDTHS), -limit, limit)
+    return base64.b64encode(whole.astype("<i2").tobytes()).decode()
+
+
+def _table(table: Table) -> str:
+    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in table.columns)
+    rows = "\n".join(
+        f'<tr><th scope="row">{html.escape(name)}</th>'
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
+        + "</tr>"
+        for name, cells in table.rows.items()
+    )
+    return (
+        f'<figure class="figures"><figcaption>{html.escape(table.title)}</figcaption>\n'
+        f"<table><thead><tr><td></td>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></figure>"
+    )
+
+
+def _theme_variables() -> str:
+    """Return the colours of figures and page as variables, for the reader's choice of light or dark."""
+    light, dark = _variables(THEMES["light"]), _variables(THEMES["dark"])
+    return (
+        f":root{{color-scheme:light;{light}}}\n"
+        f"@media (prefers-color-scheme:dark){{:root:not([data-theme=light]){{color-scheme:dark;{dark}}}}}\n"
+        f":root[data-theme=dark]{{color-scheme:dark;{dark}}}\n"
+    )
+
+
+def _variables(theme: Theme) -> str:
+    limbs = ("body", "left_arm", "left_leg", "right_arm", "right_leg")
+    colours: dict[str, Colour] = {
+        "background": theme.background,
+        "ground": theme.ground,
+        "text": theme.text,
+        **{limb: theme.of_limb(limb) for limb in limbs},
+    }
+    return "".join(f"--{name}:#{red:02x}{green:02x}{blue:02x};" for name, (red, green, blue) in colours.items())
