@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (apt-get install chromium)")
 _PATIENCE = 60.0
 
@@ -49,9 +51,7 @@ class Page:
 
     def open(self, path: Path, width: int = 1100, height: int = 900) -> None:
         """Load a file."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
-        )
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         self.call("Page.navigate", url=path.resolve().as_uri())
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
@@ -77,8 +77,12 @@ class Page:
     def click(self, selector: str, across: float = 0.5) -> None:
         """Click on an element, at a share of its width."""
         box = self.get(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
-            "const b = e.getBoundingClientRect(); return [b.left, b.top, b.width, b.height]; })()"
+            f"""(() => {{
+                const element = document.querySelector({json.dumps(selector)});
+                element.scrollIntoView({{block: "center"}});
+                const box = element.getBoundingClientRect();
+                return [box.left, box.top, box.width, box.height];
+            }})()"""
         )
         at = {"x": box[0] + across * box[2], "y": box[1] + box[3] / 2, "button": "left", "clickCount": 1}
         self.call("Input.dispatchMouseEvent", type="mousePressed", **at)
@@ -119,7 +123,7 @@ def browser(*flags: str) -> Iterator[Page]:
             "--remote-debugging-pipe", f"--user-data-dir={profile}", *flags, "about:blank",
         ]  # fmt: skip
         # The protocol's pipe is at descriptors 3 and 4.
-        started = ["sh", "-c", f'exec "$@" 3<&{commands} 4>&{answers}', "sh", *arguments]
+        started = ["bash", "-c", f'exec "$@" 3<&{commands} 4>&{answers}', "bash", *arguments]
         process = subprocess.Popen(
             started, pass_fds=(commands, answers), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -47,22 +47,23 @@ function drawFigure(panel, index, colours) {
   context.fillRect(0, y(0), width, thin);
   for (let tick = Math.ceil(left / TICK); tick * TICK <= left + shown.width; tick++)
     context.fillRect(x(tick * TICK) - thin / 2, y(0), thin, 4 * thin);
-  context.globalAlpha = now < panel.given ? FADED : 1;
+  // Mixed and not transparent: where limbs cross, no third colour is to be seen.
+  const faded = (name) => `color-mix(in srgb, ${colours[name]} ${100 * FADED}%, ${colours.background})`;
+  const paint = now < panel.given ? faded : (name) => colours[name];
   context.lineCap = "round";
   context.lineWidth = Math.max(LINE * scale, 1);
   panel.limbs.forEach((limb, line) => {
     const from = 4 * (now * panel.limbs.length + line);
-    context.strokeStyle = colours[limb];
+    context.strokeStyle = paint(limb);
     context.beginPath();
     context.moveTo(x(panel.lines[from]), y(panel.lines[from + 1]));
     context.lineTo(x(panel.lines[from + 2]), y(panel.lines[from + 3]));
     context.stroke();
   });
-  context.fillStyle = colours.body;
+  context.fillStyle = paint("body");
   context.beginPath();
   context.arc(x(panel.heads[2 * now]), y(panel.heads[2 * now + 1]), HEAD * scale, 0, 2 * Math.PI);
   context.fill();
-  context.globalAlpha = 1;
 }
 
 function drawCurves(panel, index, colours) {
@@ -86,7 +87,7 @@ function drawCurves(panel, index, colours) {
 
 function draw() {
   const index = frame(), shown = scene();
-  const names = ["ground", "text", "body", "left_arm", "left_leg", "right_arm", "right_leg"];
+  const names = ["background", "ground", "text", "body", "left_arm", "left_leg", "right_arm", "right_leg"];
   const colours = Object.fromEntries(names.map((name) => [name, colour(name)]));
   for (const panel of panels) {
     drawFigure(panel, index, colours);
