@@ -144,6 +144,32 @@ def pack(
     typer.echo(f"{output}: {len(clips)} clips of {takes} takes, {sum(clip.length for clip in clips)} frames")
 
 
+@app.command("inspect")
+def inspect_data(
+    data: Annotated[Path, typer.Argument(help="Data file, as sft_data_embedded.pt, packed or not.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Draw clips here, a .png: some frames of each in a row.")
+    ] = None,
+    order: Annotated[
+        str, typer.Option(help="Which clips: quality, worst first; or action, the worst of every action in turn.")
+    ] = "quality",
+    clips: Annotated[int, typer.Option(help="How many.")] = 24,
+    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
+    size: Annotated[int, typer.Option(help="Height of a frame in pixels.")] = 120,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing sheet.")] = False,
+) -> None:
+    """Show a data file: counts by split, length, action, source and quality, and a sheet of its clips."""
+    from rich.console import Console
+
+    from stickgen.render import Style
+    from stickgen.reports.inspect import inspect
+
+    style = Style(theme=theme, size=size)
+    inspect(data, Console(), out, order=order, clips=clips, style=style, overwrite=overwrite)
+    if out is not None:
+        typer.echo(f"sheet: {out}")
+
+
 @app.command()
 def evaluate(
     models: Annotated[

@@ -59,7 +59,7 @@ def open_dataset(config: DataConfig) -> tuple[Split[ClipSet], DataReport]:
             training clips than are wanted.
     """
     store, info, source = _open(config)
-    kept, dropped = _filter(store.infos, config)
+    kept, dropped = filter_clips(store.infos, config)
     if not kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         raise DataError(
@@ -87,7 +87,7 @@ def _open(config: DataConfig) -> tuple[ClipStore, dict[str, Any], str]:
     return SequenceClips(sequences, source, config.max_frames), SAMPLE_INFO, source
 
 
-def _filter(clips: Sequence[ClipInfo], config: DataConfig) -> tuple[list[ClipInfo], dict[str, int]]:
+def filter_clips(clips: Sequence[ClipInfo], config: DataConfig) -> tuple[list[ClipInfo], dict[str, int]]:
     """Return the clips to keep, and how many were left out for which reason."""
 
     def objection(clip: ClipInfo) -> str | None:

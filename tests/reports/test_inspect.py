@@ -1,0 +1,142 @@
+from collections import Counter
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from stickgen.actions import action_name
+from stickgen.data.clips import ClipInfo
+from stickgen.data.file import open_clips, pack, write_sequences
+from stickgen.data.sample import SAMPLE_INFO, sample_sequences
+from stickgen.errors import ConfigError, DataError, OutputExistsError, StickgenError
+from stickgen.reports.inspect import inspect, ordered, panels_of
+from tests.runs import help_without, run_command
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Twelve clips: one noisy and of low quality, one without score, one without labels, a source in brackets."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    clips = sample_sequences(12, seed=1, actions=["walk", "wave", "run"])
+    clips[4]["motion"] = clips[4]["motion"] + 0.3 * torch.randn(clips[4]["motion"].shape)
+    clips[4]["quality_score"] = 0.25
+    clips[4]["source"] = "[red]studio[/red]"
+    clips[7]["quality_score"] = None
+    clips[9]["actions"] = None
+    write_sequences(tmp_path / "clips.pt", clips, SAMPLE_INFO)
+    return tmp_path / "clips.pt"
+
+
+def action_of(info: ClipInfo) -> str:
+    return "no label" if info.main_action is None else action_name(info.main_action)
+
+
+def printed(path: Path, sheet: Path | None = None, **options: object) -> dict[str, list[str]]:
+    """The rows of every table that is printed, by their first cell."""
+    console = Console(file=StringIO(), width=160, force_terminal=False)
+    inspect(path, console, sheet, **options)  # type: ignore[arg-type]
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    cells = [[cell.strip() for cell in line.strip("│┃").split("│")] for line in text.splitlines() if "│" in line]
+    return {"head": [text.splitlines()[0]], **{first: rest for first, *rest in cells}}
+
+
+def test_help_is_instant() -> None:
+    assert "--order" in help_without("inspect", {"torch", "numpy", "PIL", "lightning"})
+
+
+def test_the_tables_count_what_is_there(file: Path) -> None:
+    store, _ = open_clips(file)
+    rows = printed(file)
+    encoder = SAMPLE_INFO["text_encoder"]["id"]
+    assert rows["head"] == [
+        f"{file}: 12 sequences → 12 clips of {len({i.take for i in store.infos})} takes, stick_figure_5_segment; "
+        f"captions in 1024 numbers by {encoder}"
+    ]
+    assert rows["left out: below quality 0.8"][0] == "1"
+    assert sum(int(rows[split][0]) for split in ("train", "val", "test")) == 11
+    counts = Counter(action_of(info) for info in store.infos)
+    assert set(counts) == {"walk", "wave", "run", "no label"}
+    assert {name: int(rows[name][0]) for name in counts} == counts
+    assert rows["no label"][0] == "1"
+    assert rows["[red]studio[/red]"] == ["1", "1", f"{store.infos[4].length:,}", rows["0 to 0.5"][3], "0.25", "0.25"]
+    assert (rows["0 to 0.5"][0], rows["no score"][0]) == ("1", "1")
+    assert (rows["actions"], rows["physics"], rows["camera"]) == (["11"], ["12"], ["0"])
+    lengths = sorted(info.length for info in store.infos)
+    assert (rows["frames"][0], rows["frames"][-1]) == (str(lengths[0]), str(lengths[-1]))
+    assert rows["seconds"][0] == f"{lengths[0] / 25:.1f}"
+
+
+def test_the_worst_clip_is_the_first_on_the_sheet(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, _ = open_clips(file)
+    infos = ordered(store.infos, "quality")
+    assert infos[0].index == 4
+    assert infos[-1].index == 7
+    first = panels_of(store, infos[:1])[0]
+    assert first.label.startswith(f"clip 4 · quality 0.25 · {action_of(infos[0])} · {infos[0].length} frames")
+    assert first.caption == infos[0].description
+    np.testing.assert_array_equal(first.motion, store.load(4).motion.numpy())
+
+    sheet = ["inspect", file, "--out", "new/sheet.png", "--clips", 3, "--size", 96]
+    assert run_command(monkeypatch, *sheet) == 0
+    assert "sheet: new/sheet.png" in capsys.readouterr().out
+    with Image.open("new/sheet.png") as three:
+        height = three.height
+    assert run_command(monkeypatch, *sheet) == 1
+    assert "already exists and was kept" in capsys.readouterr().err
+    assert run_command(monkeypatch, *sheet[:-4], "--clips", 6, "--size", 96, "--theme", "dark", "--overwrite") == 0
+    with Image.open("new/sheet.png") as six:
+        assert six.height == pytest.approx(2 * height, rel=0.05)
+        assert six.convert("RGB").getpixel((1, 1)) == (21, 23, 28)
+
+
+def test_every_action_has_its_turn() -> None:
+    infos = [
+        ClipInfo(i, 50, 20, 8, "", f"take {i}", action_counts=None if action is None else {action: 50}, quality=quality)
+        for i, (action, quality) in enumerate([(1, 0.9), (1, 0.2), (1, 0.5), (2, 0.8), (None, 0.4), (2, None)])
+    ]
+    assert [info.position for info in ordered(infos, "action")] == [1, 3, 4, 2, 5, 0]
+    assert [info.position for info in ordered(infos, "quality")] == [1, 4, 2, 3, 0, 5]
+
+
+def test_a_packed_file_says_the_same(file: Path, tmp_path: Path) -> None:
+    pack(file, tmp_path / "packed.safetensors")
+    plain, packed = printed(file), printed(tmp_path / "packed.safetensors")
+    assert {key: row for key, row in packed.items() if key != "head"} == {
+        key: row for key, row in plain.items() if key != "head"
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "mistake", "message"),
+    [
+        ({"sheet": Path("sheet.gif")}, ConfigError, "sheet.gif: a name that ends in .png"),
+        ({"sheet": Path("clips.pt/sheet.png")}, StickgenError, "is a file"),
+        ({"order": "beauty"}, ConfigError, "order=beauty: quality or action"),
+        ({"clips": 0}, ConfigError, "clips=0: 1 to 200"),
+        ({"clips": 201}, ConfigError, "clips=201"),
+        ({"sheet": Path("folder.png")}, OutputExistsError, "folder.png: is a folder"),
+        ({"path": Path("gone.pt")}, DataError, "gone.pt: no such file"),
+    ],
+)
+def test_mistakes_are_one_line(file: Path, options: dict[str, object], mistake: type[Exception], message: str) -> None:
+    Path("folder.png").mkdir()
+    arguments = {"path": file, **options}
+    with pytest.raises(mistake, match=message) as caught:
+        printed(**arguments)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+
+
+def test_a_clip_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    clips = sample_sequences(4, seed=1)
+    clips[2]["motion"][5, 3] = float("nan")
+    write_sequences(tmp_path / "clips.pt", clips, SAMPLE_INFO)
+    with pytest.raises(DataError, match="clip 2: motion: finite numbers expected"):
+        printed(tmp_path / "clips.pt", tmp_path / "sheet.png")
+    assert not (tmp_path / "sheet.png").exists()
