@@ -255,6 +255,14 @@ def generate(
     ] = None,
     seed_clip: Annotated[int, typer.Option(help="Which clip of that data file.", min=0)] = 0,
     seed_length: Annotated[int, typer.Option(help="How many of its frames.", min=1)] = 10,
+    action: Annotated[
+        str | None,
+        typer.Option(help="For models that were fed actions: walk, or walk:2,wave:1,walk with the seconds of each."),
+    ] = None,
+    filmed: Annotated[
+        str | None,
+        typer.Option(help="For models that were trained with a camera: x,y,zoom, or x,y,zoom..x,y,zoom to move it."),
+    ] = None,
     theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
     camera: Annotated[str, typer.Option(help="follow the figures, or fixed with their whole way in view.")] = "follow",
     trail: Annotated[float, typer.Option(help="Seconds of the way of hands and feet to draw.")] = 0.0,
@@ -276,10 +284,24 @@ def generate(
 
     from stickgen.generation import generate as make_motions
     from stickgen.generation import read_seed_frames
+    from stickgen.generation.conditions import read_actions, read_cameras
+    from stickgen.generation.generate import check_request
 
+    frames = round(seconds * FPS)
+    check_request(prompts, frames)
+    actions = None if action is None else read_actions(action, frames)
+    cameras = None if filmed is None else read_cameras(filmed, frames)
     given = None if seed_frames is None else read_seed_frames(seed_frames, seed_length, seed_clip)
     motions = make_motions(
-        model, prompts, round(seconds * FPS), given, base=base, encoder=encoder, encoder_id=encoder_id
+        model,
+        prompts,
+        frames,
+        given,
+        actions=actions,
+        cameras=cameras,
+        base=base,
+        encoder=encoder,
+        encoder_id=encoder_id,
     )
     labelled = len(model) > 1
     panels = [Panel(m.motion, m.model if labelled else "", m.prompt, m.given, m.actions) for m in motions]

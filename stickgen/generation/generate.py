@@ -13,6 +13,7 @@ from stickgen.actions import action_name
 from stickgen.artifacts.model import LoadedModel, label_and_path, load_model
 from stickgen.data.text import TextEncoder
 from stickgen.errors import ConfigError, GenerationError
+from stickgen.generation.conditions import conditions_for
 from stickgen.generation.rollout import generator_for
 from stickgen.model import StickFigureTransformer
 from stickgen.skeleton import FPS, STICK_5, rest_pose, skeleton_of, to_stick_5
@@ -51,6 +52,8 @@ def generate(
     frames: int = 10 * FPS,
     seed_frames: Tensor | None = None,
     *,
+    actions: Tensor | None = None,
+    cameras: Tensor | None = None,
     base: Path | None = None,
     encoder: str | None = None,
     encoder_id: str | None = None,
@@ -66,6 +69,8 @@ def generate(
         frames: how many to generate, at 25 a second.
         seed_frames: given frames ``[T0, D]`` that all motions go on from, see :mod:`stickgen.generation.seed`; those
             of 48 numbers are reduced for a model of 20. None: the rest pose.
+        actions: class of each frame to be generated, int64 ``[frames]``, for models that were fed actions in training.
+        cameras: x, y, zoom of each, ``[frames, 3]``, for models that were trained with a camera.
         base: the base of the adapters; None: the one they name.
         encoder: hub id or folder of the text encoder; None: the hub id that the base's record names.
         encoder_id: the id of an encoder that is given as a folder, see :class:`~stickgen.data.text.TextEncoder`.
@@ -74,7 +79,8 @@ def generate(
         the motions, those of the first prompt first, in the order of the models.
 
     Raises:
-        ConfigError: there is no model or no prompt, a prompt is empty, or the encoder is not that of a base.
+        ConfigError: there is no model or no prompt, a prompt is empty, the encoder is not that of a base, or a model is
+            given a camera that it was trained without.
         GenerationError: so many frames are not made, ``seed_frames`` do not fit a model, or a motion exploded.
         StickgenError: a model cannot be read, or its encoder cannot be had.
     """
@@ -83,7 +89,16 @@ def generate(
         raise ConfigError("model: none given; name a run folder, an adapter or a base")
     named = [label_and_path(model) for model in models]
     loaded = [(label, load_model(Path(path), base)) for label, path in named]
-    return generate_with(loaded, prompts, frames, seed_frames, encoder=encoder, encoder_id=encoder_id)
+    return generate_with(
+        loaded,
+        prompts,
+        frames,
+        seed_frames,
+        actions=actions,
+        cameras=cameras,
+        encoder=encoder,
+        encoder_id=encoder_id,
+    )
 
 
 def generate_with(
@@ -92,6 +107,8 @@ def generate_with(
     frames: int,
     seed_frames: Tensor | None = None,
     *,
+    actions: Tensor | None = None,
+    cameras: Tensor | None = None,
     encoder: str | None = None,
     encoder_id: str | None = None,
     check: bool = True,
@@ -103,6 +120,8 @@ def generate_with(
         prompts: see :func:`generate`.
         frames: see :func:`generate`.
         seed_frames: see :func:`generate`.
+        actions: see :func:`generate`.
+        cameras: see :func:`generate`.
         encoder: see :func:`generate`.
         encoder_id: see :func:`generate`.
         check: stop where a motion explodes; without, its numbers are returned as they are.
@@ -114,7 +133,7 @@ def generate_with(
     prompts = [" ".join(prompt.split()) for prompt in prompts]
     texts = _embed(loaded, prompts, encoder, encoder_id)
     columns = [
-        _of_model(label, one, text, prompts, frames, seed_frames, check)
+        _of_model(label, one, text, prompts, frames, seed_frames, actions, cameras, check)
         for (label, one), text in zip(loaded, texts, strict=True)
     ]
     return [made for row in zip(*columns, strict=True) for made in row]
@@ -176,6 +195,8 @@ def _of_model(
     prompts: Sequence[str],
     frames: int,
     seed_frames: Tensor | None,
+    actions: Tensor | None,
+    cameras: Tensor | None,
     check: bool,
 ) -> list[Generated]:
     if not one.model.causal:
@@ -184,8 +205,11 @@ def _of_model(
     longest = one.run.data.max_frames if one.run is not None else None
     if longest is not None and len(given) + frames > longest + 1:
         log.warning("%s: was trained on at most %d frames; what comes after them may fall apart", label, longest)
+    if actions is not None and not one.adapted and one.run is not None and one.run.objective.feed_actions == 0:
+        log.warning("%s: was never fed actions in training; they mean nothing to it", label)
+    conditions = conditions_for(label, one, given, frames, actions, cameras)
     try:
-        made = generator_for(one.model)(one.model, text, frames, given, check=check)
+        made = generator_for(one.model)(one.model, text, frames, given, check=check, **conditions)
     except GenerationError as error:
         raise GenerationError(f"{label}: {error}") from None
     _warn_of_ruin(label, prompts, made)
