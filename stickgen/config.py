@@ -63,7 +63,7 @@ class BaseConfig:
 
 @dataclass
 class LoRAConfig:
-    """The adapters; see :class:`stickgen.lora.LoRALinear`."""
+    """The adapters; see :class:`stickgen.lora.LoRASettings`."""
 
     enabled: bool = True
     """false trains every weight of the base instead."""
@@ -71,6 +71,15 @@ class LoRAConfig:
     alpha: float = 16.0
     dropout: float = 0.05
     use_rslora: bool = False
+    """Scale updates by alpha / √rank instead of alpha / rank (Kalajdzievski 2023, arXiv:2312.03732)."""
+    use_dora: bool = False
+    """Train lengths and directions of the weights' rows apart (Liu et al. 2024, arXiv:2402.09353)."""
+    rank_pattern: dict[str, int] = field(default_factory=dict)
+    """Ranks of single layers, by a regular expression for the end of their path, as in PEFT; the first match holds."""
+    alpha_pattern: dict[str, float] = field(default_factory=dict)
+    """Alphas of single layers, likewise."""
+    layers: list[int] | None = None
+    """Numbers of the encoder layers to adapt, of those that the targets name; null: all."""
     targets: dict[str, list[str]] = field(default_factory=dict)
     """Target groups by name, each a list of module names; the adapted layers are their union."""
 
@@ -78,6 +87,12 @@ class LoRAConfig:
         _check("lora.rank", self.rank, self.rank >= 1, "a whole number of at least 1")
         _check("lora.alpha", self.alpha, math.isfinite(self.alpha) and self.alpha > 0, "a number above 0")
         _check("lora.dropout", self.dropout, 0 <= self.dropout < 1, "0 up to, not including, 1")
+        for pattern, rank in self.rank_pattern.items():
+            _check(f"lora.rank_pattern.{pattern}", rank, rank >= 1, "a whole number of at least 1")
+        for pattern, alpha in self.alpha_pattern.items():
+            good = math.isfinite(alpha) and alpha > 0
+            _check(f"lora.alpha_pattern.{pattern}", alpha, good, "a number above 0")
+        _check("lora.layers", self.layers, self.layers is None or bool(self.layers), "at least one number, or null")
 
     @property
     def target_modules(self) -> list[str]:
@@ -246,6 +261,8 @@ class OptimizerConfig:
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) with linear warm-up, then a cosine to zero."""
 
     lr: float = 1e-4
+    lora_plus_ratio: float = 1.0
+    """Learning rate of the adapters' B over that of everything else: LoRA+ (Hayou et al. 2024, arXiv:2402.12354)."""
     weight_decay: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.999
@@ -255,6 +272,8 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         _check("optimizer.lr", self.lr, math.isfinite(self.lr) and self.lr > 0, "a number above 0")
+        ratio = self.lora_plus_ratio
+        _check("optimizer.lora_plus_ratio", ratio, math.isfinite(ratio) and ratio > 0, "a number above 0")
         _check("optimizer.weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
         _check("optimizer.eps", self.eps, math.isfinite(self.eps) and self.eps > 0, "a number above 0")
         for name in ("beta1", "beta2", "warmup_fraction"):
@@ -411,6 +430,11 @@ class TrainConfig:
             raise ConfigError(
                 f"base.dtype={base.dtype}: is for a frozen base; weights in training stay in float32, and "
                 "trainer.precision=bf16-mixed computes in bfloat16"
+            )
+        if self.optimizer.lora_plus_ratio != 1 and not lora.enabled:
+            raise ConfigError(
+                f"optimizer.lora_plus_ratio={self.optimizer.lora_plus_ratio:g}: is for adapters; leave it at 1 where "
+                "lora.enabled=false"
             )
         if lora.enabled and not lora.target_modules:
             raise ConfigError("lora.targets: empty; choose groups, as in 'lora/targets=[attention,pose_decoder]'")

@@ -75,6 +75,8 @@ def _override_mistake(error: Exception, schema: type) -> str:
     mistyped = re.match(r"Could not override '([^']+)'", message)
     if mistyped:
         key = mistyped[1]
+        if key in setting_keys(schema):  # a dictionary, which Hydra takes for closed
+            return f"{key}: begin with a + to add keys to it, as '+{key}=…'"
         near = difflib.get_close_matches(key, setting_keys(schema), n=1)
         hint = f"did you mean {near[0]}?" if near else "--help lists them"
         return f"{key}: no such setting; {hint}"

@@ -284,6 +284,9 @@ def test_an_unknown_target_group_is_named() -> None:
         "lora.rank=0",
         "lora.rank=-8",
         "lora.alpha=0",
+        "lora.layers=[]",
+        "optimizer.lora_plus_ratio=0",
+        "optimizer.lora_plus_ratio=nan",
         "lora.alpha=-1",
         "lora.alpha=nan",
         "lora.alpha=inf",
@@ -383,6 +386,21 @@ def test_from_scratch_and_a_checkpoint_contradict_each_other() -> None:
 
 def test_adapters_need_a_trained_base() -> None:
     refused(["experiment=pretrain", "lora.enabled=true"], "lora.enabled=true: adapters need a trained base")
+
+
+def test_settings_of_single_layers() -> None:
+    lora = train(
+        "+lora.rank_pattern={out_proj: 4, pose_decoder.*: 16}", "+lora.alpha_pattern={out_proj: 2}", "lora.layers=[6,7]"
+    ).lora
+    assert lora.rank_pattern == {"out_proj": 4, "pose_decoder.*": 16}
+    assert (lora.alpha_pattern, lora.layers) == ({"out_proj": 2.0}, [6, 7])
+    refused(["+lora.rank_pattern={out_proj: 0}"], "lora.rank_pattern.out_proj=0: a whole number of at least 1 expected")
+    refused(["+lora.alpha_pattern={ffn: -1}"], "lora.alpha_pattern.ffn=-1.0: a number above 0 expected")
+
+
+def test_a_rate_for_b_needs_adapters() -> None:
+    assert train("optimizer.lora_plus_ratio=16").optimizer.lora_plus_ratio == 16
+    refused(["lora.enabled=false", "optimizer.lora_plus_ratio=16"], "optimizer.lora_plus_ratio=16: is for adapters")
 
 
 def test_adapters_need_targets() -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,20 @@ from torch import Tensor
 from stickgen.artifacts.base import Base
 from stickgen.artifacts.record import RECORD_KEY, BaseRecord
 from stickgen.artifacts.tensors import read_safetensors
+from stickgen.config import LoRAConfig
 from stickgen.errors import CheckpointError
 from stickgen.files import atomic_write
-from stickgen.lora import LoRASettings, inject_lora_adapters, load_lora_state_dict
-from stickgen.lora.layer import check_settings
+from stickgen.lora import DoRALinear, LoRALinear, LoRASettings, inject_lora_adapters, load_lora_state_dict
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 CARD_FILE = "README.md"
 
 _PREFIX = "base_model.model."
-_PEFT_VERSION = "0.21.0"
+_PEFT_VERSION = "0.21.2"
 """The release whose format is written."""
 
-_UNSUPPORTED = ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save", "layer_replication")
+_UNSUPPORTED = ("modules_to_save", "layer_replication", "lora_bias", "target_parameters")
 _HARMLESS_STARTS = (None, True, False, "gaussian", "orthogonal", "eva")
 """Initialisations that leave the base's weights as they are; PiSSA, OLoRA and others change them."""
 
@@ -36,8 +36,9 @@ class Adapter:
     """An adapter apart from any model.
 
     Attributes:
-        state: ``<module path>.lora_A [rank, in]`` and ``.lora_B [out, rank]``.
-        settings: rank, alpha, dropout and scaling rule.
+        state: ``<module path>.lora_A [rank, in]``, ``.lora_B [out, rank]`` and, with DoRA,
+            ``.lora_magnitude_vector [out]``.
+        settings: rank, alpha, dropout, the rule of scaling and the kind of layer.
         base_fingerprint: digest of the base it was trained on; None where the file does not tell.
         base_path: where that base lay.
         base_record: that base's settings, encoder, conditions and vocabulary; None where the file does not tell.
@@ -69,7 +70,7 @@ def save_adapter(adapter: Adapter, folder: Path, *, overwrite: bool = False) -> 
         "base_record": None if adapter.base_record is None else adapter.base_record.to_json(),
         "origin": adapter.origin,
     }
-    tensors = {f"{_PREFIX}{key}.weight": value.contiguous() for key, value in adapter.state.items()}
+    tensors = {_peft_key(key): value.contiguous() for key, value in adapter.state.items()}
     with atomic_write(folder, overwrite=overwrite) as scratch:
         scratch.mkdir()
         config = json.dumps(_peft_config(adapter), indent=2, sort_keys=True)
@@ -101,9 +102,11 @@ def load_adapter(folder: Path) -> Adapter:
             raise ValueError("not an object")
     except ValueError:
         raise CheckpointError(f"{folder / WEIGHTS_FILE}: the record in its metadata is damaged") from None
+    state = _state(tensors, settings, folder / WEIGHTS_FILE)
+    _compare_targets(config.get("target_modules"), state, folder)
     return Adapter(
-        state=_state(tensors, settings.rank, folder / WEIGHTS_FILE),
-        settings=settings,
+        state=state,
+        settings=_of_layers(settings, state),
         base_fingerprint=own.get("base_fingerprint"),
         base_path=own.get("base_path") or config.get("base_model_name_or_path"),
         base_record=BaseRecord.from_json(record, str(folder / WEIGHTS_FILE))
@@ -125,9 +128,14 @@ def attach_adapter(base: Base, adapter: Adapter, where: str) -> None:
             f"{where}: trained on another base (fingerprint {adapter.base_fingerprint}, of {adapter.base_path}); "
             f"{base.path} has {base.fingerprint}"
         )
-    s = adapter.settings
-    inject_lora_adapters(base.model, adapter.modules, s.rank, s.alpha, s.dropout, use_rslora=s.use_rslora)
-    load_lora_state_dict(base.model, adapter.state, settings=s)
+    inject_lora_adapters(base.model, adapter.modules, **vars(adapter.settings))
+    load_lora_state_dict(base.model, adapter.state, settings=adapter.settings)
+
+
+def settings_of(config: LoRAConfig) -> LoRASettings:
+    """Return the settings of the adapters that a run is configured to train."""
+    names = [item.name for item in fields(LoRASettings)]
+    return LoRASettings(**{name: getattr(config, name) for name in names})
 
 
 def short_card(adapter: Adapter) -> str:
@@ -137,8 +145,8 @@ def short_card(adapter: Adapter) -> str:
     return (
         "---\nlibrary_name: stickgen\ntags:\n- lora\n- motion-generation\n- stick-figure\n---\n\n"
         "# LoRA adapter for a stick-gen base\n\n"
-        f"Rank {settings.rank}, alpha {settings.alpha:g}, dropout {settings.dropout:g}; {count:,} numbers in "
-        f"{len(adapter.modules)} layers.\nBase fingerprint: `{adapter.base_fingerprint}`.\n\n"
+        f"Adapters of {settings}; {count:,} numbers in {len(adapter.modules)} layers.\n"
+        f"Base fingerprint: `{adapter.base_fingerprint}`.\n\n"
         "```bash\npython merge.py checkpoint=<this folder> base_checkpoint=<the base> output=merged_model.pth\n```\n"
     )
 
@@ -147,23 +155,23 @@ def _peft_config(adapter: Adapter) -> dict[str, Any]:
     settings = adapter.settings
     return {
         "auto_mapping": None,
-        "alpha_pattern": {},
+        "alpha_pattern": {key: _number(value) for key, value in settings.alpha_pattern.items()},
         "base_model_name_or_path": adapter.base_path,
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
         "init_lora_weights": True,
-        "lora_alpha": int(settings.alpha) if float(settings.alpha).is_integer() else settings.alpha,
+        "lora_alpha": _number(settings.alpha),
         "lora_dropout": settings.dropout,
         "modules_to_save": None,
         "peft_type": "LORA",
         "peft_version": _PEFT_VERSION,
         "r": settings.rank,
-        "rank_pattern": {},
+        "rank_pattern": dict(settings.rank_pattern),
         # The exact leaf paths: PEFT does not look below a container's name.
         "target_modules": adapter.modules,
         "task_type": None,
-        "use_dora": False,
+        "use_dora": settings.use_dora,
         "use_rslora": settings.use_rslora,
     }
 
@@ -182,30 +190,84 @@ def _settings(config: Any, path: Path) -> LoRASettings:
     for key, used in unknown.items():
         if used:
             raise CheckpointError(f"{path}: {key}={config[key]}: not supported")
-    rank, alpha, dropout = config["r"], float(config["lora_alpha"]), config.get("lora_dropout") or 0.0
+    dropout = config.get("lora_dropout") or 0.0
     if not isinstance(dropout, int | float):
         raise CheckpointError(f"{path}: lora_dropout={dropout!r}: a number expected")
+    patterns = [config.get(key) or {} for key in ("rank_pattern", "alpha_pattern")]
+    for pattern in patterns:
+        if not isinstance(pattern, dict) or not all(isinstance(value, int | float) for value in pattern.values()):
+            raise CheckpointError(f"{path}: rank_pattern and alpha_pattern: numbers by regular expression expected")
+    settings = LoRASettings(
+        rank=config["r"],
+        alpha=float(config["lora_alpha"]),
+        dropout=float(dropout),
+        use_rslora=bool(config.get("use_rslora")),
+        use_dora=bool(config.get("use_dora")),
+        rank_pattern=patterns[0],
+        alpha_pattern={key: float(value) for key, value in patterns[1].items()},
+    )
     try:
-        check_settings(rank, alpha, dropout)
+        settings.check()
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    return LoRASettings(rank, alpha, float(dropout), use_rslora=bool(config.get("use_rslora")))
+    return settings
 
 
-def _state(tensors: Mapping[str, Tensor], rank: int, path: Path) -> dict[str, Tensor]:
+def _number(value: float) -> float:
+    """Return a whole number as one: so PEFT writes alphas."""
+    return int(value) if float(value).is_integer() else value
+
+
+def _peft_key(key: str) -> str:
+    # The lengths of DoRA are no layer's weight to PEFT.
+    return f"{_PREFIX}{key}" if key.endswith("magnitude_vector") else f"{_PREFIX}{key}.weight"
+
+
+def _state(tensors: Mapping[str, Tensor], settings: LoRASettings, path: Path) -> dict[str, Tensor]:
+    factors = DoRALinear.FACTORS if settings.use_dora else LoRALinear.FACTORS
     state: dict[str, Tensor] = {}
     for key, value in tensors.items():
         name = key.removeprefix(_PREFIX).removesuffix(".weight")
         module, _, factor = name.rpartition(".")
-        if key != f"{_PREFIX}{name}.weight" or factor not in ("lora_A", "lora_B") or not module:
+        if key != _peft_key(name) or factor not in factors or not module:
             raise CheckpointError(f"{path}: {key}: not an adapter's tensor")
-        if value.ndim != 2 or value.shape[0 if factor == "lora_A" else 1] != rank:
-            raise CheckpointError(
-                f"{path}: {key} has shape {list(value.shape)}; rank {rank} expected as in {CONFIG_FILE}"
-            )
+        if factor in LoRALinear.FACTORS:
+            rank = settings.rank_of(module)
+            if value.ndim != 2 or value.shape[0 if factor == "lora_A" else 1] != rank:
+                raise CheckpointError(
+                    f"{path}: {key} has shape {list(value.shape)}; rank {rank} expected as in {CONFIG_FILE}"
+                )
+        if not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{path}: {key} holds NaN or infinity")
         state[name] = value.to(torch.float32)
     modules = {key.rpartition(".")[0] for key in state}
-    lone = [f"{m}.{f}" for m in sorted(modules) for f in ("lora_A", "lora_B") if f"{m}.{f}" not in state]
+    lone = [f"{m}.{f}" for m in sorted(modules) for f in factors if f"{m}.{f}" not in state]
     if lone or not state:
         raise CheckpointError(f"{path}: {lone[0] + ' is missing' if lone else 'holds no adapter'}")
     return state
+
+
+def _compare_targets(targets: Any, state: Mapping[str, Tensor], folder: Path) -> None:
+    """Refuse a folder whose files do not speak of the same layers: PEFT runs with fewer adapters, and only warns."""
+    if not isinstance(targets, list):  # a regular expression, or left out
+        return
+    modules = dict.fromkeys(key.rpartition(".")[0] for key in state)
+    named = {target: {m for m in modules if m == target or m.endswith(f".{target}")} for target in map(str, targets)}
+    missing = [target for target, hits in named.items() if not hits]
+    if missing:
+        raise CheckpointError(f"{folder / WEIGHTS_FILE}: holds no {missing[0]}, a target module in {CONFIG_FILE}")
+    extra = [module for module in modules if not any(module in hits for hits in named.values())]
+    if extra:
+        raise CheckpointError(f"{folder / WEIGHTS_FILE}: holds {extra[0]}, no target module in {CONFIG_FILE}")
+
+
+def _of_layers(settings: LoRASettings, state: Mapping[str, Tensor]) -> LoRASettings:
+    """Return the settings with patterns for single layers alone, where they have any; PEFT's may match none."""
+    if not settings.rank_pattern and not settings.alpha_pattern:
+        return settings
+    modules = dict.fromkeys(key.rpartition(".")[0] for key in state)
+    return LoRASettings.of_layers(
+        {module: settings.rank_of(module) for module in modules},
+        {module: settings.alpha_of(module) for module in modules},
+        settings,
+    )

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from stickgen.artifacts.adapter import CONFIG_FILE, Adapter, attach_adapter, load_adapter
+from stickgen.artifacts.adapter import CONFIG_FILE, Adapter, attach_adapter, load_adapter, settings_of
 from stickgen.artifacts.base import MODEL_FILE, load_base
 from stickgen.artifacts.record import BaseRecord, fingerprint
 from stickgen.artifacts.run import RunFolder, read_checkpoint
 from stickgen.config import TrainConfig
 from stickgen.errors import CheckpointError
-from stickgen.lora import LoRASettings
 from stickgen.model import StickFigureTransformer
 
 
@@ -121,6 +120,6 @@ def _adapter_of_checkpoint(path: Path) -> tuple[Adapter, TrainConfig]:
     config = checkpoint.config
     if checkpoint.base_fingerprint is None or not config.lora.enabled:
         raise CheckpointError(f"{path}: holds whole weights, not an adapter; there is nothing to merge")
-    lora = config.lora
-    settings = LoRASettings(lora.rank, lora.alpha, lora.dropout, lora.use_rslora)
-    return Adapter(checkpoint.state, settings, checkpoint.base_fingerprint, config.base.checkpoint), config
+    return Adapter(
+        checkpoint.state, settings_of(config.lora), checkpoint.base_fingerprint, config.base.checkpoint
+    ), config

@@ -123,10 +123,7 @@ def _model(facts: Facts) -> str:
         "given beside the caption": ", ".join(record.conditions or ()),
     }
     if adapter is not None:
-        scaling = ", rank-stabilised scaling" if adapter.settings.use_rslora else ""
-        rows["rank, alpha, dropout"] = (
-            f"{adapter.settings.rank}, {adapter.settings.alpha:g}, {adapter.settings.dropout:g}{scaling}"
-        )
+        rows["adapters"] = str(adapter.settings)
     counts = facts.metrics.get("parameters") or {}
     if "trainable" in counts and "total" in counts:
         share = counts["trainable"] / counts["total"]

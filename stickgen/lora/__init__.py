@@ -1,7 +1,7 @@
 """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685) of any ``nn.Module``'s Linear layers."""
 
+from stickgen.lora.dora import DoRALinear
 from stickgen.lora.inject import (
-    LoRASettings,
     adapted_layers,
     adapters_disabled,
     detach_lora_adapters,
@@ -10,10 +10,12 @@ from stickgen.lora.inject import (
 )
 from stickgen.lora.layer import LoRALinear
 from stickgen.lora.merge import merge_lora_weights
+from stickgen.lora.settings import LoRASettings
 from stickgen.lora.state import get_lora_state_dict, load_lora_state_dict
 from stickgen.lora.targets import match_targets
 
 __all__ = [
+    "DoRALinear",
     "LoRALinear",
     "LoRASettings",
     "adapted_layers",

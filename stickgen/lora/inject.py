@@ -1,30 +1,21 @@
 """Putting adapters into a model, and taking them out again."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TypeVar
 
 from torch import nn
 
 from stickgen.errors import AdapterError
-from stickgen.lora.layer import LoRALinear, check_settings
+from stickgen.lora.dora import DoRALinear
+from stickgen.lora.layer import LoRALinear
+from stickgen.lora.settings import LoRASettings
 from stickgen.lora.targets import match_targets
 
 Model = TypeVar("Model", bound=nn.Module)
 
 DEFAULT_TARGETS = ("transformer_encoder", "pose_decoder")
-
-
-@dataclass(frozen=True)
-class LoRASettings:
-    """What the adapters of a model have in common; see :class:`~stickgen.lora.LoRALinear`."""
-
-    rank: int
-    alpha: float
-    dropout: float = 0.0
-    use_rslora: bool = False
 
 
 def inject_lora_adapters(
@@ -35,36 +26,53 @@ def inject_lora_adapters(
     dropout: float = 0.05,
     *,
     use_rslora: bool = False,
+    use_dora: bool = False,
+    rank_pattern: Mapping[str, int] | None = None,
+    alpha_pattern: Mapping[str, float] | None = None,
+    layers: Iterable[int] | None = None,
 ) -> Model:
     """Freeze a model and replace the targeted Linear layers by :class:`~stickgen.lora.LoRALinear`, in place.
 
     Args:
         model: any module; afterwards only its adapters require gradients.
         target_modules: see :func:`~stickgen.lora.match_targets`.
-        rank: rank of every update.
-        alpha: numerator of the scaling alpha / rank.
+        rank: rank of every update that no pattern names.
+        alpha: numerator of the scaling alpha / rank, likewise.
         dropout: dropout probability of the adapter path.
         use_rslora: scale by alpha / √rank.
+        use_dora: use :class:`~stickgen.lora.DoRALinear` instead.
+        rank_pattern: ranks of single layers, see :class:`~stickgen.lora.LoRASettings`.
+        alpha_pattern: alphas of single layers, likewise.
+        layers: numbers of the blocks to adapt; see :func:`~stickgen.lora.match_targets`.
 
     Returns:
         the model itself.
 
     Raises:
-        ValueError: rank, alpha or dropout is out of its range.
-        AdapterError: a target matches nothing, or the model has adapters already, or it uses a targeted layer in a
-            way that an adapter would not change. The model is then unchanged.
+        ValueError: rank, alpha or dropout is out of its range, or a pattern is no regular expression.
+        AdapterError: a target, a pattern or a number of a block matches nothing, or the model has adapters already, or
+            it uses a targeted layer in a way that an adapter would not change. The model is then unchanged.
     """
-    check_settings(rank, alpha, dropout)
+    settings = LoRASettings(rank, alpha, dropout, use_rslora, use_dora, rank_pattern or {}, alpha_pattern or {})
+    settings.check()
     if adapted_layers(model):
         raise AdapterError("the model has LoRA adapters already; detach or merge them before injecting others")
-    paths = match_targets(model, target_modules)
+    paths = match_targets(model, target_modules, layers)
+    settings.refuse_unmatched(paths)
     _refuse_bypassed(model, paths)
     model.requires_grad_(False)
     for path in paths:
         linear = model.get_submodule(path)
         assert isinstance(linear, nn.Linear)
-        replace_module(model, path, LoRALinear(linear, rank, alpha, dropout, use_rslora=use_rslora))
+        replace_module(model, path, adapted(linear, path, settings))
     return model
+
+
+def adapted(linear: nn.Linear, path: str, settings: LoRASettings) -> LoRALinear:
+    """Return a layer with an adapter, as the settings have it for a layer of that path."""
+    kind = DoRALinear if settings.use_dora else LoRALinear
+    rank, alpha = settings.rank_of(path), settings.alpha_of(path)
+    return kind(linear, rank, alpha, settings.dropout, use_rslora=settings.use_rslora)
 
 
 def adapted_layers(model: nn.Module) -> dict[str, LoRALinear]:
@@ -73,13 +81,18 @@ def adapted_layers(model: nn.Module) -> dict[str, LoRALinear]:
 
 
 def lora_settings(model: nn.Module) -> LoRASettings:
-    """Return the settings the adapters of a model were injected with.
+    """Return the settings the adapters of a model were injected with; their patterns name single layers by their path.
 
     Raises:
         AdapterError: the model has no adapters.
     """
-    layer = next(iter(require_adapters(model).values()))
-    return LoRASettings(layer.rank, layer.alpha, layer.dropout, layer.use_rslora)
+    layers = require_adapters(model)
+    first = next(iter(layers.values()))
+    return LoRASettings.of_layers(
+        {path: layer.rank for path, layer in layers.items()},
+        {path: layer.alpha for path, layer in layers.items()},
+        LoRASettings(dropout=first.dropout, use_rslora=first.use_rslora, use_dora=isinstance(first, DoRALinear)),
+    )
 
 
 def detach_lora_adapters(model: Model) -> Model:

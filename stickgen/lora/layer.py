@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stickgen.lora.functional import lora_linears
+from stickgen.lora.settings import LoRASettings
 
 
 class LoRALinear(nn.Module):
@@ -33,13 +34,16 @@ class LoRALinear(nn.Module):
         ValueError: a setting is out of its range.
     """
 
+    FACTORS: ClassVar[tuple[str, ...]] = ("lora_A", "lora_B")
+    """Names of the parameters that are trained; what a file of adapters holds of every layer."""
+
     bias: nn.Parameter | None
 
     def __init__(
         self, linear: nn.Linear, rank: int, alpha: float, dropout: float = 0.0, *, use_rslora: bool = False
     ) -> None:
         super().__init__()
-        check_settings(rank, alpha, dropout)
+        LoRASettings(rank, alpha, dropout).check()
         self.in_features = linear.in_features
         self.out_features = linear.out_features
         self.rank = rank
@@ -85,7 +89,7 @@ class LoRALinear(nn.Module):
     def _matches(self, other: nn.Module) -> bool:
         """Whether another layer's adapter can share this one's dropped input and scaling."""
         settings = ("enabled", "scaling", "dropout", "training", "in_features")
-        return isinstance(other, LoRALinear) and all(getattr(self, s) == getattr(other, s) for s in settings)
+        return type(other) is type(self) and all(getattr(self, s) == getattr(other, s) for s in settings)
 
     def delta_weight(self) -> Tensor:
         """Return ``scaling · B A``, ``[out, in]`` float64: the change that merging makes to the weight."""
@@ -105,17 +109,3 @@ class LoRALinear(nn.Module):
             f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
             f"rank={self.rank}, alpha={self.alpha:g}, dropout={self.dropout:g}"
         )
-
-
-def check_settings(rank: int, alpha: float, dropout: float) -> None:
-    """Refuse settings that cannot work.
-
-    Raises:
-        ValueError: ``rank`` is below 1, ``alpha`` is not a positive number, or ``dropout`` is not in [0, 1).
-    """
-    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-        raise ValueError(f"rank={rank}: a whole number of at least 1 expected")
-    if not (math.isfinite(alpha) and alpha > 0):
-        raise ValueError(f"alpha={alpha}: a number above 0 expected")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout={dropout}: a number from 0 up to, not including, 1 expected")

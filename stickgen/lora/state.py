@@ -1,4 +1,4 @@
-"""The adapters' own state dict: ``<module path>.lora_A`` and ``<module path>.lora_B``, the base's tensors not."""
+"""The adapters' own state dict: ``<module path>.lora_A`` and so on, the base's tensors not."""
 
 from collections.abc import Mapping
 
@@ -6,13 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from stickgen.errors import AdapterError
-from stickgen.lora.inject import LoRASettings, lora_settings, require_adapters
-
-FACTORS = ("lora_A", "lora_B")
+from stickgen.lora.dora import DoRALinear
+from stickgen.lora.inject import require_adapters
+from stickgen.lora.settings import LoRASettings
 
 
 def get_lora_state_dict(model: nn.Module) -> dict[str, Tensor]:
-    """Return copies, on the CPU, of every adapter tensor: ``lora_A [rank, in]``, ``lora_B [out, rank]``.
+    """Return copies, on the CPU, of every adapter tensor.
+
+    They are ``lora_A [rank, in]``, ``lora_B [out, rank]`` and, with DoRA, ``lora_magnitude_vector [out]``.
 
     Raises:
         AdapterError: the model has no adapters.
@@ -20,7 +22,7 @@ def get_lora_state_dict(model: nn.Module) -> dict[str, Tensor]:
     return {
         f"{path}.{factor}": getattr(layer, factor).detach().cpu().clone()
         for path, layer in require_adapters(model).items()
-        for factor in FACTORS
+        for factor in layer.FACTORS
     }
 
 
@@ -40,13 +42,22 @@ def load_lora_state_dict(
             NaN or infinity; the settings differ. The model is then unchanged.
     """
     layers = require_adapters(model)
-    own = lora_settings(model)
     if settings is not None:
-        for name in ("rank", "alpha", "use_rslora"):
-            theirs, ours = getattr(settings, name), getattr(own, name)
-            if theirs != ours:
-                raise AdapterError(f"the adapter was trained with {name}={theirs}, the model has {name}={ours}")
-    slots = {f"{path}.{factor}": getattr(layer, factor) for path, layer in layers.items() for factor in FACTORS}
+        for path, layer in layers.items():
+            theirs = {
+                "rank": settings.rank_of(path),
+                "alpha": settings.alpha_of(path),
+                "use_rslora": settings.use_rslora,
+                "use_dora": settings.use_dora,
+            }
+            ours = {"rank": layer.rank, "alpha": layer.alpha, "use_rslora": layer.use_rslora}
+            ours["use_dora"] = isinstance(layer, DoRALinear)
+            for name, value in theirs.items():
+                if value != ours[name]:
+                    raise AdapterError(
+                        f"the adapter was trained with {name}={value}, the model has {name}={ours[name]}, in {path}"
+                    )
+    slots = {f"{path}.{factor}": getattr(layer, factor) for path, layer in layers.items() for factor in layer.FACTORS}
     missing, unknown = slots.keys() - state.keys(), state.keys() - slots.keys()
     for what, keys in (("lacks", missing), ("has unknown", unknown)):
         if keys:

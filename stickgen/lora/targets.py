@@ -10,7 +10,7 @@ from stickgen.errors import AdapterError
 from stickgen.lora.layer import LoRALinear
 
 
-def match_targets(model: nn.Module, target_modules: Iterable[str]) -> list[str]:
+def match_targets(model: nn.Module, target_modules: Iterable[str], layers: Iterable[int] | None = None) -> list[str]:
     """Return the paths of the Linear layers that the targets name, in the model's order, each once.
 
     A target is one or more names joined by dots that stand, in that order and without a gap, anywhere in a module
@@ -18,8 +18,15 @@ def match_targets(model: nn.Module, target_modules: Iterable[str]) -> list[str]:
     ``self_attn.out_proj`` and ``transformer_encoder.layers.0`` what they say. Each name may hold the wildcards of
     file names: ``layers.[0-3].self_attn.*``.
 
+    Args:
+        model: any module.
+        target_modules: the targets.
+        layers: of modules inside numbered blocks, such as ``transformer_encoder.layers.3.ffn.gate_proj``, take only
+            those in blocks of these numbers. What lies in no block, such as ``pose_decoder.0``, is not concerned (PEFT
+            leaves it out). None: all.
+
     Raises:
-        AdapterError: the list is empty, or a target names no Linear layer; the message lists near matches.
+        AdapterError: the list is empty, or a target or a number names no Linear layer; the message lists near matches.
     """
     targets = list(dict.fromkeys(target_modules))
     if not targets:
@@ -31,7 +38,21 @@ def match_targets(model: nn.Module, target_modules: Iterable[str]) -> list[str]:
         if not hits:
             raise AdapterError(_no_match(target, paths))
         matched |= hits
-    return [path for path in paths if path in matched]
+    found = [path for path in paths if path in matched]
+    return found if layers is None else _in_blocks(found, set(layers))
+
+
+def _in_blocks(paths: list[str], wanted: set[int]) -> list[str]:
+    blocks = {path: _block(path) for path in paths}
+    there = sorted({number for number in blocks.values() if number is not None})
+    if not wanted or not wanted <= set(there):
+        raise AdapterError(f"layers {sorted(wanted)}: the targets lie in layers {', '.join(map(str, there)) or 'none'}")
+    return [path for path, number in blocks.items() if number is None or number in wanted]
+
+
+def _block(path: str) -> int | None:
+    """Return the number of the outermost numbered block that a module lies in."""
+    return next((int(name) for name in path.split(".")[:-1] if name.isdecimal()), None)
 
 
 def _names(target: str, path: str) -> bool:

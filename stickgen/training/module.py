@@ -102,10 +102,15 @@ class MotionModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """Return AdamW, decaying matrices only, and its schedule by optimizer step."""
         settings = self.config.optimizer
-        trained = [p for p in self.parameters() if p.requires_grad]
+        trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
+        # With LoRA+, B has a rate of its own; the group of the rate that is logged comes first.
+        apart = settings.lora_plus_ratio != 1
+        up = [p for name, p in trained if apart and name.endswith(".lora_B")]
+        matrices = [p for name, p in trained if p.ndim >= 2 and not (apart and name.endswith(".lora_B"))]
         groups = [
-            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": settings.weight_decay},
-            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": [p for _, p in trained if p.ndim < 2], "weight_decay": 0.0},
+            {"params": up, "weight_decay": settings.weight_decay, "lr": settings.lr * settings.lora_plus_ratio},
         ]
         optimizer = AdamW(
             [group for group in groups if group["params"]],

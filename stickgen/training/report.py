@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stickgen.actions import action_name
+from stickgen.artifacts.adapter import settings_of
 from stickgen.config import TrainConfig
 from stickgen.data.clips import ClipInfo
 from stickgen.data.datamodule import ClipDataModule
@@ -31,7 +32,7 @@ def print_summary(console: Console, config: TrainConfig, data: ClipDataModule, s
     if config.lora.enabled:
         lora = config.lora
         groups = ", ".join(lora.targets)
-        table.add_row("LoRA", f"rank {lora.rank}, alpha {lora.alpha:g}, dropout {lora.dropout:g}")
+        table.add_row("LoRA", str(settings_of(lora)))
         table.add_row("adapted layers", f"{subject.adapted} ({groups})")
     report, split = data.report, data.split
     dropped = ", ".join(f"{count} {reason}" for reason, count in report.dropped.items()) or "none"

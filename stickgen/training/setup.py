@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from stickgen.artifacts.adapter import settings_of
 from stickgen.artifacts.base import load_base
 from stickgen.artifacts.record import BaseRecord
 from stickgen.config import BaseConfig, TrainConfig
@@ -108,11 +109,9 @@ def make_subject(config: TrainConfig, data: ClipDataModule) -> Subject:
     if config.lora.enabled:
         lora = config.lora
         try:
-            inject_lora_adapters(
-                model, lora.target_modules, lora.rank, lora.alpha, lora.dropout, use_rslora=lora.use_rslora
-            )
-        except AdapterError as error:
-            raise ConfigError(f"lora.targets: {error}") from None
+            inject_lora_adapters(model, lora.target_modules, layers=lora.layers, **vars(settings_of(lora)))
+        except (AdapterError, ValueError) as error:
+            raise ConfigError(f"lora: {error}") from None
         adapted = len(adapted_layers(model))
         model.set_encoder_dtype(getattr(torch, config.base.dtype))
     else:

@@ -89,7 +89,7 @@ def test_the_config_is_pefts(folder: Path, base: Base) -> None:
         "task_type": None,
         "base_model_name_or_path": str(base.path),
         "auto_mapping": None,
-        "peft_version": "0.21.0",
+        "peft_version": "0.21.2",
     }
 
 
@@ -125,7 +125,7 @@ def test_tensors_are_named_as_peft_names_them(adapter: Adapter, folder: Path) ->
 def test_the_card_names_rank_alpha_size_and_base(folder: Path, base: Base, adapter: Adapter) -> None:
     card = (folder / "README.md").read_text()
     count = sum(value.numel() for value in adapter.state.values())
-    for part in ("Rank 3", "alpha 6", f"{count:,} numbers in 10 layers", base.fingerprint):
+    for part in ("rank 3", "alpha 6", f"{count:,} numbers in 10 layers", base.fingerprint):
         assert part in card
 
 
@@ -201,15 +201,14 @@ def test_impossible_settings(folder: Path, key: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("use_dora", True),
         ("bias", "all"),
         ("bias", "lora_only"),
         ("modules_to_save", ["pose_decoder"]),
-        ("rank_pattern", {"q_proj": 4}),
-        ("alpha_pattern", {"q_proj": 4}),
         ("init_lora_weights", "pissa"),
         ("init_lora_weights", "olora"),
         ("layer_replication", [[0, 2]]),
+        ("lora_bias", True),
+        ("target_parameters", ["pose_decoder.0.weight"]),
     ],
 )
 def test_options_that_would_change_the_numbers(folder: Path, key: str, value: Any) -> None:
@@ -281,6 +280,47 @@ def test_a_key_that_is_no_adapters(folder: Path, name: str) -> None:
 def test_a_factor_without_its_other(folder: Path) -> None:
     change_tensors(folder, lambda tensors: tensors.pop(KEY))
     refused(folder, r"q_proj\.lora_A is missing")
+
+
+def test_layers_that_the_config_does_not_name(folder: Path) -> None:
+    change_config(folder, target_modules=[m for m in MODULES if m != "pose_decoder.3"])
+    refused(folder, r"holds pose_decoder\.3, no target module in adapter_config\.json")
+
+
+def test_target_modules_without_tensors(folder: Path) -> None:
+    change_tensors(folder, lambda tensors: [tensors.pop(key) for key in list(tensors) if "pose_decoder.3" in key])
+    refused(folder, r"holds no pose_decoder\.3, a target module in adapter_config\.json")
+
+
+def test_target_modules_as_ends_of_paths(folder: Path) -> None:
+    change_config(folder, target_modules=["q_proj", "k_proj", "v_proj", "self_attn.out_proj", "pose_decoder.0", "3"])
+    assert set(load_adapter(folder).modules) == set(MODULES)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_numbers_that_are_none(folder: Path, value: float) -> None:
+    change_tensors(folder, lambda tensors: tensors[KEY].fill_(value))
+    refused(folder, r"q_proj\.lora_A\.weight holds NaN or infinity")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("rank_pattern", {"q_proj": 4}, "rank 4 expected"),
+        ("rank_pattern", {"(": 4}, "not a regular expression"),
+        ("rank_pattern", {"q_proj": "four"}, "numbers by regular expression expected"),
+        ("alpha_pattern", ["q_proj"], "numbers by regular expression expected"),
+        ("use_dora", True, r"lora_magnitude_vector is missing"),
+    ],
+)
+def test_settings_of_single_layers_that_do_not_fit(folder: Path, key: str, value: Any, message: str) -> None:
+    change_config(folder, **{key: value})
+    refused(folder, message)
+
+
+def test_patterns_that_match_nothing_are_of_no_account(folder: Path) -> None:
+    change_config(folder, rank_pattern={"query": 5}, alpha_pattern={"query": 5})
+    assert load_adapter(folder).settings == LoRASettings(3, 6.0, 0.1)
 
 
 def test_no_tensors_at_all(folder: Path) -> None:

@@ -123,7 +123,7 @@ def test_the_body_tells_model_training_and_every_baseline(run: RunFolder, base: 
     config, record = run.read_config(), json.loads(run.environment.read_text())
     assert "```bash\npython train.py seed=0\n```" in text
     assert f"| base fingerprint | `{load_base(base).fingerprint}` |" in text
-    assert f"| rank, alpha, dropout | 3, 16, {config.lora.dropout:g} |" in text
+    assert f"| adapters | rank 3, alpha 16, dropout {config.lora.dropout:g} |" in text
     assert "`transformer_encoder.layers.*.self_attn.q_proj` × 2" in text
     assert f"torch {record['packages']['torch']}" in text
     metrics = json.loads(run.metrics.read_text())

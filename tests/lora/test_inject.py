@@ -68,6 +68,10 @@ def test_names_and_defaults_are_public() -> None:
         "alpha": 16.0,
         "dropout": 0.05,
         "use_rslora": False,
+        "use_dora": False,
+        "rank_pattern": None,
+        "alpha_pattern": None,
+        "layers": None,
     }
 
 

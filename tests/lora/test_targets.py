@@ -107,3 +107,29 @@ def test_a_linear_has_nothing_below_it_to_replace() -> None:
 def test_adapted_layers_are_still_found(transformer) -> None:
     model = inject_lora_adapters(transformer(), ["ffn"], rank=2)
     assert match_targets(model, ["ffn", "q_proj"]) == match_targets(transformer(), ["ffn", "q_proj"])
+
+
+@pytest.mark.parametrize(
+    ("targets", "layers", "paths"),
+    [
+        (["q_proj"], [1], encoder("q_proj", layers=range(1, 2))),
+        (["q_proj"], [0, 1], encoder("q_proj")),
+        (["ffn", "pose_decoder"], [0], encoder(*FFN, layers=range(1)) + POSE),
+    ],
+)
+def test_a_subset_of_the_layers(transformer, targets: list[str], layers: list[int], paths: list[str]) -> None:
+    assert match_targets(transformer(), targets, layers) == paths
+
+
+@pytest.mark.parametrize(
+    ("targets", "layers", "message"),
+    [
+        (["q_proj"], [2], r"layers \[2\]: the targets lie in layers 0, 1"),
+        (["q_proj"], [0, 7], r"layers \[0, 7\]"),
+        (["q_proj"], [], r"layers \[\]"),
+        (["pose_decoder"], [0], "lie in layers none"),
+    ],
+)
+def test_layers_that_are_not_there(transformer, targets: list[str], layers: list[int], message: str) -> None:
+    with pytest.raises(AdapterError, match=message):
+        match_targets(transformer(), targets, layers)

@@ -264,6 +264,19 @@ def test_only_matrices_decay_and_everything_trained_is_optimised(module: Build, 
     assert len(groups) == (1 if lora else 2), "adapters are matrices all"
 
 
+@pytest.mark.parametrize("ratio", [1.0, 16.0])
+def test_lora_plus_gives_b_a_rate_of_its_own(module: Build, ratio: float) -> None:
+    motion_module = module(optimizer=OptimizerConfig(lr=2e-3, weight_decay=0.05, lora_plus_ratio=ratio))
+    optimizer = configured(motion_module)["optimizer"]
+    rates = {id(p): group["initial_lr"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in motion_module.named_parameters():
+        if parameter.requires_grad:
+            assert rates.pop(id(parameter)) == pytest.approx(2e-3 * (ratio if name.endswith(".lora_B") else 1)), name
+    assert not rates
+    assert all(group["weight_decay"] == 0.05 for group in optimizer.param_groups)
+    assert optimizer.param_groups[0]["initial_lr"] == 2e-3, "the rate that is logged"
+
+
 def test_the_schedule_goes_by_optimizer_steps(module: Build) -> None:
     motion_module = module(optimizer=OptimizerConfig(lr=1e-2, warmup_fraction=0.2))
     made = configured(motion_module, steps=10)

@@ -183,7 +183,7 @@ def test_the_same_seed_makes_the_same_new_base(setup: Setup) -> None:
 
 
 def test_a_target_that_matches_nothing_names_the_setting(base_file: Callable[..., Path], setup: Setup) -> None:
-    with pytest.raises(ConfigError, match=r"^lora\.targets: target module 'self_atn' .*did you mean self_attn"):
+    with pytest.raises(ConfigError, match=r"^lora: target module 'self_atn' .*did you mean self_attn"):
         setup(base_file(), lora={"targets": {"attention": ["self_attn"], "mine": ["self_atn"]}})
 
 

@@ -1,0 +1,66 @@
+"""Weight-decomposed low-rank adaptation (Liu et al. 2024, arXiv:2402.09353)."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from stickgen.dropout import keep_mask, kept
+from stickgen.lora.layer import LoRALinear
+
+
+class DoRALinear(LoRALinear):
+    """A frozen Linear layer whose rows are trained by length and, through a low-rank update, by direction.
+
+    ``y = W x + b + (c − 1) · W x̃ + c · scaling · B A x̃`` with ``x̃ = dropout(x)`` and ``c = m / ‖W + scaling · B A‖``,
+    row by row; without dropout that is ``c · (W + scaling · B A) x + b``. The norm is a constant in the backward pass
+    (section 4.3 of the paper). So does PEFT compute it.
+
+    The lengths m, ``lora_magnitude_vector [out]``, start as those of W's rows, so that training starts from the base's
+    function, but for rounding. Everything else is :class:`LoRALinear`'s.
+    """
+
+    FACTORS: ClassVar[tuple[str, ...]] = (*LoRALinear.FACTORS, "lora_magnitude_vector")
+
+    def __init__(
+        self, linear: nn.Linear, rank: int, alpha: float, dropout: float = 0.0, *, use_rslora: bool = False
+    ) -> None:
+        super().__init__(linear, rank, alpha, dropout, use_rslora=use_rslora)
+        self.lora_magnitude_vector = nn.Parameter(self.weight.to(self.lora_A.dtype).norm(dim=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``y [..., out]`` for ``x [..., in]``."""
+        weight = self.weight.to(x.dtype)
+        if not self.enabled:
+            return F.linear(x, weight, self.bias)
+        mask, keep = keep_mask(x.shape, self.dropout if self.training else 0.0, x.device)
+        dropped = x if mask is None else kept(x, mask) * keep
+        turned = F.linear(dropped, weight)
+        plain = turned if mask is None else F.linear(x, weight)
+        update = F.linear(F.linear(dropped, self.lora_A.to(x.dtype)), self.lora_B.to(x.dtype))
+        gain = self.gain()
+        # c − 1 is small, and taken before it is rounded to what the products are computed in.
+        y = plain + (gain - 1).to(plain.dtype) * turned + (gain * self.scaling).to(plain.dtype) * update
+        return y if self.bias is None else y + self.bias.to(y.dtype)
+
+    @staticmethod
+    def forward_together(x: Tensor, layers: Sequence[nn.Module]) -> Sequence[Tensor]:
+        """Return every layer's output for the one input they all read; each computes by itself."""
+        return [layer(x) for layer in layers]
+
+    def gain(self) -> Tensor:
+        """Return c, ``[out]``: what the rows of ``W + scaling · B A`` are multiplied by."""
+        with torch.no_grad():
+            turned = torch.addmm(self.weight.to(self.lora_A.dtype), self.lora_B, self.lora_A, alpha=self.scaling)
+            # A row of zeros has no direction; its length is zero too, and so it stays.
+            norm = turned.norm(dim=1).clamp_min(torch.finfo(turned.dtype).tiny)
+        return self.lora_magnitude_vector / norm
+
+    def delta_weight(self) -> Tensor:
+        """Return ``c · (W + scaling · B A) − W``, ``[out, in]`` float64: the change that merging makes."""
+        weight = self.weight.detach().double()
+        turned = weight + super().delta_weight()
+        norm = turned.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+        return self.lora_magnitude_vector.detach().double().unsqueeze(1) / norm * turned - weight
