@@ -210,6 +210,30 @@ def evaluate(
 
 
 @app.command()
+def convert(
+    source: Annotated[
+        Path, typer.Argument(help="Run, .ckpt or adapter folder, or a .pth or .safetensors of the reference system.")
+    ],
+    output: Annotated[Path, typer.Argument(help="What to write; its name tells the form, if --to does not.")],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="peft: a folder; checkpoint: .pth with lora_state_dict and lora_config; bare: tensors alone, .pth or "
+            ".safetensors; wrapped: .pth with the base in it; base: the base inside a wrapped one. "
+            "[default: a folder peft, .pth checkpoint, .safetensors bare]"
+        ),
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="Of a bare source, which does not tell it.")] = None,
+    base: Annotated[Path | None, typer.Option(help="Base to wrap. [default: the one the adapter names]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+) -> None:
+    """Convert adapters between PEFT's folders and the reference system's files."""
+    from stickgen.export.convert import convert as convert_adapter
+
+    typer.echo(f"{output}: {convert_adapter(source, output, to, alpha=alpha, base=base, overwrite=overwrite)}")
+
+
+@app.command()
 def card(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run, of an adapter or of whole weights.")],
     scores: Annotated[
@@ -245,6 +269,9 @@ def generate(
     ],
     seconds: Annotated[float, typer.Option(help="How much to generate, at 25 frames a second.")] = 10.0,
     base: Annotated[Path | None, typer.Option(help="Base of the adapters. [default: the one they name]")] = None,
+    allow_other_base: Annotated[
+        bool, typer.Option("--allow-other-base", help="Put adapters on a base that they were not trained on.")
+    ] = False,
     encoder: Annotated[
         str | None, typer.Option(help="Text encoder, hub id or folder. [default: the one that the base names]")
     ] = None,
@@ -302,6 +329,7 @@ def generate(
         base=base,
         encoder=encoder,
         encoder_id=encoder_id,
+        allow_other_base=allow_other_base,
     )
     labelled = len(model) > 1
     panels = [Panel(m.motion, m.model if labelled else "", m.prompt, m.given, m.actions) for m in motions]

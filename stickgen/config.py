@@ -450,6 +450,8 @@ class MergeConfig:
     """The merged model: .pth (a bare state dict, its settings in a JSON beside it) or .safetensors."""
     base_checkpoint: str | None = None
     """The base's file; null: as recorded by the run or the adapter."""
+    allow_other_base: bool = False
+    """Merge even into a base that the adapter was not trained on."""
     data: str | None = None
     """A data file to verify on; null: the run's own, else the built-in sample motion."""
     tolerance: float = 1e-4

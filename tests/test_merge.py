@@ -92,6 +92,13 @@ def test_a_merge_that_cannot_be_right_is_refused_and_writes_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["other.safetensors"]
 
 
+def test_another_base_can_be_insisted_on(run: RunFolder, tmp_path: Path) -> None:
+    other = make_base(tmp_path / "other.safetensors", seed=1)
+    config = MergeConfig(checkpoint=str(run.path), base_checkpoint=str(other), output=str(tmp_path / "merged.pth"))
+    merge(replace(config, allow_other_base=True))
+    assert load_base(tmp_path / "merged.pth").record.origin["base_fingerprint"] == load_base(other).fingerprint
+
+
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [

@@ -1,7 +1,8 @@
 """Adapters on disk: a folder in PEFT's format, which other tools read too."""
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from stickgen.config import LoRAConfig
 from stickgen.errors import CheckpointError
 from stickgen.files import atomic_write
 from stickgen.lora import DoRALinear, LoRALinear, LoRASettings, inject_lora_adapters, load_lora_state_dict
+
+log = logging.getLogger(__name__)
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -116,20 +119,39 @@ def load_adapter(folder: Path) -> Adapter:
     )
 
 
-def attach_adapter(base: Base, adapter: Adapter, where: str) -> None:
+def attach_adapter(base: Base, adapter: Adapter, where: str, *, allow_other_base: bool = False) -> None:
     """Put an adapter on the base it was trained on, in place.
+
+    Args:
+        base: the base.
+        adapter: the adapter.
+        where: it was read, for messages.
+        allow_other_base: only warn where it was trained on another base.
 
     Raises:
         CheckpointError: it was trained on another base.
         AdapterError: it does not fit the model.
     """
-    if adapter.base_fingerprint not in (None, base.fingerprint):
-        raise CheckpointError(
-            f"{where}: trained on another base (fingerprint {adapter.base_fingerprint}, of {adapter.base_path}); "
-            f"{base.path} has {base.fingerprint}"
-        )
+    check_base(base, adapter, where, allow_other_base=allow_other_base)
     inject_lora_adapters(base.model, adapter.modules, **vars(adapter.settings))
     load_lora_state_dict(base.model, adapter.state, settings=adapter.settings)
+
+
+def check_base(base: Base, adapter: Adapter, where: str, *, allow_other_base: bool = False) -> None:
+    """Refuse a base that an adapter was not trained on; see :func:`attach_adapter`.
+
+    Raises:
+        CheckpointError: it was trained on another base.
+    """
+    if adapter.base_fingerprint in (None, base.fingerprint):
+        return
+    message = (
+        f"{where}: trained on another base (fingerprint {adapter.base_fingerprint}, of {adapter.base_path}); "
+        f"{base.path} has {base.fingerprint}"
+    )
+    if not allow_other_base:
+        raise CheckpointError(f"{message}; allow_other_base puts it there nevertheless")
+    log.warning("%s; put there nevertheless, as allow_other_base says", message)
 
 
 def settings_of(config: LoRAConfig) -> LoRASettings:
@@ -224,27 +246,48 @@ def _peft_key(key: str) -> str:
 
 
 def _state(tensors: Mapping[str, Tensor], settings: LoRASettings, path: Path) -> dict[str, Tensor]:
-    factors = DoRALinear.FACTORS if settings.use_dora else LoRALinear.FACTORS
     state: dict[str, Tensor] = {}
     for key, value in tensors.items():
         name = key.removeprefix(_PREFIX).removesuffix(".weight")
-        module, _, factor = name.rpartition(".")
-        if key != _peft_key(name) or factor not in factors or not module:
+        if key != _peft_key(name):
             raise CheckpointError(f"{path}: {key}: not an adapter's tensor")
+        state[name] = value
+    check_state(state, settings, str(path), _peft_key)
+    return {name: value.to(torch.float32) for name, value in state.items()}
+
+
+def check_state(
+    state: Mapping[str, Any], settings: LoRASettings, where: str, named: Callable[[str], str] = str
+) -> None:
+    """Refuse what is not an adapter's state, whatever model it may be for.
+
+    Args:
+        state: the tensors, under our names.
+        settings: of the adapter.
+        where: the file they are from, for messages.
+        named: returns what a tensor is called there.
+
+    Raises:
+        CheckpointError: there is nothing; a key is not an adapter's; a factor is missing; a shape is not the rank's; a
+            number is NaN or infinite.
+    """
+    factors = DoRALinear.FACTORS if settings.use_dora else LoRALinear.FACTORS
+    for key, value in state.items():
+        module, _, factor = str(key).rpartition(".")
+        if factor not in factors or not module or not isinstance(value, Tensor):
+            raise CheckpointError(f"{where}: {named(key)}: not an adapter's tensor")
         if factor in LoRALinear.FACTORS:
             rank = settings.rank_of(module)
             if value.ndim != 2 or value.shape[0 if factor == "lora_A" else 1] != rank:
                 raise CheckpointError(
-                    f"{path}: {key} has shape {list(value.shape)}; rank {rank} expected as in {CONFIG_FILE}"
+                    f"{where}: {named(key)} has shape {list(value.shape)}; rank {rank} expected, as its settings say"
                 )
         if not bool(torch.isfinite(value).all()):
-            raise CheckpointError(f"{path}: {key} holds NaN or infinity")
-        state[name] = value.to(torch.float32)
+            raise CheckpointError(f"{where}: {named(key)} holds NaN or infinity")
     modules = {key.rpartition(".")[0] for key in state}
     lone = [f"{m}.{f}" for m in sorted(modules) for f in factors if f"{m}.{f}" not in state]
     if lone or not state:
-        raise CheckpointError(f"{path}: {lone[0] + ' is missing' if lone else 'holds no adapter'}")
-    return state
+        raise CheckpointError(f"{where}: {lone[0] + ' is missing' if lone else 'holds no adapter'}")
 
 
 def _compare_targets(targets: Any, state: Mapping[str, Tensor], folder: Path) -> None:

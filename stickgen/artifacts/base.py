@@ -61,7 +61,17 @@ def load_base(path: Path, expected: Mapping[str, Any] | None = None) -> Base:
             size contradicts the record or ``expected``; a weight is NaN or infinite.
     """
     path = _file_of(path)
-    state, record_text = _read(path)
+    return base_of(*_read(path), path, expected)
+
+
+def base_of(
+    state: dict[str, Tensor], record_text: str | None, path: Path, expected: Mapping[str, Any] | None = None
+) -> Base:
+    """Return the base that tensors are, and the text of their record if there is one; see :func:`load_base`.
+
+    Raises:
+        CheckpointError: as :func:`load_base` does of a file's content; messages begin with ``path``.
+    """
     state = _motion_part(state, path)
     sizes = _sizes(state, path)
     digest = fingerprint(state)
@@ -195,7 +205,8 @@ def _record_beside(path: Path) -> str | None:
 def _motion_part(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     if any(mark in f".{key}" for key in state for mark in _LORA_MARKS):
         raise CheckpointError(
-            f"{path}: holds LoRA adapters inside its weights, so it is no base; use the base they adapt"
+            f"{path}: holds LoRA adapters inside its weights, so it is no base; use the base they adapt, or take them "
+            f"apart (stickgen convert)"
         )
     extra = [key for key in state if key.startswith(_MULTIMODAL)]
     if extra:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stickgen.artifacts.adapter import CONFIG_FILE, Adapter, attach_adapter, load_adapter, settings_of
-from stickgen.artifacts.base import MODEL_FILE, load_base
+from stickgen.artifacts.base import MODEL_FILE, Base, load_base
 from stickgen.artifacts.record import BaseRecord, fingerprint
+from stickgen.artifacts.reference import SUFFIXES, read_reference_adapter
 from stickgen.artifacts.run import RunFolder, read_checkpoint
 from stickgen.config import TrainConfig
 from stickgen.errors import CheckpointError
@@ -29,12 +30,13 @@ class LoadedModel:
     run: TrainConfig | None
 
 
-def load_model(path: Path, base: Path | None = None) -> LoadedModel:
+def load_model(path: Path, base: Path | None = None, *, allow_other_base: bool = False) -> LoadedModel:
     """Read a model: a base's file, a run folder, a .ckpt of a LoRA run, or an adapter folder.
 
     Args:
         path: the file or folder.
         base: the base of an adapter; None: the one that it names.
+        allow_other_base: take a base that the adapter was not trained on, with a warning.
 
     Raises:
         CheckpointError: there is none, it is damaged, or the base is not the adapter's.
@@ -47,8 +49,14 @@ def load_model(path: Path, base: Path | None = None) -> LoadedModel:
     if base_path is None:
         raise CheckpointError(f"{path}: does not name its base; give it with --base")
     below = load_base(Path(base_path))
-    attach_adapter(below, adapter, str(path))
-    return LoadedModel(below.model.eval(), adapter.base_record or below.record, True, settings)
+    attach_adapter(below, adapter, str(path), allow_other_base=allow_other_base)
+    return LoadedModel(below.model.eval(), record_on(below, adapter), True, settings)
+
+
+def record_on(base: Base, adapter: Adapter) -> BaseRecord:
+    """Return the record of a base with an adapter on it: the adapter's knows what the base's own may leave open."""
+    known = adapter.base_record if adapter.base_fingerprint == base.fingerprint else None
+    return known or base.record
 
 
 def trained_fingerprint(path: Path) -> str:
@@ -76,7 +84,7 @@ def label_and_path(model: str) -> tuple[str, str]:
 
 
 def read_adapter(path: Path) -> tuple[Adapter, TrainConfig | None]:
-    """Read an adapter from a run folder, a .ckpt of a run, or an adapter folder.
+    """Read an adapter from a run folder, a .ckpt of a run, an adapter folder, or a file of the reference system.
 
     Returns:
         the adapter, and the settings of the run it comes from, None for an adapter folder that lies alone.
@@ -100,10 +108,10 @@ def read_adapter(path: Path) -> tuple[Adapter, TrainConfig | None]:
         return load_adapter(path), parent.read_config() if parent.exists() else None
     if path.suffix == ".ckpt":
         return _adapter_of_checkpoint(path)
+    if path.is_file() and path.suffix in SUFFIXES:
+        return read_reference_adapter(path), None
     if path.is_file():
-        raise CheckpointError(
-            f"{path}: a run folder, a .ckpt of one or an adapter folder expected; a model file is merged already"
-        )
+        raise CheckpointError(f"{path}: a run folder, a .ckpt of one or an adapter expected")
     raise CheckpointError(f"{path}: no such file or folder")
 
 

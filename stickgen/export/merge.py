@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stickgen.artifacts.adapter import attach_adapter
 from stickgen.artifacts.base import check_outputs_absent, load_base, save_base
-from stickgen.artifacts.model import read_adapter
+from stickgen.artifacts.model import read_adapter, record_on
 from stickgen.artifacts.record import fingerprint
 from stickgen.artifacts.run import environment
 from stickgen.config import DataConfig, MergeConfig, TrainConfig
@@ -64,7 +64,7 @@ def merge(config: MergeConfig) -> MergeReport:
         raise CheckpointError(f"{base_path}: has this adapter merged into it already")
     batches = _batches(config, run, base.model)
     plain = _outputs(base.model, batches)
-    attach_adapter(base, adapter, config.checkpoint)
+    attach_adapter(base, adapter, config.checkpoint, allow_other_base=config.allow_other_base)
     adapted = _outputs(base.model, batches)
     merge_lora_weights(base.model)
     merged = _outputs(base.model, batches)
@@ -84,8 +84,7 @@ def merge(config: MergeConfig) -> MergeReport:
         "base_fingerprint": base.fingerprint,
         **environment(),
     }
-    # The adapter's record knows what the base's own may leave open: encoder and conditions.
-    record = replace(adapter.base_record or base.record, origin=origin)
+    record = replace(record_on(base, adapter), origin=origin)
     save_base(base.model, record, output, overwrite=config.overwrite)
     return MergeReport(
         output=output,

@@ -57,6 +57,7 @@ def generate(
     base: Path | None = None,
     encoder: str | None = None,
     encoder_id: str | None = None,
+    allow_other_base: bool = False,
 ) -> list[Generated]:
     """Generate motion of every prompt with every model.
 
@@ -74,6 +75,7 @@ def generate(
         base: the base of the adapters; None: the one they name.
         encoder: hub id or folder of the text encoder; None: the hub id that the base's record names.
         encoder_id: the id of an encoder that is given as a folder, see :class:`~stickgen.data.text.TextEncoder`.
+        allow_other_base: put adapters on ``base`` even where they were trained on another.
 
     Returns:
         the motions, those of the first prompt first, in the order of the models.
@@ -88,7 +90,7 @@ def generate(
     if not models:
         raise ConfigError("model: none given; name a run folder, an adapter or a base")
     named = [label_and_path(model) for model in models]
-    loaded = [(label, load_model(Path(path), base)) for label, path in named]
+    loaded = [(label, load_model(Path(path), base, allow_other_base=allow_other_base)) for label, path in named]
     return generate_with(
         loaded,
         prompts,

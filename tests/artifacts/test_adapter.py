@@ -368,6 +368,14 @@ def test_another_base_is_refused(base: Base, adapter: Adapter) -> None:
     assert adapted_layers(base.model) == {}
 
 
+def test_another_base_is_taken_where_that_is_asked_for(
+    base: Base, adapter: Adapter, caplog: pytest.LogCaptureFixture
+) -> None:
+    attach_adapter(base, replace(adapter, base_fingerprint="0123"), "here", allow_other_base=True)
+    assert adapted_layers(base.model)
+    assert "trained on another base" in caplog.text
+
+
 def test_an_adapter_that_does_not_tell_its_base_is_tried(base: Base, adapter: Adapter) -> None:
     attach_adapter(base, replace(adapter, base_fingerprint=None), "here")
     assert adapted_layers(base.model)

@@ -1,0 +1,170 @@
+"""Adapters in the reference system's files, which are one .pth with no word on the base they belong to."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from stickgen.artifacts.adapter import Adapter, check_state
+from stickgen.artifacts.base import Base, base_of
+from stickgen.artifacts.record import fingerprint
+from stickgen.artifacts.tensors import read_safetensors, read_torch
+from stickgen.errors import CheckpointError
+from stickgen.files import atomic_write
+from stickgen.lora import LoRALinear, LoRASettings
+
+SUFFIXES = (".pth", ".pt", ".safetensors")
+
+_MARKS = tuple(f".{factor}" for factor in LoRALinear.FACTORS)
+_WRAPPED = ".base_layer."
+
+
+def read_reference_adapter(path: Path, alpha: float | None = None) -> Adapter:
+    """Read an adapter of the reference system.
+
+    That is a bare state dict of ``<module path>.lora_A`` and ``.lora_B``, a checkpoint that holds one as
+    ``lora_state_dict``, or a checkpoint of a LoRA run, whose ``model_state_dict`` has them among the wrapped base's
+    weights (``<module path>.base_layer.weight``); the adapter is then known to belong to that base.
+
+    Args:
+        path: ending in .pth, .pt or .safetensors.
+        alpha: the numerator of the scaling alpha / rank; None: as ``lora_config`` tells. A bare state dict does not.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, holds objects or no adapter, or a tensor is not one's; its rank
+            or alpha contradicts what it says or what is given, or alpha is not to be found.
+    """
+    content = _read(path)
+    wrapped = _wrapped_state(content)
+    inside = content.get("lora_state_dict")
+    holder = inside if isinstance(inside, dict) and inside else wrapped or content
+    state = {key: value for key, value in holder.items() if str(key).endswith(_MARKS)}
+    if not state:
+        raise CheckpointError(
+            f"{path}: a run folder, a .ckpt of one or an adapter expected; a model file is merged already"
+        )
+    unknown = holder.keys() - state.keys()
+    if unknown and holder is not wrapped:
+        raise CheckpointError(f"{path}: {min(map(str, unknown))}: not an adapter's tensor")
+    config = content.get("lora_config") or {}
+    if not isinstance(config, Mapping):
+        raise CheckpointError(f"{path}: lora_config: a dict expected")
+    settings = _settings(state, config, alpha, path)
+    check_state(state, settings, str(path))
+    digest = config.get("base_fingerprint")
+    if wrapped is not None:
+        digest = fingerprint(_unwrapped(wrapped))
+    return Adapter({key: value.float() for key, value in state.items()}, settings, digest, config.get("base_path"))
+
+
+def read_wrapped_base(path: Path) -> Base:
+    """Return the base inside a checkpoint of a LoRA run of the reference system.
+
+    Raises:
+        CheckpointError: the file holds no such checkpoint, or what is left without its adapters is no base.
+    """
+    content = _read(path)
+    wrapped, record = _wrapped_state(content), content.get("base_record")  # the latter in ours alone
+    if wrapped is None:
+        raise CheckpointError(f"{path}: has no base_layer weights; the checkpoint of a LoRA run expected")
+    return base_of(_unwrapped(wrapped), record if isinstance(record, str) else None, path)
+
+
+def write_reference_adapter(
+    adapter: Adapter, path: Path, *, bare: bool = False, base: Base | None = None, overwrite: bool = False
+) -> None:
+    """Write an adapter for the reference system.
+
+    Args:
+        adapter: plain LoRA of one rank and alpha; the system knows nothing else.
+        path: the file; only a bare state dict can be a .safetensors.
+        bare: write the adapter's tensors alone, without alpha, instead of a checkpoint with ``lora_state_dict``.
+        base: its base; the checkpoint then holds that too, wrapped, as one of a LoRA run does.
+        overwrite: replace an existing file.
+
+    Raises:
+        CheckpointError: the adapter cannot be said in such a file.
+        OutputExistsError: the file exists and ``overwrite`` is false.
+    """
+    settings = adapter.settings
+    if settings.use_dora or settings.rank_pattern or settings.alpha_pattern:
+        raise CheckpointError(f"{path}: the reference system knows one rank and alpha and no DoRA, not {settings}")
+    if path.suffix == ".safetensors" and not bare:
+        raise CheckpointError(f"{path}: a checkpoint is a .pth; only a bare state dict can be a .safetensors")
+    state = {key: value.contiguous() for key, value in adapter.state.items()}
+    content: dict[str, Any] = dict(state)
+    if not bare:
+        # It scales by alpha / rank alone.
+        alpha = settings.alpha * settings.rank**0.5 if settings.use_rslora else settings.alpha
+        config = {
+            "rank": settings.rank,
+            "alpha": alpha,
+            "dropout": settings.dropout,
+            "target_modules": adapter.modules,
+            "base_fingerprint": adapter.base_fingerprint,
+            "base_path": adapter.base_path,
+        }
+        content = {"lora_enabled": True, "lora_state_dict": state, "lora_config": config}
+    if base is not None:
+        content["base_record"] = base.record.to_json()
+        content["model_state_dict"] = _with_adapters(base, adapter, path)
+    with atomic_write(path, overwrite=overwrite) as scratch:
+        if path.suffix == ".safetensors":
+            save_file(content, scratch, metadata={"format": "pt"})
+        else:
+            torch.save(content, scratch)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: Any = read_safetensors(path)[0] if path.suffix == ".safetensors" else read_torch(path)
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: neither a state dict nor a checkpoint")
+    return content
+
+
+def _wrapped_state(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the state dict with wrapped layers that a file holds or is; None where there is none."""
+    inner = content.get("model_state_dict")
+    state = inner if isinstance(inner, dict) else content
+    return dict(state) if any(_WRAPPED in str(key) for key in state) else None
+
+
+def _unwrapped(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {key.replace(_WRAPPED, "."): value for key, value in state.items() if not str(key).endswith(_MARKS)}
+
+
+def _with_adapters(base: Base, adapter: Adapter, path: Path) -> dict[str, Tensor]:
+    plain = base.model.state_dict()
+    lacking = [module for module in adapter.modules if f"{module}.weight" not in plain]
+    if lacking:
+        raise CheckpointError(f"{path}: {base.path} has no layer {lacking[0]}; it is not this adapter's base")
+    wrapped = set(adapter.modules)
+    state = {}
+    for key, value in plain.items():
+        module, _, name = key.rpartition(".")
+        state[f"{module}{_WRAPPED}{name}" if module in wrapped else key] = value
+    return {**state, **adapter.state}
+
+
+def _settings(state: Mapping[str, Any], config: Mapping[str, Any], alpha: float | None, path: Path) -> LoRASettings:
+    told = {name: config.get(name) for name in ("rank", "alpha", "dropout")}
+    for name, value in told.items():
+        if value is not None and not isinstance(value, int | float):
+            raise CheckpointError(f"{path}: lora_config: {name}={value!r}: a number expected")
+    if alpha is not None and told["alpha"] not in (None, alpha):
+        raise CheckpointError(f"{path}: its lora_config says alpha={told['alpha']:g}, alpha={alpha:g} is given")
+    alpha = told["alpha"] if alpha is None else alpha
+    if alpha is None:
+        raise CheckpointError(f"{path}: does not tell its alpha; give it: stickgen convert {path} <folder> --alpha 16")
+    ranks = Counter(len(v) for k, v in state.items() if k.endswith(".lora_A") and isinstance(v, Tensor) and v.ndim == 2)
+    rank = max(ranks, key=ranks.__getitem__, default=0) if told["rank"] is None else told["rank"]
+    try:
+        settings = LoRASettings(rank, float(alpha), float(told["dropout"] or 0.0))
+        settings.check()
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    return settings

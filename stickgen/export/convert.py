@@ -1,0 +1,77 @@
+"""Adapters from one form of file to another; what ``stickgen convert`` does."""
+
+from pathlib import Path
+
+from stickgen.artifacts.adapter import check_base, save_adapter
+from stickgen.artifacts.base import load_base, save_base
+from stickgen.artifacts.model import read_adapter
+from stickgen.artifacts.reference import (
+    SUFFIXES,
+    read_reference_adapter,
+    read_wrapped_base,
+    write_reference_adapter,
+)
+from stickgen.errors import CheckpointError, ConfigError
+from stickgen.files import check_absent
+
+FORMS = ("peft", "checkpoint", "bare", "wrapped", "base")
+
+
+def convert(
+    source: Path,
+    output: Path,
+    to: str | None = None,
+    *,
+    alpha: float | None = None,
+    base: Path | None = None,
+    overwrite: bool = False,
+) -> str:
+    """Write an adapter in another form; nothing but the form changes.
+
+    Args:
+        source: a run folder, a .ckpt of one, an adapter folder, or a file of the reference system.
+        output: the folder or file.
+        to: "peft" (a folder), "checkpoint", "bare" or "wrapped" (files of the reference system, see
+            :func:`~stickgen.artifacts.reference.write_reference_adapter`), or "base" (of a wrapped source, its base).
+            None: as the name of the output tells.
+        alpha: of a bare source, which does not tell it.
+        base: the base to wrap; None: the one that the adapter names.
+        overwrite: replace an existing output.
+
+    Returns:
+        what was written, in words.
+
+    Raises:
+        ConfigError: ``to`` is no form, or does not go with the output's name.
+        CheckpointError: the source is none, or cannot be said in that form.
+        OutputExistsError: the output exists and ``overwrite`` is false.
+    """
+    form = to or {"": "peft", ".safetensors": "bare"}.get(output.suffix, "checkpoint")
+    if form not in FORMS:
+        raise ConfigError(f"to={form}: {', '.join(FORMS)} expected")
+    if form != "peft" and output.suffix not in SUFFIXES:
+        raise ConfigError(f"{output}: a name ending in .pth, .pt or .safetensors expected for to={form}")
+    check_absent(output, overwrite=overwrite, file=form != "peft")
+    if form == "base":
+        inside = read_wrapped_base(source)
+        save_base(inside.model, inside.record, output, overwrite=overwrite)
+        return f"the base inside {source}, fingerprint {inside.fingerprint}"
+    if source.is_file() and source.suffix in SUFFIXES:
+        adapter = read_reference_adapter(source, alpha)
+    elif alpha is not None:
+        raise ConfigError(f"alpha={alpha:g}: is for files that do not tell it; {source} does")
+    else:
+        adapter = read_adapter(source)[0]
+    told = f"adapters of {adapter.settings} in {len(adapter.modules)} layers"
+    if form == "peft":
+        save_adapter(adapter, output, overwrite=overwrite)
+        return told
+    whole = None
+    if form == "wrapped":
+        path = base or adapter.base_path
+        if path is None:
+            raise CheckpointError(f"{source}: does not name its base; give it with --base")
+        whole = load_base(Path(path))
+        check_base(whole, adapter, str(source))
+    write_reference_adapter(adapter, output, bare=form == "bare", base=whole, overwrite=overwrite)
+    return f"{told}; alpha is not in it" if form == "bare" else told
