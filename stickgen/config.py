@@ -444,8 +444,10 @@ class TrainConfig:
 class MergeConfig:
     """Settings of merge.py."""
 
-    checkpoint: str = "???"
-    """A run folder, a .ckpt of one, or an adapter folder."""
+    checkpoint: Any = "???"
+    """A run folder, a .ckpt of one, or an adapter; or a list of them, which are merged together."""
+    weights: list[float] = field(default_factory=list)
+    """What each adapter's update is multiplied by; empty: equal shares of one."""
     output: str = "merged_model.pth"
     """The merged model: .pth (a bare state dict, its settings in a JSON beside it) or .safetensors."""
     base_checkpoint: str | None = None
@@ -460,8 +462,21 @@ class MergeConfig:
 
     def __post_init__(self) -> None:
         _check("tolerance", self.tolerance, self.tolerance > 0, "a number above 0")
+        given = self.checkpoint
+        good = isinstance(given, str) or (isinstance(given, list) and given and all(isinstance(p, str) for p in given))
+        _check("checkpoint", given, bool(good), "a path, or a list of paths,")
+        if self.weights:
+            _check("weights", self.weights, len(self.weights) == len(self.sources), "one number an adapter")
+            _check("weights", self.weights, all(map(math.isfinite, self.weights)), "finite numbers")
+            total, sizes = sum(self.weights), sum(map(abs, self.weights))
+            _check("weights", self.weights, abs(total) > 1e-9 * sizes, "numbers that do not sum to zero")
         suffixes = (".pth", ".safetensors")
         _check("output", self.output, self.output.endswith(suffixes), "a name ending in .pth or .safetensors")
+
+    @property
+    def sources(self) -> list[str]:
+        """The adapters to merge, at least one."""
+        return [self.checkpoint] if isinstance(self.checkpoint, str) else list(self.checkpoint)
 
 
 Config = TypeVar("Config")

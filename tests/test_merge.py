@@ -10,6 +10,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from stickgen.artifacts.adapter import load_adapter, save_adapter
 from stickgen.artifacts.base import load_base
 from stickgen.artifacts.run import RunFolder
 from stickgen.config import MergeConfig, TrainConfig, typed
@@ -90,6 +91,51 @@ def test_a_merge_that_cannot_be_right_is_refused_and_writes_nothing(
     with pytest.raises(StickgenError, match=re.escape(words)):
         merge(MergeConfig(output=str(tmp_path / "merged.pth"), **given))
     assert [path.name for path in tmp_path.iterdir()] == ["other.safetensors"]
+
+
+@pytest.fixture(scope="module")
+def second(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another adapter of the same base, in two of its layers."""
+    adapter = load_adapter(run.adapter)
+    state = {
+        key: torch.flip(value, [0]) * 0.5 for key, value in adapter.state.items() if ".layers.0.ffn.gate_proj" in key
+    }
+    folder = tmp_path_factory.mktemp("second") / "adapter"
+    save_adapter(replace(adapter, state=state, settings=replace(adapter.settings, alpha=4.0)), folder)
+    return folder
+
+
+@pytest.mark.parametrize(("weights", "shares"), [([0.7, 0.3], (0.7, 0.3)), ([], (0.5, 0.5)), ([1.0, 0.5], (1, 0.5))])
+def test_several_adapters_merge_to_the_weighted_sum_of_their_updates(
+    run: RunFolder, second: Path, base: Path, tmp_path: Path, weights: list[float], shares: tuple[float, float]
+) -> None:
+    plain = load_base(base).model.state_dict()
+    single = []
+    for source in (run.adapter, second):
+        merge(MergeConfig(checkpoint=str(source), output=str(tmp_path / f"{len(single)}.pth")))
+        single.append(torch.load(tmp_path / f"{len(single)}.pth", weights_only=True))
+    both = MergeConfig(checkpoint=[str(run.path), str(second)], weights=weights, output=str(tmp_path / "both.pth"))
+    report = merge(both)
+    assert report.layers == 14
+    merged = torch.load(tmp_path / "both.pth", weights_only=True)
+    for key, value in plain.items():
+        expected = value + sum(share * (one[key] - value) for share, one in zip(shares, single, strict=True))
+        torch.testing.assert_close(merged[key], expected, rtol=0, atol=1e-5)
+    with pytest.raises(StickgenError, match="has this adapter merged into it already"):
+        merge(replace(both, base_checkpoint=str(tmp_path / "both.pth"), output=str(tmp_path / "again.pth")))
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ("[1,-1]", "weights=[1.0, -1.0]: numbers that do not sum to zero expected"),
+        ("[1]", "weights=[1.0]: one number an adapter expected"),
+        ("[1,nan]", "weights=[1.0, nan]: finite numbers expected"),
+    ],
+)
+def test_weights_that_mean_nothing_end_in_one_line(tmp_path: Path, weights: str, words: str) -> None:
+    done = run_script("merge.py", "checkpoint=[a,b]", f"weights={weights}", cwd=tmp_path)
+    assert (done.returncode, done.stderr.strip()) == (1, f"error: {words}")
 
 
 def test_another_base_can_be_insisted_on(run: RunFolder, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stickgen.artifacts.adapter import attach_adapter
+from stickgen.artifacts.adapter import Adapter, attach_adapter, check_base
 from stickgen.artifacts.base import check_outputs_absent, load_base, save_base
 from stickgen.artifacts.model import read_adapter, record_on
 from stickgen.artifacts.record import fingerprint
@@ -17,7 +17,7 @@ from stickgen.config import DataConfig, MergeConfig, TrainConfig
 from stickgen.data.batch import Batch
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import AdapterError, CheckpointError
-from stickgen.lora import merge_lora_weights
+from stickgen.lora import combine_adapters, merge_lora_weights
 from stickgen.model import StickFigureTransformer
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class MergeReport:
 
 
 def merge(config: MergeConfig) -> MergeReport:
-    """Merge a run's adapter into its base and write the model.
+    """Merge adapters of runs, weighted where there are several, into their base and write the model.
 
     Raises:
         OutputExistsError: the output exists and ``overwrite`` is false.
@@ -53,18 +53,23 @@ def merge(config: MergeConfig) -> MergeReport:
     """
     output = Path(config.output)
     check_outputs_absent(output, overwrite=config.overwrite)
-    adapter, run = read_adapter(Path(config.checkpoint))
-    base_path = config.base_checkpoint or adapter.base_path
+    read = [read_adapter(Path(source)) for source in config.sources]
+    first, run = read[0]
+    base_path = config.base_checkpoint or first.base_path
     if base_path is None:
-        raise CheckpointError(f"{config.checkpoint}: does not name its base; give it, as base_checkpoint=…")
+        raise CheckpointError(f"{config.sources[0]}: does not name its base; give it, as base_checkpoint=…")
     base = load_base(Path(base_path))
-    digest = fingerprint(adapter.state)
+    digests = [fingerprint(adapter.state) for adapter, _ in read]
     merged_before = base.record.origin.get("merged_adapters") or []
-    if digest in merged_before:
+    if set(digests) & set(merged_before):
         raise CheckpointError(f"{base_path}: has this adapter merged into it already")
+    for source, (adapter, _) in zip(config.sources, read, strict=True):
+        check_base(base, adapter, source, allow_other_base=config.allow_other_base)
+    together = _together([adapter for adapter, _ in read], config.weights)
     batches = _batches(config, run, base.model)
     plain = _outputs(base.model, batches)
-    attach_adapter(base, adapter, config.checkpoint, allow_other_base=config.allow_other_base)
+    shown = ", ".join(config.sources)
+    attach_adapter(base, together, shown, allow_other_base=True)  # which was asked about above
     adapted = _outputs(base.model, batches)
     merge_lora_weights(base.model)
     merged = _outputs(base.model, batches)
@@ -72,27 +77,38 @@ def merge(config: MergeConfig) -> MergeReport:
     # Written so that NaN fails too.
     if not difference <= config.tolerance:
         raise AdapterError(
-            f"{config.checkpoint}: merged and unmerged outputs differ by {difference:.3g}, tolerance="
+            f"{shown}: merged and unmerged outputs differ by {difference:.3g}, tolerance="
             f"{config.tolerance:g} allowed; nothing was written"
         )
     effect = _largest_difference(plain, adapted)
     if effect == 0:
-        log.warning("%s: the adapter changes no output on these clips", config.checkpoint)
+        log.warning("%s: the adapter changes no output on these clips", shown)
+    origins = [adapter.origin for adapter, _ in read]
     origin = {
-        "merged_from": adapter.origin,
-        "merged_adapters": [*merged_before, digest],
+        "merged_from": origins[0] if len(origins) == 1 else origins,
+        "merged_adapters": [*merged_before, *digests],
+        **({"merged_weights": list(config.weights)} if config.weights else {}),
         "base_fingerprint": base.fingerprint,
         **environment(),
     }
-    record = replace(record_on(base, adapter), origin=origin)
+    record = replace(record_on(base, first), origin=origin)
     save_base(base.model, record, output, overwrite=config.overwrite)
     return MergeReport(
         output=output,
-        layers=len(adapter.modules),
+        layers=len(together.modules),
         clips=sum(batch.motion.shape[1] for batch in batches),
         largest_difference=difference,
         adapter_effect=effect,
     )
+
+
+def _together(adapters: Sequence[Adapter], weights: Sequence[float]) -> Adapter:
+    """Return adapters, weighted, as one: a single one as it is."""
+    shares = list(weights) or [1 / len(adapters)] * len(adapters)
+    if shares == [1.0]:
+        return adapters[0]
+    combined = combine_adapters(adapters, shares)
+    return replace(adapters[0], state=combined.state, settings=combined.settings)
 
 
 def _batches(config: MergeConfig, run: TrainConfig | None, model: StickFigureTransformer) -> list[Batch]:

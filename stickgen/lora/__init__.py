@@ -1,5 +1,7 @@
 """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685) of any ``nn.Module``'s Linear layers."""
 
+from stickgen.lora.adapters import NamedAdapters
+from stickgen.lora.combine import Combination, combine_adapters, truncate_adapter
 from stickgen.lora.dora import DoRALinear
 from stickgen.lora.inject import (
     adapted_layers,
@@ -10,16 +12,20 @@ from stickgen.lora.inject import (
 )
 from stickgen.lora.layer import LoRALinear
 from stickgen.lora.merge import merge_lora_weights
+from stickgen.lora.routing import route
 from stickgen.lora.settings import LoRASettings
 from stickgen.lora.state import get_lora_state_dict, load_lora_state_dict
 from stickgen.lora.targets import match_targets
 
 __all__ = [
+    "Combination",
     "DoRALinear",
     "LoRALinear",
     "LoRASettings",
+    "NamedAdapters",
     "adapted_layers",
     "adapters_disabled",
+    "combine_adapters",
     "detach_lora_adapters",
     "get_lora_state_dict",
     "inject_lora_adapters",
@@ -27,4 +33,6 @@ __all__ = [
     "lora_settings",
     "match_targets",
     "merge_lora_weights",
+    "route",
+    "truncate_adapter",
 ]

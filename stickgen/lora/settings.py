@@ -54,6 +54,11 @@ class LoRASettings:
         """Return a layer's alpha."""
         return _first_match(self.alpha_pattern, path, self.alpha)
 
+    def scaling_of(self, path: str) -> float:
+        """Return what a layer's B A is multiplied by."""
+        rank = self.rank_of(path)
+        return self.alpha_of(path) / (math.sqrt(rank) if self.use_rslora else rank)
+
     def check(self) -> None:
         """Refuse settings that cannot work.
 
