@@ -20,11 +20,17 @@ def main(composed: DictConfig) -> None:
         from stickgen.export.merge import merge
 
         report = merge(config)
-        Console(highlight=False, soft_wrap=True).print(
+        console = Console(highlight=False, soft_wrap=True)
+        console.print(
             f"{report.output}: {report.layers} layers merged\n"
             f"merged against unmerged on {report.clips} clips: largest difference {report.largest_difference:.3g} "
             f"(the adapter itself changes outputs by up to {report.adapter_effect:.3g})"
         )
+        if report.stored_difference is not None:
+            what = (
+                "onnxruntime against PyTorch" if config.output.endswith(".onnx") else f"rounded to {config.save_dtype}"
+            )
+            console.print(f"{what}: largest difference {report.stored_difference:.3g}")
 
 
 if __name__ == "__main__":

@@ -449,7 +449,9 @@ class MergeConfig:
     weights: list[float] = field(default_factory=list)
     """What each adapter's update is multiplied by; empty: equal shares of one."""
     output: str = "merged_model.pth"
-    """The merged model: .pth (a bare state dict, its settings in a JSON beside it) or .safetensors."""
+    """The merged model: .pth (a bare state dict, its settings in a JSON beside it), .safetensors or .onnx."""
+    save_dtype: str = "float32"
+    """Width in which weights are stored: float32, float16 or bfloat16; an .onnx has float32."""
     base_checkpoint: str | None = None
     """The base's file; null: as recorded by the run or the adapter."""
     allow_other_base: bool = False
@@ -470,8 +472,10 @@ class MergeConfig:
             _check("weights", self.weights, all(map(math.isfinite, self.weights)), "finite numbers")
             total, sizes = sum(self.weights), sum(map(abs, self.weights))
             _check("weights", self.weights, abs(total) > 1e-9 * sizes, "numbers that do not sum to zero")
-        suffixes = (".pth", ".safetensors")
-        _check("output", self.output, self.output.endswith(suffixes), "a name ending in .pth or .safetensors")
+        suffixes = (".pth", ".safetensors", ".onnx")
+        _check("output", self.output, self.output.endswith(suffixes), "a name ending in .pth, .safetensors or .onnx")
+        widths = ("float32",) if self.output.endswith(".onnx") else ("float32", "float16", "bfloat16")
+        _check("save_dtype", self.save_dtype, self.save_dtype in widths, " or ".join(widths))
 
     @property
     def sources(self) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
+from safetensors.torch import load_file
 
 from stickgen.artifacts.adapter import load_adapter, save_adapter
 from stickgen.artifacts.base import load_base
@@ -123,6 +124,25 @@ def test_several_adapters_merge_to_the_weighted_sum_of_their_updates(
         torch.testing.assert_close(merged[key], expected, rtol=0, atol=1e-5)
     with pytest.raises(StickgenError, match="has this adapter merged into it already"):
         merge(replace(both, base_checkpoint=str(tmp_path / "both.pth"), output=str(tmp_path / "again.pth")))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_weights_of_half_the_width(run: RunFolder, tmp_path: Path, dtype: str) -> None:
+    output = tmp_path / "half.safetensors"
+    report = merge(MergeConfig(checkpoint=str(run.path), output=str(output), save_dtype=dtype))
+    stored = load_file(output)
+    assert {v.dtype for k, v in stored.items() if "inv_freq" not in k} == {getattr(torch, dtype)}
+    assert report.stored_difference is not None
+    assert 0 < report.stored_difference < 0.1
+    assert load_base(output).record.settings["causal"] is True
+
+
+def test_a_merged_model_as_a_graph(run: RunFolder, tmp_path: Path) -> None:
+    done = run_script("merge.py", f"checkpoint={run.path}", "output=model.onnx", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "onnxruntime against PyTorch: largest difference" in done.stdout
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+    assert done.stderr == ""
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,14 @@ from torch import Tensor
 from stickgen.artifacts.adapter import Adapter, attach_adapter, check_base
 from stickgen.artifacts.base import check_outputs_absent, load_base, save_base
 from stickgen.artifacts.model import read_adapter, record_on
-from stickgen.artifacts.record import fingerprint
+from stickgen.artifacts.record import BaseRecord, fingerprint
 from stickgen.artifacts.run import environment
 from stickgen.config import DataConfig, MergeConfig, TrainConfig
 from stickgen.data.batch import Batch
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import AdapterError, CheckpointError
+from stickgen.export.onnx import require_onnx, write_onnx
+from stickgen.files import check_absent
 from stickgen.lora import combine_adapters, merge_lora_weights
 from stickgen.model import StickFigureTransformer
 
@@ -34,6 +36,8 @@ class MergeReport:
         largest_difference: largest absolute difference between merged and unmerged outputs, over all heads.
         adapter_effect: largest absolute difference between adapted and base outputs on the same clips; an adapter
             without any effect was hardly the one that was meant.
+        stored_difference: largest absolute difference between the outputs of the file and of the merged model: of an
+            .onnx in onnxruntime, or of rounded weights; None where the file holds the model as it is.
     """
 
     output: Path
@@ -41,6 +45,7 @@ class MergeReport:
     clips: int
     largest_difference: float
     adapter_effect: float
+    stored_difference: float | None
 
 
 def merge(config: MergeConfig) -> MergeReport:
@@ -49,10 +54,16 @@ def merge(config: MergeConfig) -> MergeReport:
     Raises:
         OutputExistsError: the output exists and ``overwrite`` is false.
         CheckpointError: the run, adapter or base is missing, damaged, merged already or does not fit.
-        AdapterError: merged and unmerged outputs differ by more than ``tolerance``; nothing is then written.
+        AdapterError: adapters cannot be combined, or merged and unmerged outputs differ by more than ``tolerance``, or a
+            weight is infinite in ``save_dtype``; nothing is then written.
+        StickgenError: the output is an .onnx, and a package for that is not installed.
     """
     output = Path(config.output)
-    check_outputs_absent(output, overwrite=config.overwrite)
+    if output.suffix == ".onnx":
+        require_onnx()
+        check_absent(output, overwrite=config.overwrite, file=True)
+    else:
+        check_outputs_absent(output, overwrite=config.overwrite)
     read = [read_adapter(Path(source)) for source in config.sources]
     first, run = read[0]
     base_path = config.base_checkpoint or first.base_path
@@ -92,14 +103,29 @@ def merge(config: MergeConfig) -> MergeReport:
         **environment(),
     }
     record = replace(record_on(base, first), origin=origin)
-    save_base(base.model, record, output, overwrite=config.overwrite)
+    stored = _write(base.model, record, output, config)
+    if config.save_dtype != "float32":
+        stored = _largest_difference(merged, _outputs(load_base(output).model, batches))
     return MergeReport(
         output=output,
         layers=len(together.modules),
         clips=sum(batch.motion.shape[1] for batch in batches),
         largest_difference=difference,
         adapter_effect=effect,
+        stored_difference=stored,
     )
+
+
+def _write(model: StickFigureTransformer, record: BaseRecord, output: Path, config: MergeConfig) -> float | None:
+    """Write the merged model; return by how much an .onnx differs from it."""
+    if output.suffix == ".onnx":
+        return write_onnx(model, record, output, tolerance=config.tolerance, overwrite=config.overwrite)
+    dtype: torch.dtype = getattr(torch, config.save_dtype)
+    for name, weight in model.named_parameters():
+        if not bool(torch.isfinite(weight.to(dtype)).all()):
+            raise AdapterError(f"{name}: too large for save_dtype={config.save_dtype}; nothing was written")
+    save_base(model, record, output, dtype=dtype, overwrite=config.overwrite)
+    return None
 
 
 def _together(adapters: Sequence[Adapter], weights: Sequence[float]) -> Adapter:

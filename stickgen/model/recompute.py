@@ -19,7 +19,7 @@ def recomputed(activation: Tensor, compute: Callable[[], Tensor]) -> Iterator[No
         activation: contiguous.
         compute: returns its values again; runs in the backward pass, without gradients.
     """
-    if not torch.is_grad_enabled():  # nothing is saved
+    if not torch.is_grad_enabled():  # nothing is saved, and a model being exported has no storage to look at
         yield
         return
     # The saved tensor keeps both hooks, so they must not hold the activation themselves.
