@@ -5,7 +5,7 @@
 trains every case of a study with every seed through train.py, scores them together with `stickgen evaluate`, prints a
 table, and writes all figures to <out>/<study>.json. Finished runs are kept, so an interrupted study goes on. Studies:
 
-    full        the default adapter beside full fine-tuning, at equal steps and in equal time, each at two learning rates
+    full        an adapter beside full fine-tuning, at equal steps and in equal time, each at two learning rates
     rank        rank 2 to 32, alpha twice the rank
     alpha       alpha 4 to 64 at rank 8
     targets     which layers are adapted

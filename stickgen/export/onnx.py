@@ -30,16 +30,16 @@ def write_onnx(
     """Write a model as an ONNX graph of any number of clips and frames.
 
     Inputs are ``motion [frames, clips, D]`` and ``text_embedding [clips, E]``, and of the conditions that the base's
-    record names ``camera_data [frames, clips, 3]`` and ``partner_motion [frames, clips, D]``; outputs those of the model
-    with ``return_all_outputs``. There is no padding mask: a causal model's frames do not see what follows them, but its
+    record names ``camera_data [frames, clips, 3]`` and ``partner_motion [frames, clips, D]``; outputs those of the
+    model with ``return_all_outputs``. There is no padding mask: a causal model's frames do not see what follows them, but its
     means over frames do. The record lies in the graph's metadata.
 
     Args:
         model: a plain model.
         record: of its base; its ``settings`` are replaced by the model's own.
         path: ending in .onnx.
-        tolerance: largest difference allowed between onnxruntime's outputs and PyTorch's, on random inputs of all shapes
-            of :data:`CHECKED_FRAMES` × :data:`CHECKED_CLIPS`.
+        tolerance: largest difference allowed between onnxruntime's outputs and PyTorch's, on random inputs of all
+            shapes of :data:`CHECKED_FRAMES` × :data:`CHECKED_CLIPS`.
         overwrite: replace an existing file.
 
     Returns:

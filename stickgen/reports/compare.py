@@ -129,7 +129,7 @@ def _tables_of_scores(path: Path) -> list[Table]:
     file = ScoresFile.read(path)
     return [
         Table(
-            f"{source} · {file.split} clips, rolled out of {file.given_frames} frames",
+            f"{source} · {file.split} clips, rolled out of {file.protocol.given} frames",
             list(rows),
             {
                 title: [summary_text(metric, metrics.get(metric)) for metrics in rows.values()]
