@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--step-ratio", type=float, default=1.0, help="see benchmarks/train_step.py")
     parser.add_argument("--only", nargs="+", help="cases, by label")
     parser.add_argument("--rollouts", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("more", nargs="*", help="settings of train.py for every case")
+    parser.add_argument("--set", nargs="+", default=[], help="settings of train.py for every case")
     args = parser.parse_args()
     with report_errors():
         _study(args)
@@ -107,7 +107,7 @@ def _study(args: argparse.Namespace) -> None:
         f"optimizer.lr={args.lr}",
         "callbacks.progress_bar=false",
         *([f"base.checkpoint={args.base}"] if args.base else []),
-        *args.more,
+        *args.set,
     ]
     cases = studies(args.steps, args.step_ratio)[args.study]
     if unknown := set(args.only or ()) - set(cases):
