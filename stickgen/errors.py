@@ -17,6 +17,17 @@ class InterruptedRunError(StickgenError):
     exit_status = 130  # what a shell reports for an interrupt
 
 
+class PreemptedRunError(InterruptedRunError):
+    """A signal asked a run to give its place up; the message says how to go on with it."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message, number)
+        self.exit_status = 128 + number  # what a shell reports for the signal
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class ConfigError(StickgenError):
     """A setting has a value that cannot work; the message begins with its key."""
 

@@ -1,6 +1,7 @@
 """A run that was killed goes on to the weights it would have had."""
 
 import pickle
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -46,42 +47,75 @@ def _step(checkpoint: Path) -> int:
         return -1
 
 
-@pytest.mark.parametrize("every_n_steps", [1, None], ids=["checkpoint in mid-epoch", "checkpoint at epoch's end"])
-def test_a_killed_run_resumed_equals_the_uninterrupted_one(tmp_path: Path, every_n_steps: int | None) -> None:
-    base = make_base(tmp_path / "base.safetensors")
-    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    process = subprocess.Popen(
-        command("train.py", *_overrides(base, every_n_steps)),
-        cwd=tmp_path,
+def _started(base: Path, every_n_steps: int | None, cwd: Path, *more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command("train.py", *_overrides(base, every_n_steps), *more),
+        cwd=cwd,
         env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    # Past the first epoch, and with step checkpoints in the middle of the second.
-    target = STEPS_AN_EPOCH + (2 if every_n_steps else 0)
+
+
+def _await_step(process: "subprocess.Popen[str]", run: Path, step: int) -> None:
+    """Wait until a run has saved a step."""
     try:
-        while _step(last) < target:
+        while _step(run / "checkpoints" / "last.ckpt") < step:
             assert process.poll() is None, "the run ended before it could be killed"
             time.sleep(0.02)
-    finally:
+    except BaseException:
         process.kill()
-        process.wait()
-    killed_at = _step(last)
-    assert killed_at < EPOCHS * STEPS_AN_EPOCH, "the run ended before it could be killed"
+        process.communicate()
+        raise
 
-    resumed = run_script("train.py", "resume=run", cwd=tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
 
-    config = RunFolder(tmp_path / "run").read_config()
-    config.run_dir = str(tmp_path / "uninterrupted")
+def _same_as_uninterrupted(run: Path, context: str = "") -> None:
+    """Compare a resumed run's checkpoints with those of the same run in one go."""
+    config = RunFolder(run).read_config()
+    config.run_dir = str(run.with_name("uninterrupted"))
     uninterrupted = fit(config).run
     for name in ("last", "best"):
-        ours = torch.load(tmp_path / "run" / "checkpoints" / f"{name}.ckpt", weights_only=True)
+        ours = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
         theirs = torch.load(uninterrupted.checkpoint(name), weights_only=True)
         assert ours["global_step"] == theirs["global_step"]
         assert ours["state_dict"].keys() == theirs["state_dict"].keys()
         for key, value in ours["state_dict"].items():
-            assert torch.equal(value, theirs["state_dict"][key]), f"{name}: {key}, killed at step {killed_at}"
+            assert torch.equal(value, theirs["state_dict"][key]), f"{name}: {key} {context}"
+
+
+@pytest.mark.parametrize("every_n_steps", [1, None], ids=["checkpoint in mid-epoch", "checkpoint at epoch's end"])
+def test_a_killed_run_resumed_equals_the_uninterrupted_one(tmp_path: Path, every_n_steps: int | None) -> None:
+    base = make_base(tmp_path / "base.safetensors")
+    process = _started(base, every_n_steps, tmp_path)
+    # Past the first epoch, and with step checkpoints in the middle of the second.
+    _await_step(process, tmp_path / "run", STEPS_AN_EPOCH + (2 if every_n_steps else 0))
+    process.kill()
+    process.communicate()
+    killed_at = _step(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert killed_at < EPOCHS * STEPS_AN_EPOCH, "the run ended before it could be killed"
+
+    resumed = run_script("train.py", "resume=run", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    _same_as_uninterrupted(tmp_path / "run", f"killed at step {killed_at}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_run_that_is_asked_to_stop_saves_first_and_goes_on_from_there(tmp_path: Path, number: signal.Signals) -> None:
+    base = make_base(tmp_path / "base.safetensors")
+    process = _started(base, None, tmp_path)
+    _await_step(process, tmp_path / "run", STEPS_AN_EPOCH)
+    process.send_signal(number)
+    errors = process.communicate()[1]
+    stopped_at = _step(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert STEPS_AN_EPOCH <= stopped_at < EPOCHS * STEPS_AN_EPOCH
+    assert process.returncode == 128 + number
+    line = f"error: {number.name}: stopped and saved at step {stopped_at}; python train.py resume=run continues\n"
+    assert errors == line
+
+    resumed = run_script("train.py", "resume=run", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    _same_as_uninterrupted(tmp_path / "run", f"stopped at step {stopped_at}")
 
 
 def test_a_resumed_run_keeps_its_settings_and_may_go_on_for_longer(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from stickgen.training.callbacks import make_callbacks
 from stickgen.training.loggers import log_end, log_start, make_loggers
 from stickgen.training.micro_batch import fastest, seconds_by_micro_batch
 from stickgen.training.module import MotionModule
+from stickgen.training.preemption import Preemption
 from stickgen.training.report import Scores, print_results, print_summary
 from stickgen.training.setup import Subject, make_subject
 
@@ -61,14 +62,20 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
 
     Raises:
         StickgenError: settings, data or base are wrong; the message says how to go on.
+        PreemptedRunError: a signal asked the run to stop, and it has saved what it can go on from.
     """
-    started = time.monotonic()
     config = _with_absolute_paths(config)
-    console = console or Console(quiet=True)
+    run = RunFolder(Path(config.run_dir))
+    preemption = Preemption(run)
+    with preemption.listening():
+        return _run(config, run, preemption, console or Console(quiet=True))
+
+
+def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: Console) -> FitResult:
+    started = time.monotonic()
     _quieten_lightning()
     torch.set_num_threads(config.trainer.threads or _THREADS)
     seed_everything(config.seed, workers=True, verbose=False)
-    run = RunFolder(Path(config.run_dir))
     resumed = run.checkpoint("last") if config.resume else None
     if resumed is None and run.holds_results():
         raise OutputExistsError(
@@ -86,7 +93,7 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
         config = _measured(config, data, subject)
     data.divide(config.micro_batch, config.step_size // config.micro_batch)
     loggers = make_loggers(config, run, resumed)
-    trainer = _trainer(config, run, loggers)  # before anything is written: it may not suit the machine
+    trainer = _trainer(config, run, loggers, preemption)  # before anything is written: it may not suit the machine
     run.write_start(config, first=resumed is None)
     print_summary(console, config, data, subject)
 
@@ -102,7 +109,7 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
         # The order of batches is restored by ClipDataModule, which Lightning does not look for.
         warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # a resumed run's own checkpoints
-        _fit(trainer, module, data, resumed)
+        _fit(trainer, module, data, resumed, preemption)
     kept = run.kept()
     module.load_trained_state(
         {f"model.{name}": value for name, value in read_checkpoint(kept).state.items()}, str(kept)
@@ -199,7 +206,7 @@ def _measured(config: TrainConfig, data: ClipDataModule, subject: Subject) -> Tr
     return replace(config, trainer=replace(config.trainer, micro_batch=size))
 
 
-def _trainer(config: TrainConfig, run: RunFolder, loggers: list[Logger]) -> Trainer:
+def _trainer(config: TrainConfig, run: RunFolder, loggers: list[Logger], preemption: Preemption) -> Trainer:
     settings = config.trainer
     return _checked_trainer(
         max_epochs=settings.max_epochs,
@@ -211,7 +218,7 @@ def _trainer(config: TrainConfig, run: RunFolder, loggers: list[Logger]) -> Trai
         devices=1,
         log_every_n_steps=settings.log_every_n_steps,
         check_val_every_n_epoch=settings.val_every_n_epochs,
-        callbacks=make_callbacks(config, run.checkpoints),
+        callbacks=[*make_callbacks(config, run.checkpoints), preemption],
         logger=loggers or False,
         default_root_dir=run.path,
         enable_progress_bar=config.callbacks.progress_bar,
@@ -240,10 +247,14 @@ def _evaluate(module: MotionModule, data: ClipDataModule, config: TrainConfig) -
     }
 
 
-def _fit(trainer: Trainer, module: MotionModule, data: ClipDataModule, resumed: Path | None) -> None:
+def _fit(
+    trainer: Trainer, module: MotionModule, data: ClipDataModule, resumed: Path | None, preemption: Preemption
+) -> None:
     try:
         trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     except (KeyboardInterrupt, SystemExit):
+        if preemption.received is not None:  # who put the job back into its queue ends the process himself
+            raise
         # Lightning ends an interrupted process without a word.
         folder = os.path.relpath(module.config.run_dir)
         reached = f"interrupted at step {trainer.global_step}"

@@ -1,0 +1,100 @@
+"""Signals outside of the training, and those that someone else waits for; tests/test_resume.py stops whole runs."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stickgen.artifacts.run import RunFolder
+from stickgen.errors import InterruptedRunError, PreemptedRunError
+from stickgen.training.preemption import Preemption
+
+
+class FakeTrainer(SimpleNamespace):
+    """What the callback asks a Trainer; ``saved`` collects what it saves."""
+
+    def __init__(self) -> None:
+        strategy = SimpleNamespace(reduce_boolean_decision=lambda decision, all: decision)
+        super().__init__(saved=[], strategy=strategy, global_step=7, is_last_batch=False)
+
+    def save_checkpoint(self, path: Path) -> None:
+        self.saved.append(path)
+
+
+def end_batch(preemption: Preemption, trainer: Any, ends_step: bool = True) -> None:
+    preemption.on_train_batch_end(trainer, None, None, SimpleNamespace(ends_step=ends_step), 0)
+
+
+def test_before_the_training_a_run_ends_at_once(tmp_path: Path) -> None:
+    preemption = Preemption(RunFolder(tmp_path))
+    with (
+        preemption.listening(),
+        pytest.raises(PreemptedRunError, match=r"^SIGTERM: stopped; .* starts anew$") as stopped,
+    ):
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+    assert stopped.value.exit_status == 143
+    assert isinstance(stopped.value, InterruptedRunError)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_while_it_trains_a_run_ends_where_a_step_ends(tmp_path: Path) -> None:
+    preemption, trainer = Preemption(RunFolder(tmp_path)), FakeTrainer()
+    with preemption.listening():
+        preemption.on_train_start(trainer, None)
+        end_batch(preemption, trainer)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        end_batch(preemption, trainer, ends_step=False)
+        assert trainer.saved == []
+        with pytest.raises(PreemptedRunError, match=r"SIGUSR1: stopped and saved at step 7") as stopped:
+            end_batch(preemption, trainer)
+    assert stopped.value.exit_status == 128 + signal.SIGUSR1
+    assert trainer.saved == [tmp_path / "checkpoints" / "last.ckpt"]
+
+
+def test_whoever_waited_for_the_signal_is_called_once_all_is_saved(tmp_path: Path) -> None:
+    """As submitit does: SIGUSR2 puts the job back into the queue, SIGTERM is let pass."""
+    preemption, trainer = Preemption(RunFolder(tmp_path)), FakeTrainer()
+    passed = []
+
+    def requeue(number: int, frame: Any) -> None:
+        assert trainer.saved
+        raise SystemExit(-1)
+
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    try:
+        signal.signal(signal.SIGUSR2, requeue)
+        signal.signal(signal.SIGTERM, lambda number, frame: passed.append(number))
+        with preemption.listening():
+            preemption.on_train_start(trainer, None)
+            os.kill(os.getpid(), signal.SIGTERM)
+            end_batch(preemption, trainer)
+            assert passed == [signal.SIGTERM]
+            end_batch(preemption, trainer)
+            assert len(trainer.saved) == 1  # and it goes on
+            os.kill(os.getpid(), signal.SIGUSR2)
+            with pytest.raises(SystemExit):
+                end_batch(preemption, trainer)
+        assert signal.getsignal(signal.SIGUSR2) is requeue
+    finally:
+        for number, was in former.items():
+            signal.signal(number, was)
+
+
+def test_a_signal_that_nobody_waits_for_is_left_alone_and_other_threads_get_none(tmp_path: Path) -> None:
+    seen = []
+
+    def listen() -> None:
+        with Preemption(RunFolder(tmp_path)).listening():
+            seen.extend(signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR2))
+
+    listen()
+    thread = threading.Thread(target=listen)
+    thread.start()
+    thread.join()
+    assert callable(seen[0])
+    assert seen[1:] == [signal.SIG_DFL] * 3
