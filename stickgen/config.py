@@ -296,16 +296,22 @@ class TrainerConfig:
     gradient_clip_val: float = 1.0
     precision: str = "32-true"
     accelerator: str = "auto"
+    devices: int = 1
+    """Processes, each on a GPU of its own, or all on the CPU; they divide the micro-batches of a step among them, so a
+    step's clips and its gradient stay what they are."""
+    strategy: str = "auto"
+    """How they work together: ddp sums their gradients (Li et al. 2020, arXiv:2006.15704); auto: if there are any."""
     threads: int | None = None
-    """CPU threads of this process; null: PyTorch's choice."""
+    """CPU threads of each process; null: PyTorch's choice, divided by the processes."""
     log_every_n_steps: int = 1
     val_every_n_epochs: int = 1
 
     def __post_init__(self) -> None:
         _check("trainer.precision", self.precision, self.precision in PRECISIONS, " or ".join(PRECISIONS))
         _check("trainer.max_epochs", self.max_epochs, self.max_epochs >= 1, "a whole number of at least 1")
+        _check("trainer.strategy", self.strategy, self.strategy in ("auto", "ddp"), "auto or ddp")
         _check("trainer.max_steps", self.max_steps, self.max_steps == -1 or self.max_steps >= 1, "-1, or at least 1")
-        for name in ("accumulate_grad_batches", "log_every_n_steps", "val_every_n_epochs"):
+        for name in ("accumulate_grad_batches", "devices", "log_every_n_steps", "val_every_n_epochs"):
             value = getattr(self, name)
             _check(f"trainer.{name}", value, value >= 1, "a whole number of at least 1")
         _check("trainer.gradient_clip_val", self.gradient_clip_val, self.gradient_clip_val >= 0, "0 (off) or more")
@@ -412,6 +418,13 @@ class TrainConfig:
                 f"trainer.micro_batch={self.micro_batch}: does not divide the {self.step_size} clips of a step "
                 f"(data.batch_size={self.data.batch_size} × trainer.accumulate_grad_batches="
                 f"{self.trainer.accumulate_grad_batches})"
+            )
+        devices = self.trainer.devices
+        parts = self.step_size if self.trainer.micro_batch == "auto" else self.step_size // self.micro_batch
+        if parts % devices:
+            raise ConfigError(
+                f"trainer.devices={devices}: does not divide the {parts} micro-batches of a step; change "
+                "trainer.accumulate_grad_batches or trainer.micro_batch"
             )
         if base.from_scratch and base.checkpoint is not None:
             raise ConfigError(

@@ -68,6 +68,7 @@ class Batch:
         own_frames: whether this step reads frames of the model's own making.
         input_offset: float32 ``[T, B, D]``, added to the motion where it is read, or None.
         target_offset: the same, where it is asked for.
+        counted: whether its targets count; not in a batch that only keeps a process in step with the others.
     """
 
     motion: Tensor
@@ -84,6 +85,7 @@ class Batch:
     own_frames: bool = False
     input_offset: Tensor | None = None
     target_offset: Tensor | None = None
+    counted: bool = True
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """Return the batch with its tensors on a device."""
@@ -106,6 +108,7 @@ def collate(
     ends_step: bool = True,
     feed_actions: bool = False,
     own_frames: bool = False,
+    counted: bool = True,
 ) -> Batch:
     """Lay clips side by side.
 
@@ -117,6 +120,7 @@ def collate(
         ends_step: see :class:`Batch`.
         feed_actions: see :class:`Batch`.
         own_frames: see :class:`Batch`.
+        counted: see :class:`Batch`.
     """
     lengths = torch.tensor([clip.length for clip in clips])
     motion = pad_sequence([clip.motion for clip in clips])
@@ -142,4 +146,5 @@ def collate(
         ends_step=ends_step,
         feed_actions=feed_actions,
         own_frames=own_frames,
+        counted=counted,
     )

@@ -1,5 +1,8 @@
 """The data set of a run, from settings to loaders."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -38,6 +41,7 @@ class ClipDataModule(LightningDataModule):
         super().__init__()
         self.config = config
         self.batch_size, self.accumulate = config.batch_size, accumulate
+        self.rank, self.processes = 0, 1
         self.seed = seed
         self.objective = shown = objective or ObjectiveConfig()
         self.varying = Varying(
@@ -84,6 +88,15 @@ class ClipDataModule(LightningDataModule):
         """Divide optimizer steps into micro-batches of another size from now on."""
         self.batch_size, self.accumulate = batch_size, accumulate
 
+    @contextmanager
+    def shared(self, rank: int, processes: int) -> Iterator[None]:
+        """Deal out only this process's part of every step and of the clips to score, while the context lasts."""
+        self.rank, self.processes = rank, processes
+        try:
+            yield
+        finally:
+            self.rank, self.processes = 0, 1
+
     def train_plan(self) -> StepPlan:
         """Return the order of the training clips."""
         return StepPlan(
@@ -96,6 +109,8 @@ class ClipDataModule(LightningDataModule):
             own_frames=self.objective.own_frames,
             varying=self.varying,
             read=self.split.train.__getitem__,
+            rank=self.rank,
+            processes=self.processes,
         )
 
     def train_dataloader(self) -> "DataLoader[Batch]":
@@ -118,7 +133,8 @@ class ClipDataModule(LightningDataModule):
 
         They count as one step, so the sums of their loss terms are those of all the clips at once.
         """
-        plan = StepPlan(clips.infos, EVAL_BATCH_SIZE, accumulate=-(-len(clips) // EVAL_BATCH_SIZE))
+        whole = -(-len(clips) // EVAL_BATCH_SIZE)
+        plan = StepPlan(clips.infos, EVAL_BATCH_SIZE, accumulate=whole, rank=self.rank, processes=self.processes)
         return make_loader(plan, clips, self.config.conditions)
 
     def state_dict(self) -> dict[str, int]:

@@ -28,6 +28,8 @@ class MicroBatch:
     own_frames: bool = False
     variations: tuple[Variation, ...] | None = None
     """What the clips are made into, one each; None leaves all as they are."""
+    counted: bool = True
+    """Whether its targets count; not in one that only keeps a process in step with the others."""
 
 
 class StepPlan(Sampler[MicroBatch]):
@@ -47,6 +49,8 @@ class StepPlan(Sampler[MicroBatch]):
         own_frames: share of steps in which the model reads frames of its own making.
         varying: draws what each epoch makes of the clips; None leaves them as they are.
         read: gives a clip by position, where ``clips`` are unread and some are to be varied by their motion.
+        rank: which of several processes this is; each gets its part of every step's micro-batches.
+        processes: how many there are.
     """
 
     def __init__(
@@ -61,6 +65,8 @@ class StepPlan(Sampler[MicroBatch]):
         own_frames: float = 0.0,
         varying: Varying | None = None,
         read: Callable[[int], Clip] | None = None,
+        rank: int = 0,
+        processes: int = 1,
     ) -> None:
         self.clips = clips
         self.batch_size = batch_size
@@ -71,6 +77,8 @@ class StepPlan(Sampler[MicroBatch]):
         self.own_frames = own_frames
         self.varying = varying if varying is not None and varying.active else None
         self.read = read
+        self.rank = rank
+        self.processes = processes
         self.epoch = 0
         self.start = 0
         """Micro-batches of the coming epoch to leave out: those a resumed run has behind it."""
@@ -81,7 +89,7 @@ class StepPlan(Sampler[MicroBatch]):
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.clips), self.step_size)
-        return whole * (self.step_size // self.batch_size) + -(-rest // self.batch_size)
+        return whole * self._share(self.step_size) + self._share(rest)
 
     @property
     def steps(self) -> int:
@@ -106,11 +114,20 @@ class StepPlan(Sampler[MicroBatch]):
             counts = TargetCounts.of([self.clips[i] for i in chosen], [lengths[i] for i in chosen])
             draws = random.Random(f"{self.seed}/{epoch}/{step}")
             fed, own = draws.random() < self.feed_actions, draws.random() < self.own_frames
-            for at in range(0, len(chosen), self.batch_size):
-                last = at + self.batch_size >= len(chosen)
-                part = tuple(chosen[at : at + self.batch_size])
+            parts = [tuple(chosen[at : at + self.batch_size]) for at in range(0, len(chosen), self.batch_size)]
+            share = self._share(len(chosen))
+            for at in range(share):
+                # Neighbours are of like length, so the processes take about as long. An epoch's last step may leave
+                # some without a part; they still have to take the step.
+                position = at * self.processes + self.rank
+                counted = position < len(parts)
+                part = parts[position] if counted else parts[0]
                 varied = None if variations is None else tuple(variations[i] for i in part)
-                yield MicroBatch(part, counts, last, fed, own, varied)
+                yield MicroBatch(part, counts, at == share - 1, fed, own, varied, counted)
+
+    def _share(self, clips: int) -> int:
+        """Return how many micro-batches of a step of so many clips each process gets."""
+        return -(-clips // (self.batch_size * self.processes))
 
     def _varied(self, chosen: Sequence[int], epoch: int) -> tuple[dict[int, Variation] | None, dict[int, int]]:
         """Return the variations of clips, None where there are none, and their lengths, by position."""
@@ -142,6 +159,7 @@ class MicroBatches(Dataset[Batch]):
             ends_step=micro_batch.ends_step,
             feed_actions=micro_batch.feed_actions,
             own_frames=micro_batch.own_frames,
+            counted=micro_batch.counted,
         )
         if variations is None or not any(variation.noise or variation.drift for variation in variations):
             return batch

@@ -11,8 +11,10 @@ from typing import Any
 
 import torch
 from lightning import Trainer, seed_everything
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import OmegaConf
 from rich.console import Console
 
@@ -29,6 +31,7 @@ from stickgen.training.loggers import log_end, log_start, make_loggers
 from stickgen.training.micro_batch import fastest, seconds_by_micro_batch
 from stickgen.training.module import MotionModule
 from stickgen.training.preemption import Preemption
+from stickgen.training.processes import Processes
 from stickgen.training.report import Scores, print_results, print_summary
 from stickgen.training.setup import Subject, make_subject
 
@@ -73,43 +76,35 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
 
 def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: Console) -> FitResult:
     started = time.monotonic()
-    _quieten_lightning()
-    torch.set_num_threads(config.trainer.threads or _THREADS)
-    seed_everything(config.seed, workers=True, verbose=False)
-    resumed = run.checkpoint("last") if config.resume else None
+    _begin(config)
+    resumed = _resumed(config, run)
     if resumed is None and run.holds_results():
         raise OutputExistsError(
             f"{run.path}: holds a run already, which was kept; resume={run.path} continues it, or name another folder"
         )
 
-    data = ClipDataModule(
-        config.data,
-        accumulate=config.trainer.accumulate_grad_batches,
-        seed=config.seed,
-        objective=config.objective,
-    )
+    data = _data(config)
     subject = make_subject(config, data)
     if config.trainer.micro_batch == "auto":
         config = _measured(config, data, subject)
     data.divide(config.micro_batch, config.step_size // config.micro_batch)
-    loggers = make_loggers(config, run, resumed)
-    trainer = _trainer(config, run, loggers, preemption)  # before anything is written: it may not suit the machine
-    run.write_start(config, first=resumed is None)
-    print_summary(console, config, data, subject)
-
     module = MotionModule(subject.model, config, subject.fingerprint)
     trained = "adapter" if config.lora.enabled else "trained model"
-    scores = _baselines(data)
-    if not config.base.from_scratch:
-        with subject.in_float32():
-            scores["frozen base"] = _evaluate(module, data, config)
-    log_start(loggers, config, scores, trained, resumed is not None)
-
-    with warnings.catch_warnings():
-        # The order of batches is restored by ClipDataModule, which Lightning does not look for.
-        warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
-        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # a resumed run's own checkpoints
-        _fit(trainer, module, data, resumed, preemption)
+    with Processes(config) as processes:
+        loggers = make_loggers(config, run, resumed)
+        trainer = _trainer(
+            config, run, module, loggers, preemption
+        )  # before anything is written: it may not suit the machine
+        run.write_start(config, first=resumed is None)
+        print_summary(console, config, data, subject)
+        processes.start(config)
+        scores = _baselines(data)
+        if not config.base.from_scratch:
+            with subject.in_float32():
+                scores["frozen base"] = _evaluate(module, data, config)
+        log_start(loggers, config, scores, trained, resumed is not None)
+        with data.shared(0, processes.count):
+            _fit(trainer, module, data, resumed, preemption)
     kept = run.kept()
     module.load_trained_state(
         {f"model.{name}": value for name, value in read_checkpoint(kept).state.items()}, str(kept)
@@ -140,6 +135,28 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
     return FitResult(run, scores, monitored)
 
 
+def fit_beside(config: TrainConfig, rank: int) -> None:
+    """Train as one of the further processes of a run, which leave all that is written to the first.
+
+    Args:
+        config: the settings that the first process has written into the run's folder.
+        rank: which process this is, from 1.
+    """
+    run = RunFolder(Path(config.run_dir))
+    preemption = Preemption(run)
+    with preemption.listening():
+        _begin(config)
+        resumed = _resumed(config, run)
+        data = _data(config)
+        subject = make_subject(config, data)
+        data.divide(config.micro_batch, config.step_size // config.micro_batch)
+        config = replace(config, callbacks=replace(config.callbacks, progress_bar=False))
+        module = MotionModule(subject.model, config, subject.fingerprint)
+        trainer = _trainer(config, run, module, [], preemption)
+        with data.shared(rank, config.trainer.devices):
+            _fit(trainer, module, data, resumed, preemption)
+
+
 def resume_config(folder: str, overrides: Sequence[str] = ()) -> TrainConfig:
     """Return the settings to continue a run with, in its own folder.
 
@@ -156,7 +173,8 @@ def resume_config(folder: str, overrides: Sequence[str] = ()) -> TrainConfig:
         key = override.partition("=")[0]
         if key == "resume":
             continue
-        fixed = ("trainer.micro_batch", "trainer.accumulate_grad_batches")  # checkpoints count micro-batches
+        # Checkpoints count the micro-batches of a process.
+        fixed = ("trainer.micro_batch", "trainer.accumulate_grad_batches", "trainer.devices", "trainer.strategy")
         if key.partition(".")[0] not in ("trainer", "callbacks", "logger") or "." not in key or key in fixed:
             raise ConfigError(
                 f"{key}: a resumed run keeps its settings; only single values may change, trainer.…=, callbacks.…= "
@@ -165,6 +183,26 @@ def resume_config(folder: str, overrides: Sequence[str] = ()) -> TrainConfig:
         config = OmegaConf.merge(config, OmegaConf.from_dotlist([override]))
     config.resume = config.run_dir = folder
     return typed(config, TrainConfig)
+
+
+def _begin(config: TrainConfig) -> None:
+    """Set what a process of a run has one of: its threads, its random numbers, its warnings."""
+    _quieten_lightning()
+    torch.set_num_threads(config.trainer.threads or max(1, _THREADS // config.trainer.devices))
+    seed_everything(config.seed, workers=True, verbose=False)
+
+
+def _resumed(config: TrainConfig, run: RunFolder) -> Path | None:
+    return run.checkpoint("last") if config.resume else None
+
+
+def _data(config: TrainConfig) -> ClipDataModule:
+    return ClipDataModule(
+        config.data,
+        accumulate=config.trainer.accumulate_grad_batches,
+        seed=config.seed,
+        objective=config.objective,
+    )
 
 
 def _print_next(console: Console, config: TrainConfig, run: RunFolder) -> None:
@@ -206,16 +244,24 @@ def _measured(config: TrainConfig, data: ClipDataModule, subject: Subject) -> Tr
     return replace(config, trainer=replace(config.trainer, micro_batch=size))
 
 
-def _trainer(config: TrainConfig, run: RunFolder, loggers: list[Logger], preemption: Preemption) -> Trainer:
+def _trainer(
+    config: TrainConfig, run: RunFolder, module: MotionModule, loggers: list[Logger], preemption: Preemption
+) -> Trainer:
     settings = config.trainer
     return _checked_trainer(
         max_epochs=settings.max_epochs,
         max_steps=settings.max_steps,
-        accumulate_grad_batches=config.step_size // config.micro_batch,
+        accumulate_grad_batches=config.step_size // (config.micro_batch * settings.devices),
         gradient_clip_val=settings.gradient_clip_val or None,
         precision=settings.precision,
         accelerator=settings.accelerator,
-        devices=1,
+        devices=settings.devices,
+        strategy=(
+            # The buffers are constants, and processes need not score equally many batches.
+            DDPStrategy(find_unused_parameters=module.some_may_rest, broadcast_buffers=False)
+            if settings.devices > 1 or settings.strategy == "ddp"
+            else "auto"
+        ),
         log_every_n_steps=settings.log_every_n_steps,
         check_val_every_n_epoch=settings.val_every_n_epochs,
         callbacks=[*make_callbacks(config, run.checkpoints), preemption],
@@ -251,7 +297,16 @@ def _fit(
     trainer: Trainer, module: MotionModule, data: ClipDataModule, resumed: Path | None, preemption: Preemption
 ) -> None:
     try:
-        trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+        with warnings.catch_warnings():
+            for message in (
+                # The order of batches is restored by ClipDataModule, which Lightning does not look for.
+                ".*your dataloader is not resumable.*",
+                ".*exists and is not empty.*",  # a resumed run's own checkpoints
+                ".*sync_dist=True.*",  # metrics are synchronised by themselves, the terms of a step by _log_step
+                ".*`broadcast_buffers` is deprecated.*",  # torch before 2.13 does not know its successor
+            ):
+                warnings.filterwarnings("ignore", message=message)
+            trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     except (KeyboardInterrupt, SystemExit):
         if preemption.received is not None:  # who put the job back into its queue ends the process himself
             raise
@@ -265,7 +320,8 @@ def _fit(
 
 def _checked_trainer(**settings: Any) -> Trainer:
     try:
-        return Trainer(**settings)
+        # Always Lightning's own environment: it would otherwise take SLURM's, or a launcher's, for the run's processes.
+        return Trainer(plugins=[LightningEnvironment()], **settings)
     except (MisconfigurationException, ValueError, ImportError) as error:
         # An accelerator or a precision that this machine does not have.
         raise ConfigError(f"trainer: {error}") from None
@@ -300,7 +356,8 @@ def _save_weights(module: MotionModule, subject: Subject, config: TrainConfig, r
 
 def _quieten_lightning() -> None:
     """Keep the log to what the user can act on."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",  # the data lie in memory; workers would only copy them
         ".*number of training batches.*logging interval.*",

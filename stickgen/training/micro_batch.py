@@ -45,7 +45,7 @@ def seconds_by_micro_batch(
     module.to(trainer.strategy.root_device)
     with torch.random.fork_rng():
         seconds = search(
-            [size for size in range(1, clips + 1) if config.step_size % size == 0],
+            [size for size in range(1, clips + 1) if config.step_size % (size * config.trainer.devices) == 0],
             lambda size: _seconds(module, data, size, config, trainer),
         )
     module.zero_grad(set_to_none=True)

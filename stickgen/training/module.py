@@ -24,6 +24,16 @@ from stickgen.training.own_frames import own_frames
 
 TERMS = ("pose", "temporal", "action", "physics")
 
+_IN_EVERY_STEP = (
+    "text_projection",
+    "motion_embedding",
+    "transformer_encoder",
+    "pose_decoder",
+    "action_predictor",
+    "physics_decoder",
+)
+"""Parts of the model that the loss depends on whatever a batch holds."""
+
 
 class MotionModule(LightningModule):
     """Predicts every next frame of a clip and learns from the error.
@@ -53,7 +63,7 @@ class MotionModule(LightningModule):
         )
         self.register_buffer("physics_scale", torch.tensor(config.objective.physics_scale), persistent=False)
         self._step_terms: dict[str, Tensor] = {}
-        self._rng: dict[str, Any] | None = None
+        self._rng: list[dict[str, Any]] | None = None
 
     def forward(self, batch: Batch, feed_actions: bool = False) -> dict[str, Tensor]:
         """Return the model's outputs ``[T − 1, B, …]`` for targets 1 to T − 1 of a batch."""
@@ -63,8 +73,9 @@ class MotionModule(LightningModule):
         """Return a micro-batch's share of the optimizer step's loss."""
         loss, terms = self.step_loss(batch)
         self._log_step({**terms, "loss": loss}, batch.ends_step)
-        # Lightning divides by the number of micro-batches, which the step's counts have done already.
-        return loss * self.trainer.accumulate_grad_batches
+        # Lightning divides by the number of micro-batches, and DDP by that of processes, which the step's counts have
+        # done already.
+        return loss * (self.trainer.accumulate_grad_batches * self.trainer.world_size)
 
     def step_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Return a training micro-batch's share of its optimizer step's loss, and the terms it is made of."""
@@ -123,6 +134,11 @@ class MotionModule(LightningModule):
         schedule = LambdaLR(optimizer, lambda step: warmup_cosine(step, warmup, total))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    @property
+    def some_may_rest(self) -> bool:
+        """Whether there are trained parameters that a step may leave without a gradient."""
+        return any(p.requires_grad and not n.startswith(_IN_EVERY_STEP) for n, p in self.model.named_parameters())
+
     def trained_state(self) -> dict[str, Tensor]:
         """Return the trained tensors under their names in this module."""
         trained = {name for name, p in self.named_parameters() if p.requires_grad}
@@ -149,7 +165,7 @@ class MotionModule(LightningModule):
         checkpoint["state_dict"] = self.trained_state()
         checkpoint[CHECKPOINT_KEY] = {
             **checkpoint_record(self.config, self.base_fingerprint),
-            "rng": {"cpu": torch.get_rng_state(), "cuda": list(torch.cuda.get_rng_state_all())},
+            "rng": self._rng_states(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -162,25 +178,42 @@ class MotionModule(LightningModule):
                 f"resume: the run adapts a base of fingerprint {own['base_fingerprint']}, "
                 f"{self.config.base.checkpoint} has {self.base_fingerprint}"
             )
+        if len(own["rng"]) != self.trainer.world_size:
+            raise CheckpointError(
+                f"resume: the run was of {len(own['rng'])} processes; trainer.devices={len(own['rng'])} continues it"
+            )
         self.load_trained_state(checkpoint["state_dict"], "resume")
         self._rng = own["rng"]
 
     def on_train_start(self) -> None:
         """Continue the random numbers of a resumed run: here, after everything that draws some while starting."""
         if self._rng is not None:
-            torch.set_rng_state(self._rng["cpu"])
-            if self._rng["cuda"]:
-                torch.cuda.set_rng_state_all(self._rng["cuda"])
+            own = self._rng[self.global_rank]
+            torch.set_rng_state(own["cpu"])
+            if self.device.type == "cuda" and own["cuda"] is not None:
+                torch.cuda.set_rng_state(own["cuda"], self.device)
             self._rng = None
+        elif self.global_rank > 0:  # dropout masks of its own
+            torch.manual_seed(torch.initial_seed() + self.global_rank)
+
+    def _rng_states(self) -> list[dict[str, Any]]:
+        """Return the state of the random generators of each of the run's processes."""
+        cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+        own = {"cpu": torch.get_rng_state(), "cuda": cuda}
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return [own]
+        states: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(states, own)
+        return states
 
     def _terms(self, outputs: Mapping[str, Tensor], batch: Batch, ask_action: bool = True) -> dict[str, Tensor]:
-        mask = ~batch.padding_mask.T[1:]
+        mask = ~batch.padding_mask.T[1:] & batch.counted
         actions = batch.actions[1:]
         return loss_terms(
             outputs,
             target=(batch.motion if batch.target_offset is None else batch.motion + batch.target_offset)[1:],
             mask=mask,
-            actions=actions if ask_action else torch.full_like(actions, NO_ACTION),
+            actions=actions if ask_action and batch.counted else torch.full_like(actions, NO_ACTION),
             physics=batch.physics[1:],
             physics_mask=mask & batch.has_physics,
             counts=batch.step_counts,
@@ -194,12 +227,17 @@ class MotionModule(LightningModule):
         for name, value in terms.items():
             self._step_terms[name] = self._step_terms.get(name, torch.zeros_like(value)) + value.detach()
         if ends_step:
-            shown = {f"train/{name}": value for name, value in self._step_terms.items()}
+            values = torch.stack(list(self._step_terms.values()))
+            if self.trainer.world_size > 1:
+                values = self.trainer.strategy.reduce(values, reduce_op="sum")
+            shown = {f"train/{name}": value for name, value in zip(self._step_terms, values, strict=True)}
             self.log_dict(shown, batch_size=1)
             self.log("loss", shown["train/loss"], batch_size=1, prog_bar=True, logger=False)
             self._step_terms = {}
 
     def _evaluate(self, batch: Batch, split: str) -> None:
+        if not batch.counted:
+            return
         with torch.autocast(self.device.type, enabled=False):  # metrics are float32, whatever the training computes in
             outputs = self(batch)  # action labels are withheld wherever accuracy is measured
         update_metrics(cast("MetricCollection", self.metrics[split]), outputs, batch)

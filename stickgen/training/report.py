@@ -41,6 +41,8 @@ def print_summary(console: Console, config: TrainConfig, data: ClipDataModule, s
     for name in ("train", "val", "test"):
         table.add_row(name, _clips_line(getattr(split, name).infos))
     steps = f"{data.train_plan().steps} an epoch, of {data.batch_size} × {data.accumulate} clips"
+    if config.trainer.devices > 1:
+        steps += f", in {config.trainer.devices} processes"
     table.add_row("optimizer steps", steps)
     objective = f"{config.objective.name}, poses {subject.model.pose_output}"
     if not config.objective.causal:

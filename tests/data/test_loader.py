@@ -256,3 +256,20 @@ def test_a_faulty_clip_is_told_in_one_line_whichever_process_met_it(workers: int
     assert str(caught.value) == (
         "clips.pt: clip 4: motion: finite numbers expected, NaN or infinity found at position 2"
     )
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("count", [1, 5, 7, 8, 12, 24, 29])
+def test_processes_divide_every_step_among_them(count: int, processes: int) -> None:
+    clips = clips_of(count)
+    whole = steps_of(list(StepPlan(clips, 2, 6, shuffle=True)))
+    plans = [StepPlan(clips, 2, 6, shuffle=True, rank=rank, processes=processes) for rank in range(processes)]
+    dealt = [list(plan) for plan in plans]
+    assert [len(plan) for plan in plans] == [len(batches) for batches in dealt]
+    assert len({len(batches) for batches in dealt}) == 1  # or one would wait for the others for ever
+    shares = [steps_of(batches) for batches in dealt]
+    for step, *parts in zip(whole, *shares, strict=True):
+        counted = [batch.clips for part in parts for batch in part if batch.counted]
+        assert sorted(counted) == sorted(batch.clips for batch in step)
+        assert {batch.step_counts for part in parts for batch in part} == {step[0].step_counts}
+        assert all([batch.ends_step for batch in part] == [False] * (len(part) - 1) + [True] for part in parts)

@@ -60,7 +60,7 @@ def module(model: Callable[..., StickFigureTransformer]) -> Build:
             **config,
         )
         motion_module = MotionModule(made, train_config, "f" * 32 if lora else None)
-        motion_module._trainer = SimpleNamespace(accumulate_grad_batches=accumulate)
+        motion_module._trainer = SimpleNamespace(accumulate_grad_batches=accumulate, world_size=1, global_rank=0)
         steps: list[dict[str, float]] = []
         motion_module.steps = steps
         motion_module.log = lambda *args, **kwargs: None

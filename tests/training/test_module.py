@@ -325,7 +325,7 @@ def test_a_checkpoint_holds_the_trained_tensors_only(module: Build) -> None:
     record = checkpoint[CHECKPOINT_KEY]
     assert record["base_fingerprint"] == "f" * 32
     assert record["config"]["lora"]["rank"] == 8
-    assert torch.equal(record["rng"]["cpu"], torch.get_rng_state())
+    assert torch.equal(record["rng"][0]["cpu"], torch.get_rng_state())
 
 
 def test_a_run_of_all_weights_keeps_them_all(module: Build) -> None:
@@ -440,3 +440,18 @@ def test_lightning_steps_where_the_plan_says_on_the_gradient_of_the_whole_step(m
         for found, expected in zip(divided.gradients, undivided.gradients, strict=True):
             for name, gradient in expected.items():
                 torch.testing.assert_close(found[name], gradient, rtol=1e-5, atol=1e-5 * largest, msg=name)
+
+
+def test_a_batch_that_does_not_count_adds_nothing(module: Build) -> None:
+    motion_module = module()
+    batch = collate(ragged_clips((6, 4)))
+    loss, terms = motion_module.step_loss(dataclasses.replace(batch, counted=False))
+    assert float(loss) == 0
+    assert all(float(term) == 0 for term in terms.values())
+    loss.backward()  # and is differentiated all the same, so that a process keeps in step with the others
+    assert all(p.grad is not None and not p.grad.any() for p in motion_module.parameters() if p.requires_grad)
+    motion_module._evaluate(batch, "val")
+    alone = motion_module._collect("val")
+    for counted in (batch, dataclasses.replace(batch, counted=False)):
+        motion_module._evaluate(counted, "val")
+    assert motion_module._collect("val") == alone

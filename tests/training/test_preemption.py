@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,15 +32,17 @@ def end_batch(preemption: Preemption, trainer: Any, ends_step: bool = True) -> N
 
 def test_before_the_training_a_run_ends_at_once(tmp_path: Path) -> None:
     preemption = Preemption(RunFolder(tmp_path))
-    with (
-        preemption.listening(),
-        pytest.raises(PreemptedRunError, match=r"^SIGTERM: stopped; .* starts anew$") as stopped,
-    ):
-        os.kill(os.getpid(), signal.SIGTERM)
-        signal.pause()
+    with pytest.raises(PreemptedRunError, match=r"^SIGTERM: stopped; .* starts anew$") as stopped:
+        terminated(preemption)
     assert stopped.value.exit_status == 143
     assert isinstance(stopped.value, InterruptedRunError)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def terminated(preemption: Preemption) -> None:
+    with preemption.listening():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)
 
 
 def test_while_it_trains_a_run_ends_where_a_step_ends(tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""The processes of a run on several devices: this one, which writes, and those it starts beside itself."""
+
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from types import TracebackType
+from typing import IO
+
+import torch
+from lightning.fabric.plugins.environments.lightning import find_free_network_port
+from omegaconf import OmegaConf
+
+from stickgen.config import PROJECT, TrainConfig
+from stickgen.errors import StickgenError
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 10.0
+"""How long a process that was told to end is waited for."""
+
+
+class Processes:
+    """Starts the processes of ranks 1 and up, and sees that none outlives the run.
+
+    They run ``python -m stickgen.training.rank`` with the settings on standard input, rather than the command again
+    as Lightning's own launcher would: a job of a sweep must not become another sweep, and a launcher's worker has no
+    command. What they print is kept back, and shown where one of them fails. Lightning finds its rank in the
+    environment and so starts nothing itself, under SLURM either.
+
+    Args:
+        config: the run's settings; alone or with ``strategy: auto`` nothing is started or set.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.count = config.trainer.devices
+        self.together = self.count > 1 or config.trainer.strategy == "ddp"
+        self._others: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
+        self._before: dict[str, str | None] = {}
+
+    def __enter__(self) -> "Processes":
+        if self.together:
+            ours = {
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(find_free_network_port()),
+                "NODE_RANK": "0",
+                "LOCAL_RANK": "0",
+            }
+            self._before = {name: os.environ.get(name) for name in (*ours, "WORLD_SIZE")}
+            os.environ.update(ours)
+        return self
+
+    def start(self, config: TrainConfig) -> None:
+        """Start the other processes on these settings, all of them decided."""
+        settings = OmegaConf.to_yaml(OmegaConf.structured(config)).encode()
+        path = os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH"))))
+        for rank in range(1, self.count):
+            output = tempfile.TemporaryFile()  # noqa: SIM115  # closed by _end
+            process = subprocess.Popen(
+                [sys.executable, "-m", "stickgen.training.rank"],
+                env={**os.environ, "LOCAL_RANK": str(rank), "PYTHONPATH": path},
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+            self._others.append((process, output))
+            assert process.stdin is not None
+            process.stdin.write(settings)
+            process.stdin.close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        failed = self._end(at_once=isinstance(error, StickgenError))
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        if error is None or not isinstance(error, Exception) or isinstance(error, StickgenError) or not failed:
+            return
+        # That a process is gone is all that this one knows; why, the other has said.
+        rank, said = next(iter(failed.items()))
+        last = said.strip().splitlines()[-1] if said.strip() else "it said nothing"
+        if last.startswith("error: "):
+            raise StickgenError(last.removeprefix("error: ")) from None
+        log.error("process %d of %d failed:\n%s", rank + 1, self.count, said)
+
+    def _end(self, *, at_once: bool) -> dict[int, str]:
+        """Wait for the others, and end those that stay; return what each that failed had printed, by rank."""
+        deadline = time.monotonic() + (0 if at_once else GRACE_SECONDS)
+        failed: dict[int, str] = {}
+        for rank, (process, output) in enumerate(self._others, 1):
+            status = _wait(process, deadline - time.monotonic())
+            if status is None:
+                process.terminate()
+                if _wait(process, GRACE_SECONDS) is None:
+                    process.kill()
+                    process.wait()
+            elif status != 0:
+                output.seek(0)
+                failed[rank] = output.read().decode(errors="replace")
+            output.close()
+        self._others = []
+        return failed
+
+
+def _wait(process: "subprocess.Popen[bytes]", seconds: float) -> int | None:
+    try:
+        return process.wait(max(seconds, 0))
+    except subprocess.TimeoutExpired:
+        return None
