@@ -2,6 +2,7 @@
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from stickgen.config import TrainConfig, register, typed
@@ -13,10 +14,12 @@ register()
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(composed: DictConfig) -> float:
     """Run one training job; return the monitored metric, for a sweeper to compare."""
+    register()  # again, since a launcher may run this in a process of its own
     with job_errors(TrainConfig):
         # Here, and not above: --help and a mistyped key need no torch.
         from rich.console import Console
 
+        from stickgen.sweeps.job import fit_job
         from stickgen.training import fit, resume_config
 
         hydra_settings = HydraConfig.get()
@@ -26,6 +29,8 @@ def main(composed: DictConfig) -> float:
             config = typed(composed, TrainConfig)
         else:
             config = resume_config(composed.resume, hydra_settings.overrides.task)
+        if hydra_settings.mode == RunMode.MULTIRUN:
+            return fit_job(config, Console())
         return fit(config, Console()).monitored
 
 

@@ -390,6 +390,22 @@ def compare(
     typer.echo(f"{out}: {len(scenes)} scene{'s' * (len(scenes) > 1)}, {len(scenes[0].panels)} figures side by side")
 
 
+@app.command("sweep-report")
+def sweep_report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a sweep, with multirun.yaml and its jobs.")],
+    sort: Annotated[str | None, typer.Option(help="Column to sort by. [default: the best job first]")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to. [default: the sweep's]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older report.")] = False,
+) -> None:
+    """Compare a sweep's jobs: a table, its CSV, a rank × alpha heat map, parallel coordinates, and the best job."""
+    from rich.console import Console
+
+    from stickgen.sweeps.report import write_report
+
+    for path in write_report(folder, Console(), sort=sort, out=out, overwrite=overwrite):
+        typer.echo(f"wrote {path}")
+
+
 def main() -> None:
     """Run the command line."""
     with report_errors():

@@ -357,6 +357,8 @@ class CallbacksConfig:
     """What ``best`` is chosen by: the highest accuracy, the lowest of anything else. A sweep gets its value back."""
     progress_bar: bool = True
     show_motion: ShowMotionConfig = field(default_factory=ShowMotionConfig)
+    trial: str | None = None
+    """The trial of an Optuna study that this run is, whose pruner may stop it: journal:number. Set by sweep=optuna."""
 
     def __post_init__(self) -> None:
         _check(
@@ -365,6 +367,8 @@ class CallbacksConfig:
             self.monitor in MONITORED,
             ", ".join(MONITORED[:-1]) + f" or {MONITORED[-1]}",
         )
+        named = self.trial is None or self.trial.rpartition(":")[2].isdigit()
+        _check("callbacks.trial", self.trial, named, "journal:number, or null,")
         for name in ("checkpoint_every_n_steps", "early_stopping_patience"):
             value = getattr(self, name)
             _check(f"callbacks.{name}", value, value is None or value >= 1, "at least 1, or null")

@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from stickgen.config import setting_keys
-from stickgen.errors import ConfigError, InterruptedRunError, StickgenError
+from stickgen.errors import ERROR_FILE, ConfigError, InterruptedRunError, StickgenError
 
 # A path that does not exist, may not be written or is full is the user's to mend; other system errors are not.
 _USERS_OWN = {
@@ -80,6 +80,9 @@ def _override_mistake(error: Exception, schema: type) -> str:
         near = difflib.get_close_matches(key, setting_keys(schema), n=1)
         hint = f"did you mean {near[0]}?" if near else "--help lists them"
         return f"{key}: no such setting; {hint}"
+    if plugin := re.match(r".*Could not find 'hydra/(launcher|sweeper)/(\w+)'", message):
+        install = "hydra-ray-launcher" if plugin[2].startswith("ray") else "'stickgen[sweep]'"
+        return f"hydra/{plugin[1]}={plugin[2]}: no such {plugin[1]} installed; pip install {install} brings conf's own"
     if error.__cause__ is not None:
         message += f": {str(error.__cause__).splitlines()[0]}"
     return f"{message.strip()} (--help lists the settings)"
@@ -89,11 +92,21 @@ def _override_mistake(error: Exception, schema: type) -> str:
 def job_errors(schema: type) -> Iterator[None]:
     """Report a job's mistake at once, or in a sweep leave it to Hydra, which runs the other jobs first.
 
-    The folder that Hydra made for a job that never began is removed again.
+    The folder that Hydra made for a job that never began is removed again; that of a job of a sweep keeps the line in
+    :data:`ERROR_FILE`. An interrupt ends a sweep as well.
     """
     hydra = HydraConfig.get()
     if hydra.mode == RunMode.MULTIRUN:
-        yield
+        kept = Path(hydra.runtime.output_dir) / ERROR_FILE
+        kept.unlink(missing_ok=True)
+        try:
+            yield
+        except InterruptedRunError as error:
+            _exit(str(error), error.exit_status)
+        except Exception as error:
+            said = str(error) if isinstance(error, StickgenError) else f"{type(error).__name__}: {error}"
+            kept.write_text(" ".join(said.split()) + "\n", encoding="utf-8")
+            raise
         return
     with report_errors():
         try:

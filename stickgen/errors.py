@@ -1,5 +1,8 @@
 """The errors a user can cause and mend."""
 
+ERROR_FILE = "error.txt"
+"""Under this name a failed job of a sweep leaves its line in its folder."""
+
 
 class StickgenError(Exception):
     """A mistake in the input, told in one line: the thing, the place and the way out.

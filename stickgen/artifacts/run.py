@@ -3,6 +3,7 @@
 import json
 import math
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
@@ -161,11 +164,20 @@ def environment() -> dict[str, Any]:
     return {
         "stickgen": __version__,
         "git_revision": git_revision(),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": _command(),
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in _RECORDED},
     }
+
+
+def _command() -> str:
+    """Return what is running, or for a job of a sweep what would run it alone."""
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    if hydra is None or hydra.mode != RunMode.MULTIRUN:
+        return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    of_the_sweep = ("sweep", "launcher", "callbacks.trial")
+    return shlex.join(["train.py", *(o for o in hydra.overrides.task if o.partition("=")[0] not in of_the_sweep)])
 
 
 def git_revision() -> str | None:

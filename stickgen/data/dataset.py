@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +78,37 @@ def open_dataset(config: DataConfig) -> tuple[Split[ClipSet], DataReport]:
 def _open(config: DataConfig) -> tuple[ClipStore, dict[str, Any], str]:
     """Return the clips, their file's own record, and what to call it."""
     if config.path is not None:
-        return *open_clips(Path(config.path), config.max_frames), config.path
+        path = Path(config.path)
+        found = path.stat() if path.is_file() else None
+        version = None if found is None else (found.st_mtime_ns, found.st_size, found.st_ino)
+        return *_open_file(path, config.max_frames, version), config.path
+    sample = config.sample
+    return _make_sample(
+        sample.clips, sample.seed, tuple(sample.styles), tuple(sample.actions), config.dim or 20, config.max_frames
+    )
+
+
+# A sweep's jobs follow each other in one process, mostly on the same data. What was opened is never changed: a store's
+# clips are made anew each time they are asked for, and infos are replaced, not written to.
+
+
+@lru_cache(maxsize=1)
+def _open_file(path: Path, max_frames: int, version: tuple[int, ...] | None) -> tuple[ClipStore, dict[str, Any]]:
+    """Open a data file, as it was at ``version``."""
+    return open_clips(path, max_frames)
+
+
+@lru_cache(maxsize=1)
+def _make_sample(
+    clips: int, seed: int, styles: tuple[str, ...], actions: tuple[str, ...], dim: int, max_frames: int
+) -> tuple[ClipStore, dict[str, Any], str]:
     # Here, since most runs have a file and never need the generator.
     from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 
-    wanted = {name: value for name in ("styles", "actions") if (value := getattr(config.sample, name))}
-    sequences = sample_sequences(config.sample.clips, seed=config.sample.seed, dim=config.dim or 20, **wanted)
+    wanted: dict[str, Any] = {name: list(value) for name, value in (("styles", styles), ("actions", actions)) if value}
+    sequences = sample_sequences(clips, seed=seed, dim=dim, **wanted)
     source = "built-in sample motion"
-    return SequenceClips(sequences, source, config.max_frames), SAMPLE_INFO, source
+    return SequenceClips(sequences, source, max_frames), SAMPLE_INFO, source
 
 
 def filter_clips(clips: Sequence[ClipInfo], config: DataConfig) -> tuple[list[ClipInfo], dict[str, int]]:

@@ -8,6 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 
 from stickgen.config import TrainConfig
+from stickgen.training.pruning import Pruning
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ def make_callbacks(run: TrainConfig, checkpoints: Path) -> list[Callback]:
         from stickgen.training.show_motion import ShowMotion
 
         callbacks.append(ShowMotion(run))
+    if config.trial is not None:
+        callbacks.append(Pruning(config.trial, config.monitor))
     if config.progress_bar:
         callbacks.append(RichProgressBar())
     return callbacks

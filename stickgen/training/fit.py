@@ -32,6 +32,7 @@ from stickgen.training.micro_batch import fastest, seconds_by_micro_batch
 from stickgen.training.module import MotionModule
 from stickgen.training.preemption import Preemption
 from stickgen.training.processes import Processes
+from stickgen.training.pruning import Pruning
 from stickgen.training.report import Scores, print_results, print_summary
 from stickgen.training.setup import Subject, make_subject
 
@@ -67,7 +68,7 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
         StickgenError: settings, data or base are wrong; the message says how to go on.
         PreemptedRunError: a signal asked the run to stop, and it has saved what it can go on from.
     """
-    config = _with_absolute_paths(config)
+    config = with_absolute_paths(config)
     run = RunFolder(Path(config.run_dir))
     preemption = Preemption(run)
     with preemption.listening():
@@ -126,6 +127,7 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
             "data": data.report.record(data.split),
             "parameters": {"trainable": subject.trainable, "total": subject.total},
             "optimizer_steps": trainer.global_step,
+            "pruned": next((c.after for c in trainer.callbacks if isinstance(c, Pruning)), None),  # type: ignore[attr-defined]
             "seconds": round(time.monotonic() - started, 1),
         },
     )
@@ -217,7 +219,7 @@ def _print_next(console: Console, config: TrainConfig, run: RunFolder) -> None:
         console.print(f"adapt:  python train.py base.checkpoint={folder}", soft_wrap=True)
 
 
-def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """Resolve paths, so that the run can be resumed and merged from any working directory."""
     base, data = config.base, config.data
     if base.checkpoint is not None:

@@ -1,0 +1,59 @@
+"""One job of a sweep."""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from stickgen.artifacts.run import RunFolder, read_json
+from stickgen.config import TrainConfig, as_plain
+from stickgen.errors import ConfigError
+from stickgen.training import fit, resume_config, with_absolute_paths
+
+log = logging.getLogger(__name__)
+
+
+def fit_job(config: TrainConfig, console: Console | None = None) -> float:
+    """Run a job, or what is left of it, and return the monitored metric, NaN where there was nothing to measure.
+
+    A sweep that is started again in its folder meets the folders of its jobs: a finished one is left as it is, one
+    that has saved goes on, any other starts anew. So does a job that a scheduler puts back into its queue.
+
+    Raises:
+        ConfigError: the folder holds a job of other settings.
+    """
+    run = RunFolder(Path(config.run_dir).resolve())
+    if run.exists():
+        _check_same(run, config)
+        if run.metrics.is_file():
+            log.info("%s: finished already, skipped", run.path)
+            monitored = read_json(run.metrics).get("monitored")
+            return float("nan") if monitored is None else float(monitored)
+        if (run.checkpoints / "last.ckpt").is_file():
+            config = resume_config(str(run.path))
+    return fit(config, console).monitored
+
+
+def _check_same(run: RunFolder, config: TrainConfig) -> None:
+    """Refuse to take another job's results for this one's."""
+    there, wanted = run.read_config(), with_absolute_paths(config)
+    if wanted.trainer.micro_batch == "auto":  # which the run has replaced by what it measured
+        wanted = replace(wanted, trainer=replace(wanted.trainer, micro_batch=there.trainer.micro_batch))
+    key = _difference(as_plain(there), as_plain(wanted))
+    if key is not None:
+        raise ConfigError(
+            f"{key}: {run.path} holds a job with another value, which was kept; give the sweep a folder of its own "
+            "with hydra.sweep.dir=…"
+        )
+
+
+def _difference(ours: dict[str, object], theirs: dict[str, object], prefix: str = "") -> str | None:
+    for name, value in ours.items():
+        other = theirs.get(name)
+        if isinstance(value, dict) and isinstance(other, dict):
+            if (deeper := _difference(value, other, f"{prefix}{name}.")) is not None:
+                return deeper
+        elif value != other:
+            return f"{prefix}{name}"
+    return next((f"{prefix}{name}" for name in theirs if name not in ours), None)

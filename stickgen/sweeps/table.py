@@ -1,0 +1,228 @@
+"""What the jobs of a sweep came to, read from their folders: none is left out, whatever became of it."""
+
+import csv
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
+
+from stickgen.artifacts.run import RunFolder, read_json
+from stickgen.config import as_plain
+from stickgen.errors import ERROR_FILE, CheckpointError, ConfigError
+from stickgen.files import atomic_write
+
+FINISHED, PRUNED, FAILED, STOPPED, MISSING = "finished", "pruned", "failed", "stopped", "missing"
+"""What can have become of a job: ``stopped`` has begun and not ended, ``missing`` has left nothing to tell."""
+
+_NOT_VARIED = ("run_dir", "resume", "callbacks.trial", "trainer.micro_batch")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of a sweep.
+
+    Attributes:
+        number: its own, which is its folder's name.
+        status: see :data:`FINISHED`.
+        settings: of those that the sweep varies, by dotted key; what is not known of a job is left out.
+        scores: its final metrics, as ``val/pose_mse``; empty where it has none.
+        monitored: the metric that the sweep compares; NaN where it has none.
+        seconds: how long it took.
+        command: what runs it alone; "" where it never began.
+        said: why it failed, or where it was pruned.
+    """
+
+    number: int
+    status: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+    monitored: float = math.nan
+    seconds: float = math.nan
+    command: str = ""
+    said: str = ""
+
+    @property
+    def has_value(self) -> bool:
+        """Whether it can be compared."""
+        return math.isfinite(self.monitored)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All jobs of a sweep.
+
+    Attributes:
+        folder: the sweep's.
+        monitor: the metric that is compared.
+        varied: dotted keys of the settings that differ from job to job.
+        jobs: by number.
+    """
+
+    folder: Path
+    monitor: str
+    varied: list[str]
+    jobs: list[Job]
+
+    @property
+    def maximize(self) -> bool:
+        """Whether more is better."""
+        return self.monitor.endswith("accuracy")
+
+    @property
+    def best(self) -> Job | None:
+        """The job with the best value; None where none has one."""
+        valued = [job for job in self.jobs if job.has_value]
+        return min(valued, key=lambda job: (self._rank(job), job.number), default=None)
+
+    def sorted_by(self, key: str | None) -> list[Job]:
+        """Return the jobs by a column, the smallest first; None: by the monitored metric, the best first.
+
+        Jobs that have no value there come last, by number.
+
+        Raises:
+            ConfigError: there is no such column.
+        """
+        if key is None:
+            return sorted(self.jobs, key=lambda job: (not job.has_value, self._rank(job), job.number))
+        if key not in self.columns:
+            raise ConfigError(f"sort={key}: no such column; {', '.join(self.columns)}")
+
+        def place(job: Job) -> tuple[bool, bool, Any, int]:
+            value = self.row(job)[key]
+            return value in (None, ""), isinstance(value, str), value if value is not None else 0, job.number
+
+        return sorted(self.jobs, key=place)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of a table's columns."""
+        scores = dict.fromkeys(name for job in self.jobs for name in job.scores)
+        return ["job", "status", *self.varied, *scores, "seconds", "said", "command"]
+
+    def row(self, job: Job) -> dict[str, Any]:
+        """Return a job's values by column, None where it has none."""
+        known = {"job": job.number, "status": job.status, "said": job.said, "command": job.command}
+        known["seconds"] = None if math.isnan(job.seconds) else job.seconds
+        values: dict[str, Any] = {**job.settings, **job.scores, **known}
+        return {name: values.get(name) for name in self.columns}
+
+    def write_csv(self, path: Path, jobs: Sequence[Job], *, overwrite: bool = False) -> None:
+        """Write the table, one job a line."""
+        with (
+            atomic_write(path, overwrite=overwrite) as scratch,
+            scratch.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, self.columns)
+            writer.writeheader()
+            writer.writerows(self.row(job) for job in jobs)
+
+    def _rank(self, job: Job) -> float:
+        value = job.monitored if job.has_value else 0.0
+        return -value if self.maximize else value
+
+
+def read_sweep(folder: Path) -> Sweep:
+    """Read a sweep's folder.
+
+    Raises:
+        CheckpointError: it is no sweep's, or its record is damaged.
+    """
+    record = folder / "multirun.yaml"
+    if not record.is_file():
+        raise CheckpointError(f"{folder}: no multirun.yaml in it; the folder of a sweep expected")
+    try:
+        composed: Any = OmegaConf.load(record)
+        planned = _planned(composed)
+        monitor = str(composed.callbacks.monitor)
+    except (OmegaConfBaseException, HydraException, YAMLError, UnicodeDecodeError, AttributeError) as error:
+        raise CheckpointError(f"{record}: damaged: {str(error).splitlines()[0]}") from None
+    there = {int(path.name): path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()}
+    numbers = sorted({*there, *range(len(planned))})
+    asked = {number: planned[number] if number < len(planned) else {} for number in numbers}
+    started = {number: _settings(RunFolder(path)) for number, path in there.items()}
+    varied = _varied([*started.values()], [asked[number] for number in numbers])
+    jobs = [_job(number, there.get(number), {**asked[number], **started.get(number, {})}, varied) for number in numbers]
+    return Sweep(folder, monitor, varied, jobs)
+
+
+def _planned(composed: Any) -> list[dict[str, Any]]:
+    """Return the varied settings of every job that a sweep was to have, as far as its record tells."""
+    sweeper = composed.hydra.sweeper
+    if not str(sweeper["_target_"]).endswith("BasicSweeper"):  # a search draws them as it goes
+        return [{} for _ in range(int(sweeper.trials))]
+    params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    overrides = OverridesParser.create().parse_overrides([*params, *composed.hydra.overrides.task])
+    varied = {override.get_key_element() for override in overrides if override.is_sweep_override()}
+    jobs = [job for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
+    pairs = [dict(override.split("=", 1) for override in job) for job in jobs]
+    return [{key: _value(text) for key, text in job.items() if key in varied} for job in pairs]
+
+
+def _value(text: str) -> Any:
+    """Return a value as the settings have it: 8 as a number, null as None."""
+    return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]  # type: ignore[index,call-overload]
+
+
+def _settings(run: RunFolder) -> dict[str, Any]:
+    """Return a job's settings by dotted key; {} where it has not begun, or they are damaged."""
+    try:
+        return _flat(as_plain(run.read_config()))
+    except CheckpointError:
+        return {}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{name}."))
+        elif f"{prefix}{name}" not in _NOT_VARIED:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def _varied(started: Sequence[dict[str, Any]], asked: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the keys that were asked to vary, and those that do among the jobs that began."""
+    named = dict.fromkeys(key for job in asked for key in job)
+    begun = [job for job in started if job]
+    differ = [key for key in (begun[0] if begun else ()) if any(job.get(key) != begun[0][key] for job in begun)]
+    return list(dict.fromkeys([*named, *differ]))
+
+
+def _job(number: int, folder: Path | None, settings: Mapping[str, Any], varied: Sequence[str]) -> Job:
+    known = {key: settings[key] for key in varied if key in settings}
+    if folder is None:
+        return Job(number, MISSING, known)
+    run, error = RunFolder(folder), folder / ERROR_FILE
+    command = ""
+    if run.environment.is_file():
+        command = str(read_json(run.environment).get("command", ""))
+    if run.metrics.is_file():
+        metrics = read_json(run.metrics)
+        try:
+            scores = {
+                f"{split}/{name}": math.nan if value is None else float(value)
+                for split, values in metrics["scores"][metrics["trained"]].items()
+                for name, value in values.items()
+            }
+            monitored = math.nan if metrics["monitored"] is None else float(metrics["monitored"])
+            seconds, after = float(metrics["seconds"]), metrics.get("pruned")
+        except (KeyError, TypeError, ValueError, AttributeError) as mistake:
+            return Job(number, FAILED, known, command=command, said=f"{run.metrics}: damaged: {mistake!r}")
+        status, said = (FINISHED, "") if after is None else (PRUNED, f"after epoch {after}")
+        return Job(number, status, known, scores, monitored, seconds, command, said)
+    if error.is_file():
+        return Job(number, FAILED, known, command=command, said=error.read_text(encoding="utf-8").strip())
+    if run.exists():
+        way_out = f"python train.py resume={shlex.quote(str(folder))} continues" if run.holds_results() else ""
+        return Job(number, STOPPED, known, command=command, said=way_out)
+    return Job(number, MISSING, known, said="its folder holds nothing but a log")

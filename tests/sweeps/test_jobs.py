@@ -1,0 +1,129 @@
+"""Sweeps from the shell: launchers, failing jobs, and sweeps that are started again in their folder."""
+
+import json
+import signal
+import subprocess
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from stickgen.artifacts.run import RunFolder
+from tests.runs import command, environment, make_base, run_script, short_run
+
+JOBS = {"hydra.sweep.dir": "jobs"}
+IN_TURN = ("callbacks.progress_bar=false", "trainer.threads=1")
+
+needs_launchers = pytest.mark.skipif(
+    find_spec("hydra_plugins.hydra_joblib_launcher") is None, reason="needs the extra stickgen[sweep]"
+)
+
+
+def _adapters(sweep: Path) -> dict[str, dict[str, torch.Tensor]]:
+    return {
+        path.parent.parent.name: load_file(path) for path in sorted(sweep.glob("*/adapter/adapter_model.safetensors"))
+    }
+
+
+@pytest.fixture(scope="module")
+def grid(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a sweep that ran in turn, with one job whose settings are impossible."""
+    cwd = tmp_path_factory.mktemp("grid")
+    values = ["lora.rank=2,4", "lora.alpha=8,-1"]
+    done = run_script("train.py", "sweep=grid", *values, *short_run(base, **JOBS), cwd=cwd)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: lora.alpha=-1.0: a number above 0 expected"
+    return cwd / "jobs"
+
+
+def test_a_job_that_fails_leaves_its_line_and_the_others_run(grid: Path) -> None:
+    assert sorted(_adapters(grid)) == ["0", "2"]
+    for job in "13":
+        assert (grid / job / "error.txt").read_text() == "lora.alpha=-1.0: a number above 0 expected\n"
+
+
+def test_a_job_records_the_command_that_runs_it_alone(grid: Path) -> None:
+    recorded = json.loads(RunFolder(grid / "2").environment.read_text())["command"]
+    assert recorded.startswith("train.py lora.rank=4 lora.alpha=8 base.checkpoint=")
+    assert "sweep=" not in recorded
+
+
+@needs_launchers
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_jobs_beside_each_other_are_those_in_turn(grid: Path, base: Path, tmp_path: Path, launcher: str) -> None:
+    values = ["lora.rank=2,4", "lora.alpha=8"]
+    at_once = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
+    done = run_script(
+        "train.py", "sweep=grid", f"launcher={launcher}", *values, *short_run(base, **JOBS), *at_once, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    ours, theirs = _adapters(tmp_path / "jobs"), _adapters(grid)
+    for job, same in (("0", "0"), ("1", "2")):
+        assert all(torch.equal(value, theirs[same][key]) for key, value in ours[job].items())
+
+
+def test_a_sweep_started_again_skips_what_is_finished_and_does_the_rest(base: Path, tmp_path: Path) -> None:
+    """One job finished, one stopped in its second epoch, one never begun."""
+    overrides = ["-m", "lora.rank=2,3,4", *short_run(base, trainer__max_epochs=3, data__sample__clips=48, **JOBS)]
+    process = subprocess.Popen(
+        command("train.py", *overrides), cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    last = tmp_path / "jobs" / "1" / "checkpoints" / "last.ckpt"
+    try:
+        while not last.exists():
+            assert process.poll() is None, "the sweep ended before it could be stopped"
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        errors = process.communicate()[1]
+    finally:
+        process.kill()
+    # The whole sweep ends, and not one job of it alone.
+    assert process.returncode == 128 + signal.SIGTERM
+    assert errors.splitlines()[-1].endswith("python train.py resume=jobs/1 continues")
+    assert not (tmp_path / "jobs" / "2").exists()
+    finished = RunFolder(tmp_path / "jobs" / "0").metrics.stat().st_mtime_ns
+
+    again = run_script("train.py", *overrides, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("finished already, skipped") == 1
+    assert RunFolder(tmp_path / "jobs" / "0").metrics.stat().st_mtime_ns == finished
+    whole = [*overrides[:1], "lora.rank=3", *overrides[2:], "hydra.sweep.dir=whole"]
+    assert run_script("train.py", *whole, cwd=tmp_path).returncode == 0
+    ours, theirs = _adapters(tmp_path / "jobs"), _adapters(tmp_path / "whole")
+    assert sorted(ours) == ["0", "1", "2"]
+    assert all(torch.equal(value, theirs["0"][key]) for key, value in ours["1"].items())
+
+    other = run_script("train.py", "-m", "lora.rank=4,3", *overrides[2:], cwd=tmp_path)
+    assert other.returncode == 1
+    assert "lora.rank: " in other.stderr
+    assert "holds a job with another value, which was kept" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["sweep=grid", "launcher=moon"], "Could not find 'launcher/moon' Available options in 'launcher': joblib ray"),
+        (["-m", "hydra/launcher=moon"], "hydra/launcher=moon: no such launcher installed"),
+        (["sweep=everything"], "Could not find 'sweep/everything' Available options in 'sweep': grid optuna"),
+    ],
+)
+def test_an_unknown_launcher_or_sweep_is_one_line(tmp_path: Path, overrides: list[str], message: str) -> None:
+    done = run_script("train.py", *overrides, cwd=tmp_path)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_base_of_its_own_is_loaded_by_each_job(base: Path, tmp_path: Path) -> None:
+    """What a process keeps of one job must not reach the next: another base, other data."""
+    other = make_base(tmp_path / "other.safetensors", seed=1)
+    changes = ["-m", f"base.checkpoint={base},{other},{base}", *short_run(base, **JOBS)[1:]]
+    done = run_script("train.py", *changes, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, second, third = _adapters(tmp_path / "jobs").values()
+    assert all(torch.equal(value, third[key]) for key, value in first.items())
+    assert any(not torch.equal(value, second[key]) for key, value in first.items())
