@@ -72,7 +72,7 @@ def refused(overrides: Sequence[str], *parts: str) -> None:
 
 def test_every_group_is_listed_here() -> None:
     folders = {str(path.parent.relative_to(CONF)) for path in CONF.rglob("*.yaml")}
-    assert folders - {".", "experiment", "hydra", "hydra/job_logging"} - set(GROUPS) <= {"sweep"}
+    assert folders - {".", "experiment", "hydra", "hydra/job_logging"} - set(GROUPS) == {"sweep", "launcher"}
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

@@ -1,4 +1,4 @@
-"""A sweep's pictures: value over rank and alpha, and over all that was varied (parallel coordinates, Inselberg 1985)."""
+"""A sweep's pictures: value over rank and alpha, and over all that varies (parallel coordinates, Inselberg 1985)."""
 
 import math
 from collections.abc import Sequence
@@ -114,7 +114,7 @@ class _Scale:
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
-        shown = self.values if len(self.values) <= 8 else [self.values[0], self.values[-1]]
+        shown = self.values if len(self.values) <= 6 or not self.numbers else [self.values[0], self.values[-1]]
         return [(self.place(value), _label(value)) for value in shown]
 
 
@@ -142,15 +142,14 @@ def _title(sweep: Sweep) -> str:
 
 
 def _label(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _axis(axes: Any, at: int, ticks: Sequence[tuple[float, str]]) -> None:
     axes.plot([at, at], [0, 1], color=INK, lw=1, zorder=0)
+    behind = {"fc": "w", "ec": "none", "pad": 0.5}
     for place, text in ticks:
-        axes.text(
-            at + 0.03, place, text, fontsize=8, va="center", color=INK, bbox={"fc": "w", "ec": "none", "pad": 0.5}
-        )
+        axes.text(at + 0.03, place, text, fontsize=8, va="center", color=INK, bbox=behind)
 
 
 def _new(width: float, height: float) -> tuple[Any, Any]:

@@ -1,9 +1,11 @@
 """What the jobs of a sweep came to, read from their folders: none is left out, whatever became of it."""
 
 import csv
+import io
 import math
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,13 +119,12 @@ class Sweep:
 
     def write_csv(self, path: Path, jobs: Sequence[Job], *, overwrite: bool = False) -> None:
         """Write the table, one job a line."""
-        with (
-            atomic_write(path, overwrite=overwrite) as scratch,
-            scratch.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, self.columns)
-            writer.writeheader()
-            writer.writerows(self.row(job) for job in jobs)
+        lines = io.StringIO(newline="")
+        writer = csv.DictWriter(lines, self.columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.row(job) for job in jobs)
+        with atomic_write(path, overwrite=overwrite) as scratch:
+            scratch.write_text(lines.getvalue(), encoding="utf-8")
 
     def _rank(self, job: Job) -> float:
         value = job.monitored if job.has_value else 0.0
@@ -204,11 +205,11 @@ def _job(number: int, folder: Path | None, settings: Mapping[str, Any], varied: 
         return Job(number, MISSING, known)
     run, error = RunFolder(folder), folder / ERROR_FILE
     command = ""
-    if run.environment.is_file():
+    with suppress(CheckpointError):
         command = str(read_json(run.environment).get("command", ""))
     if run.metrics.is_file():
-        metrics = read_json(run.metrics)
         try:
+            metrics = read_json(run.metrics)
             scores = {
                 f"{split}/{name}": math.nan if value is None else float(value)
                 for split, values in metrics["scores"][metrics["trained"]].items()
@@ -216,6 +217,8 @@ def _job(number: int, folder: Path | None, settings: Mapping[str, Any], varied: 
             }
             monitored = math.nan if metrics["monitored"] is None else float(metrics["monitored"])
             seconds, after = float(metrics["seconds"]), metrics.get("pruned")
+        except CheckpointError as mistake:
+            return Job(number, FAILED, known, command=command, said=str(mistake))
         except (KeyError, TypeError, ValueError, AttributeError) as mistake:
             return Job(number, FAILED, known, command=command, said=f"{run.metrics}: damaged: {mistake!r}")
         status, said = (FINISHED, "") if after is None else (PRUNED, f"after epoch {after}")

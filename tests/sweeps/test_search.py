@@ -144,9 +144,8 @@ def test_a_search_from_the_shell_prunes_what_falls_behind(base: Path, tmp_path: 
     """One of the learning rates does nothing at all, and is met once others have been measured."""
     settings = ["hydra.sweeper.trials=8", "hydra.sweeper.params={lora.rank: 'choice(1,2)'}", "trainer.max_epochs=5"]
     lr = "optimizer.lr=choice(1e-9,1e-2)"
-    short = [
-        o for o in short_run(base, **{"hydra.sweep.dir": "jobs"}) if not o.startswith(("optimizer.lr", "trainer.max"))
-    ]
+    short = short_run(base, **{"hydra.sweep.dir": "jobs"})
+    short = [override for override in short if not override.startswith(("optimizer.lr", "trainer.max"))]
     done = run_script("train.py", "sweep=optuna", lr, *settings, *short, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     runs = [RunFolder(tmp_path / "jobs" / str(job)) for job in range(8)]
