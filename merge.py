@@ -27,9 +27,8 @@ def main(composed: DictConfig) -> None:
             f"(the adapter itself changes outputs by up to {report.adapter_effect:.3g})"
         )
         if report.stored_difference is not None:
-            what = (
-                "onnxruntime against PyTorch" if config.output.endswith(".onnx") else f"rounded to {config.save_dtype}"
-            )
+            graph = config.output.endswith(".onnx")
+            what = "onnxruntime against PyTorch" if graph else f"rounded to {config.save_dtype}"
             console.print(f"{what}: largest difference {report.stored_difference:.3g}")
 
 

@@ -17,6 +17,7 @@ from stickgen.artifacts.run import RunFolder
 from stickgen.config import MergeConfig, TrainConfig, typed
 from stickgen.errors import OutputExistsError, StickgenError
 from stickgen.export.merge import merge
+from stickgen.lora import merge_lora_weights
 from stickgen.model import StickFigureTransformer
 from stickgen.training import fit
 from tests.runs import make_base, run_script, short_run
@@ -137,10 +138,26 @@ def test_weights_of_half_the_width(run: RunFolder, tmp_path: Path, dtype: str) -
     assert load_base(output).record.settings["causal"] is True
 
 
+def test_weights_that_half_the_width_cannot_hold(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def enlarge(model: StickFigureTransformer) -> None:
+        merge_lora_weights(model)
+        with torch.no_grad():  # of an action that the compared clips do not have
+            model.action_embedding.weight[-1] = 1e5
+
+    monkeypatch.setattr("stickgen.export.merge.merge_lora_weights", enlarge)
+    config = MergeConfig(checkpoint=str(run.path), output=str(tmp_path / "half.pth"), save_dtype="float16")
+    with pytest.raises(StickgenError, match=r"action_embedding\.weight: too large for save_dtype=float16"):
+        merge(config)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_merged_model_as_a_graph(run: RunFolder, tmp_path: Path) -> None:
     done = run_script("merge.py", f"checkpoint={run.path}", "output=model.onnx", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "onnxruntime against PyTorch: largest difference" in done.stdout
+    assert len(done.stdout.splitlines()) == 3, "and nothing of the exporter's"
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
     assert done.stderr == ""
 

@@ -31,8 +31,13 @@ def write_onnx(
 
     Inputs are ``motion [frames, clips, D]`` and ``text_embedding [clips, E]``, and of the conditions that the base's
     record names ``camera_data [frames, clips, 3]`` and ``partner_motion [frames, clips, D]``; outputs those of the
+<<<<<<< ours
     model with ``return_all_outputs``. There is no padding mask: a causal model's frames do not see what follows them, but its
     means over frames do. The record lies in the graph's metadata.
+=======
+    model with ``return_all_outputs``. There is no padding mask: a causal model's frames do not see what follows them,
+    but its means over frames do. The record lies in the graph's metadata.
+>>>>>>> theirs
 
     Args:
         model: a plain model.
@@ -140,12 +145,14 @@ def _random_inputs(model: StickFigureTransformer, conditions: list[str], frames:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep to itself what the exporter says of packages and of its own inner workings."""
-    exporter = logging.getLogger("torch.onnx")
-    level = exporter.level
-    exporter.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        exporter.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -11,6 +11,7 @@ from stickgen.config import BaseConfig, DataConfig, LoRAConfig, ObjectiveConfig,
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.data.file import write_sequences
 from stickgen.errors import CheckpointError, ConfigError, DataError
+from stickgen.lora import DoRALinear, adapted_layers
 from stickgen.model import StickFigureTransformer
 from stickgen.training.setup import Subject, make_subject
 from tests.random_clips import EMBEDDING_DIM, random_sequences
@@ -68,6 +69,32 @@ def test_only_the_adapters_of_a_frozen_base_are_trained(base_file: Callable[...,
     assert subject.fingerprint == load_base(path).fingerprint
     assert subject.base_path == path
     assert subject.model.training
+
+
+def test_layers_have_the_settings_that_the_run_gives_them(base_file: Callable[..., Path], setup: Setup) -> None:
+    lora = {"use_dora": True, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"out_proj": 3.0}, "layers": [1]}
+    layers = adapted_layers(setup(base_file(), lora=lora).model)
+    assert len(layers) == 4
+    for path, layer in layers.items():
+        assert ".layers.1." in path
+        assert isinstance(layer, DoRALinear)
+        assert layer.rank == (2 if path.endswith("q_proj") else 4)
+        assert layer.alpha == (3.0 if path.endswith("out_proj") else 16.0)
+
+
+@pytest.mark.parametrize(
+    ("lora", "message"),
+    [
+        ({"rank_pattern": {"gate_proj": 2}}, "lora: rank_pattern 'gate_proj' matches the path of no adapted layer"),
+        ({"alpha_pattern": {"(": 2.0}}, r"lora: pattern '\(': not a regular expression"),
+        ({"layers": [9]}, r"lora: layers \[9\]: the targets lie in layers 0, 1"),
+    ],
+)
+def test_settings_of_layers_that_are_not_there(
+    base_file: Callable[..., Path], setup: Setup, lora: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        setup(base_file(), lora=lora)
 
 
 def test_the_base_inside_is_the_one_of_the_file(base_file: Callable[..., Path], setup: Setup) -> None:
