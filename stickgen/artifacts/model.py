@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from stickgen.artifacts.adapter import CONFIG_FILE, Adapter, attach_adapter, load_adapter, settings_of
+from stickgen.artifacts.adapter import Adapter, attach_adapter, load_adapter, settings_of
 from stickgen.artifacts.base import MODEL_FILE, Base, load_base
+from stickgen.artifacts.peft_format import CONFIG_FILE
 from stickgen.artifacts.record import BaseRecord, fingerprint
 from stickgen.artifacts.reference import SUFFIXES, read_reference_adapter
 from stickgen.artifacts.run import RunFolder, read_checkpoint

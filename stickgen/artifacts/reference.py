@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from stickgen.artifacts.adapter import Adapter, check_state
+from stickgen.artifacts.adapter import Adapter
 from stickgen.artifacts.base import Base, base_of
+from stickgen.artifacts.peft_format import check_state
 from stickgen.artifacts.record import fingerprint
 from stickgen.artifacts.tensors import read_safetensors, read_torch
 from stickgen.errors import CheckpointError

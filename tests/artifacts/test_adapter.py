@@ -10,14 +10,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from stickgen.artifacts.adapter import (
-    CONFIG_FILE,
-    WEIGHTS_FILE,
     Adapter,
     attach_adapter,
     load_adapter,
     save_adapter,
 )
 from stickgen.artifacts.base import Base
+from stickgen.artifacts.peft_format import CONFIG_FILE, WEIGHTS_FILE
 from stickgen.errors import AdapterError, CheckpointError, OutputExistsError
 from stickgen.lora import LoRASettings, adapted_layers, get_lora_state_dict, lora_settings
 

@@ -1,0 +1,180 @@
+"""PEFT's words for adapters: what its configuration and the names of its tensors say."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stickgen.errors import CheckpointError
+from stickgen.lora import DoRALinear, LoRALinear, LoRASettings
+
+CONFIG_FILE = "adapter_config.json"
+WEIGHTS_FILE = "adapter_model.safetensors"
+
+_PREFIX = "base_model.model."
+_PEFT_VERSION = "0.21.2"
+"""The release whose format is written."""
+
+_UNSUPPORTED = ("modules_to_save", "layer_replication", "lora_bias", "target_parameters")
+_HARMLESS_STARTS = (None, True, False, "gaussian", "orthogonal", "eva")
+"""Initialisations that leave the base's weights as they are; PiSSA, OLoRA and others change them."""
+
+
+def peft_config(settings: LoRASettings, modules: Iterable[str], base_path: str | None) -> dict[str, Any]:
+    """Return the content of adapter_config.json for adapters of the layers with these paths."""
+    return {
+        "auto_mapping": None,
+        "alpha_pattern": {key: _number(value) for key, value in settings.alpha_pattern.items()},
+        "base_model_name_or_path": base_path,
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "lora_alpha": _number(settings.alpha),
+        "lora_dropout": settings.dropout,
+        "modules_to_save": None,
+        "peft_type": "LORA",
+        "peft_version": _PEFT_VERSION,
+        "r": settings.rank,
+        "rank_pattern": dict(settings.rank_pattern),
+        # The exact leaf paths: PEFT does not look below a container's name.
+        "target_modules": list(modules),
+        "task_type": None,
+        "use_dora": settings.use_dora,
+        "use_rslora": settings.use_rslora,
+    }
+
+
+def peft_settings(config: Any, path: Path) -> LoRASettings:
+    """Return what an adapter_config.json says.
+
+    Raises:
+        CheckpointError: it is no LoRA adapter's, says something impossible, or uses what stickgen does not know.
+    """
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        raise CheckpointError(f"{path}: not a LoRA adapter (peft_type)")
+    for key in ("r", "lora_alpha"):
+        if not isinstance(config.get(key), int | float):
+            raise CheckpointError(f"{path}: {key} is not given; without it the update's size is unknown")
+    unknown = {
+        "bias": config.get("bias", "none") != "none",
+        "init_lora_weights": config.get("init_lora_weights") not in _HARMLESS_STARTS,
+        **{key: bool(config.get(key)) for key in _UNSUPPORTED},
+    }
+    for key, used in unknown.items():
+        if used:
+            raise CheckpointError(f"{path}: {key}={config[key]}: not supported")
+    dropout = config.get("lora_dropout") or 0.0
+    if not isinstance(dropout, int | float):
+        raise CheckpointError(f"{path}: lora_dropout={dropout!r}: a number expected")
+    patterns = [config.get(key) or {} for key in ("rank_pattern", "alpha_pattern")]
+    for pattern in patterns:
+        if not isinstance(pattern, dict) or not all(isinstance(value, int | float) for value in pattern.values()):
+            raise CheckpointError(f"{path}: rank_pattern and alpha_pattern: numbers by regular expression expected")
+    settings = LoRASettings(
+        rank=config["r"],
+        alpha=float(config["lora_alpha"]),
+        dropout=float(dropout),
+        use_rslora=bool(config.get("use_rslora")),
+        use_dora=bool(config.get("use_dora")),
+        rank_pattern=patterns[0],
+        alpha_pattern={key: float(value) for key, value in patterns[1].items()},
+    )
+    try:
+        settings.check()
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    return settings
+
+
+def _number(value: float) -> float:
+    """Return a whole number as one: so PEFT writes alphas."""
+    return int(value) if float(value).is_integer() else value
+
+
+def peft_key(key: str) -> str:
+    """Return PEFT's name of one of our tensors."""
+    # The lengths of DoRA are no layer's weight to PEFT.
+    return f"{_PREFIX}{key}" if key.endswith("magnitude_vector") else f"{_PREFIX}{key}.weight"
+
+
+def peft_state(tensors: Mapping[str, Tensor], settings: LoRASettings, path: Path) -> dict[str, Tensor]:
+    """Return the tensors of an adapter_model.safetensors under our names, in float32.
+
+    Raises:
+        CheckpointError: as :func:`check_state` does.
+    """
+    state: dict[str, Tensor] = {}
+    for key, value in tensors.items():
+        name = key.removeprefix(_PREFIX).removesuffix(".weight")
+        if key != peft_key(name):
+            raise CheckpointError(f"{path}: {key}: not an adapter's tensor")
+        state[name] = value
+    check_state(state, settings, str(path), peft_key)
+    return {name: value.to(torch.float32) for name, value in state.items()}
+
+
+def check_state(
+    state: Mapping[str, Any], settings: LoRASettings, where: str, named: Callable[[str], str] = str
+) -> None:
+    """Refuse what is not an adapter's state, whatever model it may be for.
+
+    Args:
+        state: the tensors, under our names.
+        settings: of the adapter.
+        where: the file they are from, for messages.
+        named: returns what a tensor is called there.
+
+    Raises:
+        CheckpointError: there is nothing; a key is not an adapter's; a factor is missing; a shape is not the rank's; a
+            number is NaN or infinite.
+    """
+    factors = DoRALinear.FACTORS if settings.use_dora else LoRALinear.FACTORS
+    for key, value in state.items():
+        module, _, factor = str(key).rpartition(".")
+        if factor not in factors or not module or not isinstance(value, Tensor):
+            raise CheckpointError(f"{where}: {named(key)}: not an adapter's tensor")
+        if factor in LoRALinear.FACTORS:
+            rank = settings.rank_of(module)
+            if value.ndim != 2 or value.shape[0 if factor == "lora_A" else 1] != rank:
+                raise CheckpointError(
+                    f"{where}: {named(key)} has shape {list(value.shape)}; rank {rank} expected, as its settings say"
+                )
+        if not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{where}: {named(key)} holds NaN or infinity")
+    modules = {key.rpartition(".")[0] for key in state}
+    lone = [f"{m}.{f}" for m in sorted(modules) for f in factors if f"{m}.{f}" not in state]
+    if lone or not state:
+        raise CheckpointError(f"{where}: {lone[0] + ' is missing' if lone else 'holds no adapter'}")
+
+
+def compare_targets(targets: Any, state: Mapping[str, Tensor], folder: Path) -> None:
+    """Refuse a folder whose files do not speak of the same layers: PEFT runs with fewer adapters, and only warns.
+
+    Raises:
+        CheckpointError: a target module has no tensors, or tensors are of none.
+    """
+    if not isinstance(targets, list):  # a regular expression, or left out
+        return
+    modules = dict.fromkeys(key.rpartition(".")[0] for key in state)
+    named = {target: {m for m in modules if m == target or m.endswith(f".{target}")} for target in map(str, targets)}
+    missing = [target for target, hits in named.items() if not hits]
+    if missing:
+        raise CheckpointError(f"{folder / WEIGHTS_FILE}: holds no {missing[0]}, a target module in {CONFIG_FILE}")
+    extra = [module for module in modules if not any(module in hits for hits in named.values())]
+    if extra:
+        raise CheckpointError(f"{folder / WEIGHTS_FILE}: holds {extra[0]}, no target module in {CONFIG_FILE}")
+
+
+def for_layers(settings: LoRASettings, state: Mapping[str, Tensor]) -> LoRASettings:
+    """Return the settings with patterns for single layers alone, where they have any; PEFT's may match none."""
+    if not settings.rank_pattern and not settings.alpha_pattern:
+        return settings
+    modules = dict.fromkeys(key.rpartition(".")[0] for key in state)
+    return LoRASettings.of_layers(
+        {module: settings.rank_of(module) for module in modules},
+        {module: settings.alpha_of(module) for module in modules},
+        settings,
+    )
