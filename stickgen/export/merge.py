@@ -54,13 +54,8 @@ def merge(config: MergeConfig) -> MergeReport:
     Raises:
         OutputExistsError: the output exists and ``overwrite`` is false.
         CheckpointError: the run, adapter or base is missing, damaged, merged already or does not fit.
-<<<<<<< ours
-        AdapterError: adapters cannot be combined, merged and unmerged outputs differ by more than ``tolerance``, or a
-            weight is infinite in ``save_dtype``; nothing is then written.
-=======
         AdapterError: adapters cannot be combined, or merged and unmerged outputs differ by more than ``tolerance``, or
             a weight is infinite in ``save_dtype``; nothing is then written.
->>>>>>> theirs
         StickgenError: the output is an .onnx, and a package for that is not installed.
     """
     output = Path(config.output)

@@ -31,13 +31,8 @@ def write_onnx(
 
     Inputs are ``motion [frames, clips, D]`` and ``text_embedding [clips, E]``, and of the conditions that the base's
     record names ``camera_data [frames, clips, 3]`` and ``partner_motion [frames, clips, D]``; outputs those of the
-<<<<<<< ours
-    model with ``return_all_outputs``. There is no padding mask: a causal model's frames do not see what follows them, but its
-    means over frames do. The record lies in the graph's metadata.
-=======
     model with ``return_all_outputs``. There is no padding mask: a causal model's frames do not see what follows them,
     but its means over frames do. The record lies in the graph's metadata.
->>>>>>> theirs
 
     Args:
         model: a plain model.
