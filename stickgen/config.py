@@ -7,6 +7,7 @@ and names the key. Nothing here imports torch: ``--help`` stays instant.
 
 import math
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -523,6 +524,9 @@ def register() -> None:
     OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
     # An environment variable that is set to nothing counts as not set.
     OmegaConf.register_new_resolver("env_or", lambda name, default: os.environ.get(name) or default, replace=True)
+    # Hydra looks for plugins in packages of the name hydra_plugins, wherever they lie.
+    if (plugins := str(PROJECT / "stickgen" / "sweeps" / "plugins")) not in sys.path:
+        sys.path.append(plugins)
     # What comes with the project is found from any working directory.
     OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path), replace=True)
 
