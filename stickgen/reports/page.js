@@ -132,6 +132,7 @@ function showScene(index) {
   panels = scene().panels.map(panelOf);
   const all = panels.flatMap((panel) => Object.values(panel.errors || {})).map((errors) => Math.max(...errors));
   scene().worst = Math.min(Math.max(0.05, ...all), 1);
+  at("panels").style.maxWidth = `${30 * panels.length}rem`; // one figure alone need not fill the window
   at("panels").replaceChildren(...panels.map((panel) => panel.box));
   draw();
 }
