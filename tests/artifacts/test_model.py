@@ -75,3 +75,13 @@ def test_a_fingerprint_is_of_the_trained_weights_wherever_they_lie(tmp_path: Pat
     assert trained_fingerprint(make_adapter(base, tmp_path / "other", seed=1)) != before
     with pytest.raises(CheckpointError, match="no such file"):
         trained_fingerprint(tmp_path / "nowhere")
+
+
+def test_another_base_is_taken_where_that_is_asked_for(tmp_path: Path) -> None:
+    folder = make_adapter(make_base(tmp_path / "base.safetensors"), tmp_path / "adapter")
+    other = make_base(tmp_path / "other.safetensors", causal=False, seed=1)
+    with pytest.raises(CheckpointError, match=r"trained on another base.*allow_other_base"):
+        load_model(folder, other)
+    loaded = load_model(folder, other, allow_other_base=True)
+    assert loaded.adapted
+    assert loaded.record.objective == "bidirectional", "the record is that of the base it now has"
