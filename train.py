@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from stickgen.config import TrainConfig, register, typed
 from stickgen.console import job_errors, run_hydra
+from stickgen.signals import pass_signals_on
 
 register()
 
@@ -35,4 +36,5 @@ def main(composed: DictConfig) -> float:
 
 
 if __name__ == "__main__":
+    pass_signals_on()
     run_hydra(main, TrainConfig)

@@ -3,8 +3,8 @@
     python benchmarks/sweep.py --runs 3
     python benchmarks/sweep.py --runs 1 --report docs/images   # also `stickgen sweep-report` of the last sweep
 
-Both sweeps are `python train.py sweep=grid experiment=quickstart`, twelve jobs of one thread each, in a fresh process and
-timed from the shell, imports and report tables included; they take turns. Their adapters are compared: a job must not
+Both sweeps are `python train.py sweep=grid experiment=quickstart`, twelve jobs of one thread each, in a fresh process
+and timed from the shell, imports and tables included; they take turns. Their adapters are compared: a job must not
 depend on what runs beside it. The ratio of the two is what counts: on a busy machine both get slower.
 """
 

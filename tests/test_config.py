@@ -102,6 +102,21 @@ def test_every_experiment_composes(experiment: str) -> None:
                     assert getattr(getattr(config, group), key) == value, f"{group}.{key}"
 
 
+@pytest.mark.parametrize("sweep", ["grid", "optuna"])
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "slurm"])
+def test_every_sweep_composes_with_every_launcher(sweep: str, launcher: str) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="needs the extra stickgen[sweep]")
+    overrides = [f"sweep={sweep}", f"launcher={launcher}", "trainer.max_epochs=3", "run_dir=somewhere"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        whole = compose("train", overrides, return_hydra_config=True)
+    assert whole.hydra.mode.name == "MULTIRUN"
+    assert set(whole.hydra.sweeper.params) >= {"lora.rank", "lora.alpha"}
+    assert launcher.partition("_")[0] in whole.hydra.launcher["_target_"].lower()
+    config = train(*overrides[:3])
+    assert (config.trainer.max_epochs, config.callbacks.progress_bar) == (3, False)
+    assert config.trainer.threads == (None if launcher == "slurm" else 1)
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_the_command_line_wins_over_an_experiment(experiment: str) -> None:
     config = train(f"experiment={experiment}", "optimizer.lr=0.123", "trainer.max_epochs=77", "data.batch_size=5")

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from stickgen.artifacts.run import RunFolder
 from stickgen.errors import PreemptedRunError
+from stickgen.signals import pass_on
 
 
 class Preemption(Checkpoint):
@@ -91,7 +92,7 @@ class Preemption(Checkpoint):
     def _end(self, reached: str) -> None:
         asked = self.received or signal.SIGTERM  # which another of the run's processes may have received
         former: Callable[[int, Any], Any] | Any = self._former.get(asked)
-        if callable(former):
+        if callable(former) and former is not pass_on:
             former(asked, None)
             self.received = None
             return

@@ -102,6 +102,31 @@ def test_a_sweep_started_again_skips_what_is_finished_and_does_the_rest(base: Pa
     assert "holds a job with another value, which was kept" in other.stderr
 
 
+@needs_launchers
+def test_a_sweep_that_is_stopped_takes_its_workers_with_it(base: Path, tmp_path: Path) -> None:
+    """Jobs beside each other are processes of their own, which a signal to the sweep does not reach by itself."""
+    endless = short_run(base, trainer__max_epochs=1000, **JOBS)
+    process = subprocess.Popen(
+        command("train.py", "-m", "lora.rank=2,3", "launcher=joblib", "hydra.launcher.n_jobs=2", *endless),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    last = tmp_path / "jobs" / "1" / "checkpoints" / "last.ckpt"
+    try:
+        while not last.exists():
+            assert process.poll() is None, "the sweep ended before it could be stopped"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        errors = process.communicate(timeout=120)[1]  # as long as a worker lives, it holds the other end of the pipe
+    finally:
+        process.kill()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "error: SIGTERM: stopped and saved at step" in errors
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
