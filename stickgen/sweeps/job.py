@@ -37,7 +37,8 @@ def fit_job(config: TrainConfig, console: Console | None = None) -> float:
 
 def _check_same(run: RunFolder, config: TrainConfig) -> None:
     """Refuse to take another job's results for this one's."""
-    there, wanted = run.read_config(), with_absolute_paths(config)
+    there = run.read_config()
+    wanted = replace(with_absolute_paths(config), run_dir=there.run_dir)  # the sweep may have been moved
     if wanted.trainer.micro_batch == "auto":  # which the run has replaced by what it measured
         wanted = replace(wanted, trainer=replace(wanted.trainer, micro_batch=there.trainer.micro_batch))
     key = _difference(as_plain(there), as_plain(wanted))

@@ -162,9 +162,9 @@ def _planned(composed: Any) -> list[dict[str, Any]]:
         return [{} for _ in range(int(sweeper.trials))]
     params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
     overrides = OverridesParser.create().parse_overrides([*params, *composed.hydra.overrides.task])
-    varied = {override.get_key_element() for override in overrides if override.is_sweep_override()}
+    varied = {override.get_key_element().lstrip("+") for override in overrides if override.is_sweep_override()}
     jobs = [job for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
-    pairs = [dict(override.split("=", 1) for override in job) for job in jobs]
+    pairs = [dict(override.lstrip("+").split("=", 1) for override in job) for job in jobs]
     return [{key: _value(text) for key, text in job.items() if key in varied} for job in pairs]
 
 

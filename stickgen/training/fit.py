@@ -3,18 +3,12 @@
 import logging
 import os
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning import Trainer, seed_everything
-from lightning.fabric.plugins.environments import LightningEnvironment
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import DDPStrategy
 from omegaconf import OmegaConf
 from rich.console import Console
 
@@ -23,10 +17,10 @@ from stickgen.artifacts.base import MODEL_FILE, save_base
 from stickgen.artifacts.run import RunFolder, environment, read_checkpoint, write_json
 from stickgen.config import TrainConfig, typed
 from stickgen.data.datamodule import ClipDataModule
-from stickgen.errors import ConfigError, InterruptedRunError, OutputExistsError
+from stickgen.errors import ConfigError, OutputExistsError
 from stickgen.evaluation.baselines import baseline_metrics, majority_action
 from stickgen.lora import get_lora_state_dict, lora_settings
-from stickgen.training.callbacks import make_callbacks
+from stickgen.training.callbacks import RunCheckpoint
 from stickgen.training.loggers import log_end, log_start, make_loggers
 from stickgen.training.micro_batch import fastest, seconds_by_micro_batch
 from stickgen.training.module import MotionModule
@@ -35,6 +29,7 @@ from stickgen.training.processes import Processes
 from stickgen.training.pruning import Pruning
 from stickgen.training.report import Scores, print_results, print_summary
 from stickgen.training.setup import Subject, make_subject
+from stickgen.training.trainer import checked_trainer, evaluate, quieten_lightning, run_training, training_trainer
 
 log = logging.getLogger(__name__)
 
@@ -93,25 +88,20 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
     trained = "adapter" if config.lora.enabled else "trained model"
     with Processes(config) as processes:
         loggers = make_loggers(config, run, resumed)
-        trainer = _trainer(
-            config, run, module, loggers, preemption
-        )  # before anything is written: it may not suit the machine
+        # Before anything is written: it may not suit the machine.
+        trainer = training_trainer(config, run, module, loggers, preemption)
         run.write_start(config, first=resumed is None)
         print_summary(console, config, data, subject)
         processes.start(config)
         scores = _baselines(data)
         if not config.base.from_scratch:
             with subject.in_float32():
-                scores["frozen base"] = _evaluate(module, data, config)
+                scores["frozen base"] = evaluate(module, data, config)
         log_start(loggers, config, scores, trained, resumed is not None)
         with data.shared(0, processes.count):
-            _fit(trainer, module, data, resumed, preemption)
-    kept = run.kept()
-    module.load_trained_state(
-        {f"model.{name}": value for name, value in read_checkpoint(kept).state.items()}, str(kept)
-    )
+            run_training(trainer, module, data, resumed, preemption)
     with subject.in_float32():
-        scores[trained] = _evaluate(module, data, config)
+        scores[trained] = _scores_of_the_best(trainer, module, data, config)
     log_end(loggers, scores[trained], trainer.global_step)
 
     _save_weights(module, subject, config, run)
@@ -137,6 +127,26 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
     return FitResult(run, scores, monitored)
 
 
+def _scores_of_the_best(
+    trainer: Trainer, module: MotionModule, data: ClipDataModule, config: TrainConfig
+) -> dict[str, dict[str, float]]:
+    """Score the last weights, and give way to the best of those validated before where they are better.
+
+    The last ones may have had no validation: ``max_steps`` ends a run in the middle of an epoch.
+    """
+    scores = evaluate(module, data, config)
+    split, _, metric = config.callbacks.monitor.partition("/")
+    best = next(c for c in trainer.callbacks if isinstance(c, RunCheckpoint) and c.monitor)  # type: ignore[attr-defined]
+    if best.best_model_score is None:
+        return scores
+    gain = float(best.best_model_score) - scores[split][metric]
+    if (gain if best.mode == "max" else -gain) <= 0:
+        return scores
+    state = read_checkpoint(Path(best.best_model_path)).state
+    module.load_trained_state({f"model.{name}": value for name, value in state.items()}, best.best_model_path)
+    return evaluate(module, data, config)
+
+
 def fit_beside(config: TrainConfig, rank: int) -> None:
     """Train as one of the further processes of a run, which leave all that is written to the first.
 
@@ -154,9 +164,9 @@ def fit_beside(config: TrainConfig, rank: int) -> None:
         data.divide(config.micro_batch, config.step_size // config.micro_batch)
         config = replace(config, callbacks=replace(config.callbacks, progress_bar=False))
         module = MotionModule(subject.model, config, subject.fingerprint)
-        trainer = _trainer(config, run, module, [], preemption)
+        trainer = training_trainer(config, run, module, [], preemption)
         with data.shared(rank, config.trainer.devices):
-            _fit(trainer, module, data, resumed, preemption)
+            run_training(trainer, module, data, resumed, preemption)
 
 
 def resume_config(folder: str, overrides: Sequence[str] = ()) -> TrainConfig:
@@ -189,7 +199,7 @@ def resume_config(folder: str, overrides: Sequence[str] = ()) -> TrainConfig:
 
 def _begin(config: TrainConfig) -> None:
     """Set what a process of a run has one of: its threads, its random numbers, its warnings."""
-    _quieten_lightning()
+    quieten_lightning()
     torch.set_num_threads(config.trainer.threads or max(1, _THREADS // config.trainer.devices))
     seed_everything(config.seed, workers=True, verbose=False)
 
@@ -232,7 +242,7 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
 def _measured(config: TrainConfig, data: ClipDataModule, subject: Subject) -> TrainConfig:
     """Return the settings with the fastest micro-batch in the place of "auto"."""
     module = MotionModule(subject.model, config, subject.fingerprint).train()
-    trainer = _checked_trainer(
+    trainer = checked_trainer(
         accelerator=config.trainer.accelerator,
         devices=1,
         precision=config.trainer.precision,
@@ -244,89 +254,6 @@ def _measured(config: TrainConfig, data: ClipDataModule, subject: Subject) -> Tr
     shown = ", ".join(f"{n}: {1000 * taken:.0f}" for n, taken in seconds.items())
     log.info("trainer.micro_batch=auto: milliseconds a clip by size %s; taking %d", shown, size)
     return replace(config, trainer=replace(config.trainer, micro_batch=size))
-
-
-def _trainer(
-    config: TrainConfig, run: RunFolder, module: MotionModule, loggers: list[Logger], preemption: Preemption
-) -> Trainer:
-    settings = config.trainer
-    return _checked_trainer(
-        max_epochs=settings.max_epochs,
-        max_steps=settings.max_steps,
-        accumulate_grad_batches=config.step_size // (config.micro_batch * settings.devices),
-        gradient_clip_val=settings.gradient_clip_val or None,
-        precision=settings.precision,
-        accelerator=settings.accelerator,
-        devices=settings.devices,
-        strategy=(
-            # The buffers are constants, and processes need not score equally many batches.
-            DDPStrategy(find_unused_parameters=module.some_may_rest, broadcast_buffers=False)
-            if settings.devices > 1 or settings.strategy == "ddp"
-            else "auto"
-        ),
-        log_every_n_steps=settings.log_every_n_steps,
-        check_val_every_n_epoch=settings.val_every_n_epochs,
-        callbacks=[*make_callbacks(config, run.checkpoints), preemption],
-        logger=loggers or False,
-        default_root_dir=run.path,
-        enable_progress_bar=config.callbacks.progress_bar,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
-
-
-def _evaluate(module: MotionModule, data: ClipDataModule, config: TrainConfig) -> dict[str, dict[str, float]]:
-    """Return the module's metrics on the validation and the test clips, without a trace in logs or checkpoints."""
-    trainer = _checked_trainer(
-        accelerator=config.trainer.accelerator,
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        inference_mode=False,  # metrics reset in inference mode could not be used in the training that follows
-    )
-    val = trainer.validate(module, data.val_dataloader(), verbose=False)[0]
-    test = trainer.test(module, data.test_dataloader(), verbose=False)[0]
-    return {
-        split: {name.removeprefix(f"{split}/"): float(value) for name, value in values.items()}
-        for split, values in (("val", val), ("test", test))
-    }
-
-
-def _fit(
-    trainer: Trainer, module: MotionModule, data: ClipDataModule, resumed: Path | None, preemption: Preemption
-) -> None:
-    try:
-        with warnings.catch_warnings():
-            for message in (
-                # The order of batches is restored by ClipDataModule, which Lightning does not look for.
-                ".*your dataloader is not resumable.*",
-                ".*exists and is not empty.*",  # a resumed run's own checkpoints
-                ".*sync_dist=True.*",  # metrics are synchronised by themselves, the terms of a step by _log_step
-                ".*`broadcast_buffers` is deprecated.*",  # torch before 2.13 does not know its successor
-            ):
-                warnings.filterwarnings("ignore", message=message)
-            trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
-    except (KeyboardInterrupt, SystemExit):
-        if preemption.received is not None:  # who put the job back into its queue ends the process himself
-            raise
-        # Lightning ends an interrupted process without a word.
-        folder = os.path.relpath(module.config.run_dir)
-        reached = f"interrupted at step {trainer.global_step}"
-        if not RunFolder(Path(module.config.run_dir)).holds_results():
-            raise InterruptedRunError(f"{reached}, before the first checkpoint; the same command starts anew") from None
-        raise InterruptedRunError(f"{reached}; python train.py resume={folder} continues") from None
-
-
-def _checked_trainer(**settings: Any) -> Trainer:
-    try:
-        # Always Lightning's own environment: it would otherwise take SLURM's, or a launcher's, for the run's processes.
-        return Trainer(plugins=[LightningEnvironment()], **settings)
-    except (MisconfigurationException, ValueError, ImportError) as error:
-        # An accelerator or a precision that this machine does not have.
-        raise ConfigError(f"trainer: {error}") from None
 
 
 def _baselines(data: ClipDataModule) -> dict[str, dict[str, dict[str, float]]]:
@@ -354,16 +281,3 @@ def _save_weights(module: MotionModule, subject: Subject, config: TrainConfig, r
     record = replace(subject.record, origin={**origin, "from": str(subject.base_path or "scratch")})
     dtype = getattr(torch, config.base.save_dtype)
     save_base(module.model, record, run.path / MODEL_FILE, dtype=dtype, overwrite=True)
-
-
-def _quieten_lightning() -> None:
-    """Keep the log to what the user can act on."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        ".*does not have many workers.*",  # the data lie in memory; workers would only copy them
-        ".*number of training batches.*logging interval.*",
-        ".*isinstance.*LeafSpec.*",
-        ".*`accumulate_grad_batches`.*",
-    ):
-        warnings.filterwarnings("ignore", message=message)

@@ -79,7 +79,7 @@ class Processes:
             else:
                 os.environ[name] = value
         failed = self._end(at_once=isinstance(error, StickgenError))
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
+        if self.together and torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
         if error is None or not isinstance(error, Exception) or isinstance(error, StickgenError) or not failed:
             return

@@ -8,6 +8,7 @@ import torch
 from stickgen.config import DataConfig, ObjectiveConfig, SampleConfig
 from stickgen.data.clips import Clip
 from stickgen.data.datamodule import EVAL_BATCH_SIZE, ClipDataModule
+from stickgen.data.dataset import open_dataset
 from stickgen.data.file import write_sequences
 from stickgen.errors import DataError
 from stickgen.skeleton import to_stick_5
@@ -301,3 +302,14 @@ def test_loading_a_place_does_not_keep_hold_of_the_checkpoint(tmp_path: Path) ->
     data.load_state_dict(state)
     state["epoch"] = 9
     assert data.state_dict() == {"epoch": 1, "batch": 1}
+
+
+def test_data_are_opened_once_until_the_file_changes(tmp_path: Path) -> None:
+    """The jobs of a sweep follow each other in one process."""
+    stores = []
+    for sequences in (random_sequences(10), None, random_sequences(12)):
+        if sequences is not None:
+            data = module_of(tmp_path, sequences)
+        stores.append(open_dataset(data.config)[0].train.store)
+    assert stores[0] is stores[1]
+    assert (len(stores[0].infos), len(stores[2].infos)) == (10, 12)
