@@ -2,8 +2,8 @@
 
     python benchmarks/drive.py base.safetensors --data data/pretrain.pt --actions walk run
 
-Prints how many rollouts exploded, and for each clip of the given actions its speed in the last two seconds beside the
-real clip's mean speed, and the error of torso and bone lengths.
+Prints how many rollouts exploded, and for the clips of each action, from each source, their speed in the last two
+seconds beside the real clip's mean speed, and the error of torso and bone lengths.
 """
 
 import argparse
@@ -52,10 +52,10 @@ def _drive(args: argparse.Namespace) -> None:
     data = ClipDataModule(DataConfig(path=args.data))
     sizes = loaded.model.settings
     data.fit_to(sizes["input_dim"], sizes["embedding_dim"], sizes["num_actions"])
-    clips = [clip for clip in data.split.test if clip.length >= args.given + LAST // 2]
+    clips = [clip for clip in data.split.test if clip.length > args.given]
     generate = generator_for(loaded.model)
     everyone = ExplodedShare()
-    shown: dict[str, list[tuple[float, float, float]]] = {action: [] for action in args.actions}
+    shown: dict[str, list[tuple[float, float, float]]] = {}
     for start in range(0, len(clips), BATCH):
         group = clips[start : start + BATCH]
         batch = collate(group)
@@ -63,14 +63,11 @@ def _drive(args: argparse.Namespace) -> None:
         everyone.update(made, made, torch.ones(made.shape[:2], dtype=torch.bool))
         for column, clip in enumerate(group):
             action = main_action(clip)
-            if action in shown:
-                shown[action].append(compare(made[:, column], clip.motion))
+            if action in args.actions:
+                shown.setdefault(f"{action} ({clip.source})", []).append(compare(made[:, column], clip.motion))
     share = float(everyone.compute())
     print(f"{len(clips)} rollouts of {args.frames / FPS:g} s, {round(share * len(clips))} exploded")
-    for action, figures in shown.items():
-        if not figures:
-            print(f"{action}: no clip")
-            continue
+    for action, figures in sorted(shown.items()):
         speeds, torsos, bones = zip(*figures, strict=True)
         alive = sum(0.5 <= speed <= 2 for speed in speeds)
         print(
