@@ -3,7 +3,7 @@
     python benchmarks/sweep.py --runs 3
     python benchmarks/sweep.py --runs 1 --report docs/images   # also `stickgen sweep-report` of the last sweep
 
-Both sweeps are `python train.py sweep=grid experiment=quickstart`, twelve jobs of one thread each, in a fresh process
+Both sweeps are `python train.py sweep=grid experiment=sample`, twelve jobs of one thread each, in a fresh process
 and timed from the shell, imports and tables included; they take turns. Their adapters are compared: a job must not
 depend on what runs beside it. The ratio of the two is what counts: on a busy machine both get slower.
 """
@@ -25,7 +25,7 @@ IN_TURN = ["trainer.threads=1", "callbacks.progress_bar=false"]
 
 def time_sweep(folder: Path, overrides: list[str]) -> float:
     """Return the seconds that a sweep takes."""
-    command = [sys.executable, str(ROOT / "train.py"), "sweep=grid", "experiment=quickstart", *overrides]
+    command = [sys.executable, str(ROOT / "train.py"), "sweep=grid", "experiment=sample", *overrides]
     started = time.perf_counter()
     command.append(f"hydra.sweep.dir='{folder}'")
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -186,7 +186,7 @@ def test_the_default_base_comes_with_the_project_from_any_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert train().base.checkpoint == str(PROJECT / "assets" / "sample_base.safetensors")
+    assert train().base.checkpoint == str(PROJECT / "assets" / "cmu_base.safetensors")
 
 
 def test_the_merge_settings() -> None:
