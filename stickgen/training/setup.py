@@ -110,7 +110,9 @@ def make_subject(config: TrainConfig, data: ClipDataModule) -> Subject:
         lora = config.lora
         try:
             inject_lora_adapters(model, lora.target_modules, layers=lora.layers, **vars(settings_of(lora)))
-        except (AdapterError, ValueError) as error:
+        except AdapterError as error:
+            raise ConfigError(f"lora.targets: {error}") from None
+        except ValueError as error:
             raise ConfigError(f"lora: {error}") from None
         adapted = len(adapted_layers(model))
         model.set_encoder_dtype(getattr(torch, config.base.dtype))

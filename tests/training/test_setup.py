@@ -85,9 +85,9 @@ def test_layers_have_the_settings_that_the_run_gives_them(base_file: Callable[..
 @pytest.mark.parametrize(
     ("lora", "message"),
     [
-        ({"rank_pattern": {"gate_proj": 2}}, "lora: rank_pattern 'gate_proj' matches the path of no adapted layer"),
+        ({"rank_pattern": {"gate_proj": 2}}, "lora.targets: rank_pattern 'gate_proj' matches the path of no adapted layer"),
         ({"alpha_pattern": {"(": 2.0}}, r"lora: pattern '\(': not a regular expression"),
-        ({"layers": [9]}, r"lora: layers \[9\]: the targets lie in layers 0, 1"),
+        ({"layers": [9]}, r"lora.targets: layers \[9\]: the targets lie in layers 0, 1"),
     ],
 )
 def test_settings_of_layers_that_are_not_there(
@@ -210,7 +210,7 @@ def test_the_same_seed_makes_the_same_new_base(setup: Setup) -> None:
 
 
 def test_a_target_that_matches_nothing_names_the_setting(base_file: Callable[..., Path], setup: Setup) -> None:
-    with pytest.raises(ConfigError, match=r"^lora: target module 'self_atn' .*did you mean self_attn"):
+    with pytest.raises(ConfigError, match=r"^lora\.targets: target module 'self_atn' .*did you mean self_attn"):
         setup(base_file(), lora={"targets": {"attention": ["self_attn"], "mine": ["self_atn"]}})
 
 
