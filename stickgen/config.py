@@ -464,16 +464,16 @@ class MergeConfig:
 
     checkpoint: Any = "???"
     """A run folder, a .ckpt of one, or an adapter; or a list of them, which are merged together."""
-    weights: list[float] = field(default_factory=list)
-    """What each adapter's update is multiplied by; empty: equal shares of one."""
     output: str = "merged_model.pth"
     """The merged model: .pth (a bare state dict, its settings in a JSON beside it), .safetensors or .onnx."""
-    save_dtype: str = "float32"
-    """Width in which weights are stored: float32, float16 or bfloat16; an .onnx has float32."""
     base_checkpoint: str | None = None
     """The base's file; null: as recorded by the run or the adapter."""
     allow_other_base: bool = False
     """Merge even into a base that the adapter was not trained on."""
+    weights: list[float] = field(default_factory=list)
+    """What each adapter's update is multiplied by; empty: equal shares of one."""
+    save_dtype: str = "float32"
+    """Width in which weights are stored: float32, float16 or bfloat16; an .onnx has float32."""
     data: str | None = None
     """A data file to verify on; null: the run's own, else the built-in sample motion."""
     tolerance: float = 1e-4

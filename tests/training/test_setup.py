@@ -85,7 +85,7 @@ def test_layers_have_the_settings_that_the_run_gives_them(base_file: Callable[..
 @pytest.mark.parametrize(
     ("lora", "message"),
     [
-        ({"rank_pattern": {"gate_proj": 2}}, "lora.targets: rank_pattern 'gate_proj' matches the path of no adapted layer"),
+        ({"rank_pattern": {"gate_proj": 2}}, "lora.targets: rank_pattern 'gate_proj' matches the path of no adapted"),
         ({"alpha_pattern": {"(": 2.0}}, r"lora: pattern '\(': not a regular expression"),
         ({"layers": [9]}, r"lora.targets: layers \[9\]: the targets lie in layers 0, 1"),
     ],
