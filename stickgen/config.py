@@ -524,9 +524,10 @@ def register() -> None:
     OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
     # An environment variable that is set to nothing counts as not set.
     OmegaConf.register_new_resolver("env_or", lambda name, default: os.environ.get(name) or default, replace=True)
-    # Hydra looks for plugins in packages of the name hydra_plugins, wherever they lie.
+    # Hydra looks for plugins in packages of the name hydra_plugins, here and in the processes that a launcher starts.
     if (plugins := str(PROJECT / "stickgen" / "sweeps" / "plugins")) not in sys.path:
         sys.path.append(plugins)
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), plugins)))
     # What comes with the project is found from any working directory.
     OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path), replace=True)
 

@@ -108,6 +108,8 @@ def test_a_run_that_is_stopped_leaves_the_older_file(base: Path, tmp_path: Path,
         cwd=tmp_path,
         env=environment(HF_HUB_OFFLINE="1"),
         stderr=subprocess.DEVNULL,
+        # Where the tests run in the background, a shell has them ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # type: ignore[arg-type, return-value]
     )
     try:
         while not [*Path().glob(".w.gif.*/w.gif")]:

@@ -12,6 +12,7 @@ from stickgen.data.file import write_sequences
 from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.errors import CheckpointError, ConfigError, OutputExistsError, StickgenError
 from stickgen.evaluation.evaluate import Summary
+from stickgen.evaluation.rollouts import RolloutProtocol
 from stickgen.evaluation.scores import ScoresFile
 from stickgen.generation import generate
 from stickgen.reports.compare import Shown, compare, read_prompts
@@ -50,7 +51,9 @@ def test_base_adapter_and_real_clips_stand_side_by_side(
     adapter = make_adapter(base, tmp_path / "adapter")
     Path("prompts.txt").write_text("a person walks\n\n  a person waves \n", encoding="utf-8")
     summary = {"pose_mse": Summary(0.25, 0.1, 2)}
-    ScoresFile("test", 10, {}, {"x.pt": {"frozen base": summary, "mine": summary}}).write(Path("scores.json"))
+    ScoresFile("test", RolloutProtocol(), {}, {"x.pt": {"frozen base": summary, "mine": summary}}).write(
+        Path("scores.json")
+    )
     one = ["compare", f"mine={adapter}", "--seconds", 1, "--clips", 1, "--scores", "scores.json", "-o", "new/page.html"]
     assert run_command(monkeypatch, *one, "--data", clips, "--prompts", "prompts.txt") == 0
     assert "new/page.html: 3 scenes, 3 figures side by side" in capsys.readouterr().out
