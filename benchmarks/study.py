@@ -11,6 +11,7 @@ table, and writes all figures to <out>/<study>.json. Finished runs are kept, so 
     targets     which layers are adapted
     dropout     of the frozen base while the adapter trains
     shots       how many clips there are to train on
+    drift       the disturbed input of pretraining, while the adapter trains
 """
 
 import argparse
@@ -71,6 +72,7 @@ def studies(steps: int, step_ratio: float) -> dict[str, dict[str, list[str]]]:
             "20 clips": ["data.train_clips=20"],
             "all clips": [],
         },
+        "drift": {"input drifts": ["objective.input_noise=0.004", "objective.input_drift=0.04"]},
     }
 
 
