@@ -3,7 +3,7 @@
     python benchmarks/study.py rank --data data/salsa.pt --own data/cmu_sample.pt --out outputs/study
 
 trains every case of a study with every seed through train.py, scores them together with `stickgen evaluate`, prints a
-table, and writes all figures to <out>/<study>.json. Finished runs are kept, so an interrupted study goes on. Studies:
+table, and writes all figures to <out>/<study>.json and .png. Finished runs are kept: an interrupted study goes on.
 
     full        an adapter beside full fine-tuning, at equal steps and in equal time, each at two learning rates
     rank        rank 2 to 32, alpha twice the rank
@@ -24,6 +24,7 @@ from stickgen.artifacts.run import RunFolder
 from stickgen.console import report_errors
 from stickgen.errors import StickgenError
 from stickgen.evaluation.evaluate import Report, evaluate, fingerprints, summary_text
+from stickgen.evaluation.figure import save_figure
 from stickgen.evaluation.rollouts import RolloutProtocol
 from stickgen.evaluation.scores import ScoresFile
 
@@ -126,8 +127,9 @@ def _study(args: argparse.Namespace) -> None:
     report = evaluate(models, files, protocol=protocol)
     target = args.out / f"{args.study}.json"
     ScoresFile("test", protocol, fingerprints(models), report).write(target)
+    save_figure(report, target.with_suffix(".png"), overwrite=True)
     _print(report)
-    print(f"\nall figures: {target}")
+    print(f"\nall figures: {target}, and as a picture beside it")
 
 
 def _train(folder: Path, settings: list[str]) -> None:

@@ -82,9 +82,6 @@ def _draw(axes: "Axes", metric: str, report: Report, names: list[str]) -> None:
             means, places, xerr=spreads, fmt=_MARKS[number % len(_MARKS)], color=color, ms=5, capsize=2, label=source
         )
         values += means
-        real = rows.get(_REAL, {}).get(metric)
-        if real is not None and _known(real):
-            axes.axvline(real.mean, color=color, lw=1, ls="--", alpha=0.6)
     axes.set_title(TITLES[metric], fontsize=9)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
@@ -93,6 +90,12 @@ def _draw(axes: "Axes", metric: str, report: Report, names: list[str]) -> None:
     above_zero = [value for value in values if value > 0]
     if metric not in SHARES and len(above_zero) == len(values) > 0 and max(values) > 10 * min(values):
         axes.set_xscale("log")
+    left, right = axes.get_xlim()
+    for number, rows in enumerate(report.values()):
+        real = rows.get(_REAL, {}).get(metric)
+        # An error that is 0, or nearly, has no place on a logarithmic scale.
+        if real is not None and _known(real) and (axes.get_xscale() == "linear" or left <= real.mean <= right):
+            axes.axvline(real.mean, color=f"C{number}", lw=1, ls="--", alpha=0.6)
 
 
 def _known(summary: Summary | None) -> bool:
