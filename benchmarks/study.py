@@ -16,6 +16,7 @@ table, and writes all figures to <out>/<study>.json and .png. Finished runs are 
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -119,7 +120,7 @@ def _study(args: argparse.Namespace) -> None:
     models = []
     for label, settings in cases.items():
         for seed in args.seeds:
-            folder = args.out / args.study / f"{label.replace(' ', '_').replace(',', '')}-{seed}"
+            folder = args.out / args.study / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', label)}-{seed}"
             _train(folder, [*common, *settings, f"seed={seed}", f"name={args.study}"])
             models.append(f"{label}={folder}")
     files = [args.data, *([args.own] if args.own else [])]
