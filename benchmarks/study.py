@@ -11,7 +11,7 @@ table, and writes all figures to <out>/<study>.json and .png. Finished runs are 
     targets     which layers are adapted
     dropout     of the frozen base while the adapter trains
     shots       how many clips there are to train on
-    drift       the disturbed input of pretraining, while the adapter trains
+    drift       the disturbed input, and the places, of pretraining while the adapter trains
 """
 
 import argparse
@@ -51,6 +51,7 @@ def studies(steps: int, step_ratio: float) -> dict[str, dict[str, list[str]]]:
     """
     full = ["lora.enabled=false"]
     fewer = f"trainer.max_steps={max(1, round(steps * step_ratio))}"
+    drift = ["objective.input_noise=0.004", "objective.input_drift=0.04"]
     groups = {
         "attention": "[attention]",
         "ffn": "[ffn]",
@@ -74,7 +75,7 @@ def studies(steps: int, step_ratio: float) -> dict[str, dict[str, list[str]]]:
             "20 clips": ["data.train_clips=20"],
             "all clips": [],
         },
-        "drift": {"input drifts": ["objective.input_noise=0.004", "objective.input_drift=0.04"]},
+        "drift": {"input drifts": drift, "input drifts, clips shifted": [*drift, "data.augment.shift=8"]},
     }
 
 
