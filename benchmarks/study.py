@@ -64,7 +64,7 @@ def studies(steps: int, step_ratio: float) -> dict[str, dict[str, list[str]]]:
             "adapter, lr 3e-3": ["optimizer.lr=3e-3"],
             "full": [*full, "optimizer.lr=1e-4"],
             "full, lr 3e-4": [*full, "optimizer.lr=3e-4"],
-            "full, equal time": [*full, "optimizer.lr=1e-4", fewer],
+            "full, equal time": [*full, "optimizer.lr=3e-4", fewer],
         },
         "rank": {f"rank {rank}": [f"lora.rank={rank}", f"lora.alpha={2 * rank}"] for rank in (2, 4, 8, 16, 32)},
         "alpha": {f"alpha {alpha}": [f"lora.alpha={alpha}"] for alpha in (4, 8, 16, 32, 64)},
