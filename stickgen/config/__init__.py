@@ -1,0 +1,48 @@
+"""The typed settings behind ``conf/``.
+
+Hydra composes ``conf/train.yaml`` and ``conf/merge.yaml`` against these dataclasses, so an unknown key or a wrong
+type stops at composition; :func:`typed` then builds the objects, whose ``__post_init__`` refuses impossible values
+and names the key. Nothing here imports torch: ``--help`` stays instant.
+"""
+
+from stickgen.config.compose import PROJECT, as_plain, register, setting_keys, typed
+from stickgen.config.data import AugmentConfig, DataConfig, SampleConfig
+from stickgen.config.merge import MergeConfig
+from stickgen.config.model import BaseConfig, LoRAConfig
+from stickgen.config.objective import LossWeights, ObjectiveConfig, OptimizerConfig, PhysicsWeights
+from stickgen.config.running import (
+    METRICS,
+    MONITORED,
+    PRECISIONS,
+    CallbacksConfig,
+    LoggerConfig,
+    ShowMotionConfig,
+    TrainerConfig,
+)
+from stickgen.config.train import TrainConfig
+
+__all__ = [
+    "METRICS",
+    "MONITORED",
+    "PRECISIONS",
+    "PROJECT",
+    "AugmentConfig",
+    "BaseConfig",
+    "CallbacksConfig",
+    "DataConfig",
+    "LoRAConfig",
+    "LoggerConfig",
+    "LossWeights",
+    "MergeConfig",
+    "ObjectiveConfig",
+    "OptimizerConfig",
+    "PhysicsWeights",
+    "SampleConfig",
+    "ShowMotionConfig",
+    "TrainConfig",
+    "TrainerConfig",
+    "as_plain",
+    "register",
+    "setting_keys",
+    "typed",
+]

@@ -1,0 +1,88 @@
+"""The base and its adapters."""
+
+import math
+from dataclasses import dataclass, field
+
+from stickgen.config.checks import check
+
+
+@dataclass
+class BaseConfig:
+    """The base model. Sizes left at null are read from the checkpoint; those given must agree with it."""
+
+    checkpoint: str | None = None
+    """A .safetensors/.pth/.pt file, or the folder of a run that trained a base."""
+    from_scratch: bool = False
+    """Start from random weights instead; needs the sizes, and no checkpoint."""
+    d_model: int | None = None
+    nhead: int | None = None
+    num_layers: int | None = None
+    input_dim: int | None = None
+    """Numbers a frame, in and out: 20 or 48."""
+    embedding_dim: int | None = None
+    num_actions: int | None = None
+    causal: bool | None = None
+    pose_output: str | None = None
+    pose_scale: float | None = None
+    whiten_input: bool = False
+    """From scratch: begin with a first layer that sees the training frames whitened (stickgen/training/whiten.py)."""
+    dropout: float = 0.0
+    """Dropout inside the base while training; the adapters have their own (lora.dropout)."""
+    dtype: str = "float32"
+    """Width in which a frozen base's encoder is stored and computes while adapters are trained: float32 or bfloat16.
+    What is reported at the end, and merged, is measured on the base in float32."""
+    save_dtype: str = "float32"
+    """Width in which a run that trains whole weights stores them: float32, float16 or bfloat16."""
+
+    def __post_init__(self) -> None:
+        check("base.dropout", self.dropout, 0 <= self.dropout < 1, "0 up to, not including, 1")
+        for name in ("d_model", "nhead", "num_layers", "embedding_dim", "num_actions"):
+            value = getattr(self, name)
+            check(f"base.{name}", value, value is None or value > 0, "a number above 0, or null")
+        check("base.input_dim", self.input_dim, self.input_dim in (None, 20, 48), "20, 48 or null")
+        kinds = (None, "absolute", "residual", "velocity")
+        check("base.pose_output", self.pose_output, self.pose_output in kinds, "absolute, residual or velocity")
+        check("base.dtype", self.dtype, self.dtype in ("float32", "bfloat16"), "float32 or bfloat16")
+        widths = ("float32", "float16", "bfloat16")
+        check("base.save_dtype", self.save_dtype, self.save_dtype in widths, "float32, float16 or bfloat16")
+        positive = self.pose_scale is None or self.pose_scale > 0
+        check("base.pose_scale", self.pose_scale, positive, "a number above 0, or null")
+
+
+@dataclass
+class LoRAConfig:
+    """The adapters; see :class:`stickgen.lora.LoRASettings`."""
+
+    enabled: bool = True
+    """false trains every weight of the base instead."""
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.05
+    use_rslora: bool = False
+    """Scale updates by alpha / √rank instead of alpha / rank (Kalajdzievski 2023, arXiv:2312.03732)."""
+    use_dora: bool = False
+    """Train lengths and directions of the weights' rows apart (Liu et al. 2024, arXiv:2402.09353)."""
+    rank_pattern: dict[str, int] = field(default_factory=dict)
+    """Ranks of single layers, by a regular expression for the end of their path, as in PEFT; the first match holds."""
+    alpha_pattern: dict[str, float] = field(default_factory=dict)
+    """Alphas of single layers, likewise."""
+    layers: list[int] | None = None
+    """Numbers of the encoder layers to adapt, of those that the targets name; null: all."""
+    targets: dict[str, list[str]] = field(default_factory=dict)
+    """Target groups by name, each a list of module names; the adapted layers are their union."""
+
+    def __post_init__(self) -> None:
+        check("lora.rank", self.rank, self.rank >= 1, "a whole number of at least 1")
+        check("lora.alpha", self.alpha, math.isfinite(self.alpha) and self.alpha > 0, "a number above 0")
+        check("lora.dropout", self.dropout, 0 <= self.dropout < 1, "0 up to, not including, 1")
+        for pattern, rank in self.rank_pattern.items():
+            check(f"lora.rank_pattern.{pattern}", rank, rank >= 1, "a whole number of at least 1")
+        for pattern, alpha in self.alpha_pattern.items():
+            good = math.isfinite(alpha) and alpha > 0
+            check(f"lora.alpha_pattern.{pattern}", alpha, good, "a number above 0")
+        check("lora.layers", self.layers, self.layers is None or bool(self.layers), "at least one number, or null")
+
+    @property
+    def target_modules(self) -> list[str]:
+        """The module names of all groups, each once."""
+        return list(dict.fromkeys(name for group in self.targets.values() for name in group))

@@ -1,0 +1,93 @@
+"""What is learnt, and how."""
+
+import math
+from dataclasses import dataclass, field
+
+from stickgen.config.checks import check, check_weights
+
+
+@dataclass
+class LossWeights:
+    """Weights of the loss terms (stickgen/training/losses.py)."""
+
+    pose: float = 1.0
+    temporal: float = 0.1
+    action: float = 0.2
+    physics: float = 0.25
+
+    def __post_init__(self) -> None:
+        check_weights("objective.weights", self)
+
+
+@dataclass
+class PhysicsWeights:
+    """Weights inside the physics term; ``gravity`` asks a standing figure to fall and is for parity only."""
+
+    mse: float = 1.0
+    gravity: float = 0.0
+    momentum: float = 0.1
+    consistency: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_weights("objective.physics_weights", self)
+
+
+@dataclass
+class ObjectiveConfig:
+    """What is predicted from what."""
+
+    name: str = "causal"
+    causal: bool = True
+    """Must agree with the base. A bidirectional pass sees the frame it is asked for: its pose error is leaky."""
+    feed_actions: float = 0.0
+    """Share of training steps that are given the action labels as input; the action term skips those when causal."""
+    drop_text: float = 0.0
+    """Share of training clips without their text, a zero embedding in its place: for use without a caption, and for
+    classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598)."""
+    input_noise: float = 0.0
+    """Largest noise in the input frames of training clips, in body heights: half the clips have none, the others sizes
+    up to it. The next frame asked for has none, so the model learns to come back from its own errors."""
+    input_drift: float = 0.0
+    """Largest drift of the input frames, in body heights, in the same clips; a tenth of it is to be undone a frame."""
+    own_frames: float = 0.0
+    """Share of training steps in which the model reads frames of its own making (stickgen/training/own_frames.py). They
+    are made one by one, which takes several times as long as the step."""
+    weights: LossWeights = field(default_factory=LossWeights)
+    physics_weights: PhysicsWeights = field(default_factory=PhysicsWeights)
+    physics_scale: list[float] = field(default_factory=lambda: [1.0] * 6)
+    """Typical sizes of the six physics numbers; the error is taken in these units."""
+
+    def __post_init__(self) -> None:
+        for name in ("feed_actions", "drop_text", "own_frames"):
+            value = getattr(self, name)
+            check(f"objective.{name}", value, 0 <= value <= 1, "a number from 0 to 1")
+        for name in ("input_noise", "input_drift"):
+            value = getattr(self, name)
+            check(f"objective.{name}", value, math.isfinite(value) and value >= 0, "0 or more")
+        good = len(self.physics_scale) == 6 and all(s > 0 for s in self.physics_scale)
+        check("objective.physics_scale", self.physics_scale, good, "six numbers above 0")
+
+
+@dataclass
+class OptimizerConfig:
+    """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) with linear warm-up, then a cosine to zero."""
+
+    lr: float = 1e-4
+    lora_plus_ratio: float = 1.0
+    """Learning rate of the adapters' B over that of everything else: LoRA+ (Hayou et al. 2024, arXiv:2402.12354)."""
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    warmup_fraction: float = 0.1
+    """Share of the run's optimizer steps over which the learning rate rises."""
+
+    def __post_init__(self) -> None:
+        check("optimizer.lr", self.lr, math.isfinite(self.lr) and self.lr > 0, "a number above 0")
+        ratio = self.lora_plus_ratio
+        check("optimizer.lora_plus_ratio", ratio, math.isfinite(ratio) and ratio > 0, "a number above 0")
+        check("optimizer.weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
+        check("optimizer.eps", self.eps, math.isfinite(self.eps) and self.eps > 0, "a number above 0")
+        for name in ("beta1", "beta2", "warmup_fraction"):
+            value = getattr(self, name)
+            check(f"optimizer.{name}", value, 0 <= value < 1, "0 up to, not including, 1")

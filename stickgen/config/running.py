@@ -1,0 +1,114 @@
+"""The loop and what runs beside it."""
+
+from dataclasses import dataclass, field
+
+from stickgen.config.checks import check
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+"""What training can compute in; evaluation is always in float32."""
+
+METRICS = ("pose_mse", "action_accuracy", "temporal_consistency_error", "loss")
+"""What is measured on the validation and the test clips."""
+
+MONITORED = tuple(f"val/{name}" for name in METRICS)
+
+
+@dataclass
+class TrainerConfig:
+    """How long, on what and how precisely; passed on to lightning.Trainer."""
+
+    max_epochs: int = 20
+    max_steps: int = -1
+    """Optimizer steps; -1: as many as the epochs have."""
+    accumulate_grad_batches: int = 32
+    micro_batch: int | str | None = None
+    """Clips of a forward pass where they are to be others than data.batch_size; a step's clips stay batch_size ×
+    accumulate_grad_batches, and so does its gradient. "auto" measures which size is the fastest, in a few seconds, and
+    keeps the number in the run's config.yaml; null takes data.batch_size."""
+    gradient_clip_val: float = 1.0
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    devices: int = 1
+    """Processes, each on a GPU of its own, or all on the CPU; they divide the micro-batches of a step among them, so a
+    step's clips and its gradient stay what they are."""
+    strategy: str = "auto"
+    """How they work together: ddp sums their gradients (Li et al. 2020, arXiv:2006.15704); auto: if there are any."""
+    threads: int | None = None
+    """CPU threads of each process; null: PyTorch's choice, divided by the processes."""
+    log_every_n_steps: int = 1
+    val_every_n_epochs: int = 1
+
+    def __post_init__(self) -> None:
+        check("trainer.precision", self.precision, self.precision in PRECISIONS, " or ".join(PRECISIONS))
+        check("trainer.max_epochs", self.max_epochs, self.max_epochs >= 1, "a whole number of at least 1")
+        check("trainer.strategy", self.strategy, self.strategy in ("auto", "ddp"), "auto or ddp")
+        check("trainer.max_steps", self.max_steps, self.max_steps == -1 or self.max_steps >= 1, "-1, or at least 1")
+        for name in ("accumulate_grad_batches", "devices", "log_every_n_steps", "val_every_n_epochs"):
+            value = getattr(self, name)
+            check(f"trainer.{name}", value, value >= 1, "a whole number of at least 1")
+        check("trainer.gradient_clip_val", self.gradient_clip_val, self.gradient_clip_val >= 0, "0 (off) or more")
+        size = self.micro_batch
+        good = size is None or size == "auto" or (isinstance(size, int) and size >= 1)
+        check("trainer.micro_batch", size, good, "a whole number of at least 1, auto or null")
+        check("trainer.threads", self.threads, self.threads is None or self.threads >= 1, "at least 1, or null")
+
+
+@dataclass
+class ShowMotionConfig:
+    """Animations of validation clips in TensorBoard: the real clip, the frozen base, the model in training."""
+
+    every_n_epochs: int | None = 5
+    """Show them after so many epochs, and at the end of the training; null: never."""
+    max_share: float = 0.02
+    """Skip those that would bring their share of the training's time above this; the one at the end is always made."""
+    clips: int = 2
+    """How many; always the same."""
+    given: int = 10
+    """First frames of a clip that the models go on from, drawn faded; 0: from the caption alone, standing at rest."""
+    frames: int = 50
+    """Most frames that are made of each, at 25 a second."""
+
+    def __post_init__(self) -> None:
+        key, every = "callbacks.show_motion", self.every_n_epochs
+        check(f"{key}.every_n_epochs", every, every is None or every >= 1, "at least 1, or null")
+        check(f"{key}.max_share", self.max_share, 0 <= self.max_share <= 1, "a share from 0 to 1")
+        check(f"{key}.clips", self.clips, 1 <= self.clips <= 16, "1 to 16")
+        check(f"{key}.given", self.given, self.given >= 0, "a whole number of at least 0")
+        check(f"{key}.frames", self.frames, self.frames >= 2, "at least 2")
+
+
+@dataclass
+class CallbacksConfig:
+    """What runs beside the training."""
+
+    checkpoint_every_n_steps: int | None = None
+    """Save ``last`` also every so many optimizer steps; null: at the end of each epoch only."""
+    early_stopping_patience: int | None = None
+    """Stop after so many validations without improvement of the monitored metric; null: never."""
+    monitor: str = "val/pose_mse"
+    """What ``best`` is chosen by: the highest accuracy, the lowest of anything else. A sweep gets its value back."""
+    progress_bar: bool = True
+    show_motion: ShowMotionConfig = field(default_factory=ShowMotionConfig)
+    trial: str | None = None
+    """The trial of an Optuna study that this run is, whose pruner may stop it: journal:number. Set by sweep=optuna."""
+
+    def __post_init__(self) -> None:
+        check(
+            "callbacks.monitor",
+            self.monitor,
+            self.monitor in MONITORED,
+            ", ".join(MONITORED[:-1]) + f" or {MONITORED[-1]}",
+        )
+        named = self.trial is None or self.trial.rpartition(":")[2].isdigit()
+        check("callbacks.trial", self.trial, named, "journal:number, or null,")
+        for name in ("checkpoint_every_n_steps", "early_stopping_patience"):
+            value = getattr(self, name)
+            check(f"callbacks.{name}", value, value is None or value >= 1, "at least 1, or null")
+
+
+@dataclass
+class LoggerConfig:
+    """Where scalars go, inside the run folder."""
+
+    tensorboard: bool = True
+    csv: bool = False
