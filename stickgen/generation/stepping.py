@@ -1,12 +1,12 @@
 """A copy of a model, laid out for reading one position at a time.
 
-A step of a few rows is no matrix product but a pass over the weights: what counts is how many bytes are read, in how
-long runs, and how many small operations lie between. So adapters are merged, layers that read one input become one
-weight, that weight is stored by columns, and norms are the fused ones, which no gradient has to follow.
+A step of a few rows is no matrix product but a pass over the weights: what counts is how many bytes are read, by how
+many threads, and how many small operations lie between. So adapters are merged, and products go through a kernel that
+divides a weight among the threads.
 """
 
 import copy
-from collections.abc import Sequence
+import math
 from typing import TypeVar
 
 import torch
@@ -18,31 +18,30 @@ from stickgen.lora.inject import replace_module
 
 Model = TypeVar("Model", bound=nn.Module)
 
-READ_TOGETHER = (("self_attn", ("q_proj", "k_proj", "v_proj")), ("ffn", ("gate_proj", "value_proj")))
-"""Of an encoder layer, the Linear layers that read one input."""
+BLOCKS = 8
+"""Parts of a weight, each a thread's work; a layer whose outputs they do not divide has fewer."""
+
+FEW_ROWS = 8
+"""Rows up to which the parts are faster than the usual product, which has enough to divide then."""
 
 
-class JoinedLinear(nn.Module):
-    """Linear layers that read one input, as a single product; stands in the place of the first of them.
+class FewRowsLinear(nn.Linear):
+    """A Linear layer whose product with a few rows runs on all threads of a CPU.
 
-    The weights are stored by columns, so that a product with a single row runs through memory in runs as long as all
-    outputs together, which reads them at nearly twice the rate.
-
-    Args:
-        layers: with the same input, all with a bias or all without.
+    The usual product of one row runs on a single thread, at a third of the rate at which memory can be read. A batch of
+    products, one for each part of the weight's rows, is divided among the threads; no number is stored anew.
     """
 
-    def __init__(self, layers: Sequence[nn.Linear]) -> None:
-        super().__init__()
-        rows = torch.cat([layer.weight.detach() for layer in layers])
-        self.register_buffer("weight", rows.t().contiguous().t(), persistent=False)
-        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
-        self.register_buffer("bias", torch.cat(biases) if biases else None, persistent=False)
-        self.sizes = [layer.out_features for layer in layers]
-
-    def forward_together(self, x: Tensor, layers: Sequence[nn.Module]) -> Sequence[Tensor]:
-        """Return every layer's output for x ``[..., in]``; the seam of :func:`stickgen.model.layers.read_together`."""
-        return F.linear(x, self.weight, self.bias).split(self.sizes, dim=-1)  # type: ignore[arg-type]
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``W x + b``, ``[..., out]`` for ``[..., in]``."""
+        rows = x.numel() // self.in_features
+        if rows > FEW_ROWS or x.device.type != "cpu" or x.dtype != torch.float32:
+            return F.linear(x, self.weight, self.bias)
+        blocks = math.gcd(BLOCKS, self.out_features)
+        columns = x.reshape(rows, self.in_features).t()
+        made = torch.bmm(self.weight.unflatten(0, (blocks, -1)), columns.expand(blocks, -1, -1))
+        out = made.flatten(0, 1).t().unflatten(0, x.shape[:-1])
+        return out if self.bias is None else out + self.bias
 
 
 def stepping_copy(model: Model) -> Model:
@@ -57,22 +56,10 @@ def stepping_copy(model: Model) -> Model:
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     made = copy.deepcopy(model, shared).eval()
     _merge(made)
-    for layer in made.get_submodule("transformer_encoder.layers").children():
-        for name in ("norm1", "norm2"):
-            setattr(layer, name, _fused(layer.get_submodule(name)))  # type: ignore[arg-type]
-        for block, names in READ_TOGETHER:
-            parent = layer.get_submodule(block)
-            joined = [parent.get_submodule(name) for name in names]
-            if all(type(linear) is nn.Linear for linear in joined):
-                setattr(parent, names[0], JoinedLinear(joined))  # type: ignore[arg-type]
+    for module in made.modules():
+        if type(module) is nn.Linear:
+            module.__class__ = FewRowsLinear
     return made
-
-
-def _fused(norm: nn.RMSNorm) -> nn.RMSNorm:
-    """Return PyTorch's own norm, which a subclass with a backward pass of its own replaces in training."""
-    fused = nn.RMSNorm(norm.normalized_shape, eps=norm.eps, elementwise_affine=False)
-    fused.weight = norm.weight
-    return fused
 
 
 def _merge(model: nn.Module) -> None:
@@ -82,5 +69,5 @@ def _merge(model: nn.Module) -> None:
             replace_module(model, path, layer.to_linear())
         # Beside weights narrower than the adapter's, the sum would round the update away: such layers stay as they are.
         elif layer.weight.dtype == layer.lora_A.dtype:
-            merged = layer.weight.detach().double() + layer.delta_weight()
-            replace_module(model, path, layer.to_linear(merged.to(layer.weight.dtype)))
+            merged = layer.weight.detach() + layer.delta_weight(layer.weight.dtype)
+            replace_module(model, path, layer.to_linear(merged))

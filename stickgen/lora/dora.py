@@ -58,9 +58,9 @@ class DoRALinear(LoRALinear):
             norm = turned.norm(dim=1).clamp_min(torch.finfo(turned.dtype).tiny)
         return self.lora_magnitude_vector / norm
 
-    def delta_weight(self) -> Tensor:
-        """Return ``c · (W + scaling · B A) − W``, ``[out, in]`` float64: the change that merging makes."""
-        weight = self.weight.detach().double()
-        turned = weight + super().delta_weight()
+    def delta_weight(self, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Return ``c · (W + scaling · B A) − W``, ``[out, in]`` in ``dtype``: the change that merging makes."""
+        weight = self.weight.detach().to(dtype)
+        turned = weight + super().delta_weight(dtype)
         norm = turned.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
-        return self.lora_magnitude_vector.detach().double().unsqueeze(1) / norm * turned - weight
+        return self.lora_magnitude_vector.detach().to(dtype).unsqueeze(1) / norm * turned - weight

@@ -91,9 +91,9 @@ class LoRALinear(nn.Module):
         settings = ("enabled", "scaling", "dropout", "training", "in_features")
         return type(other) is type(self) and all(getattr(self, s) == getattr(other, s) for s in settings)
 
-    def delta_weight(self) -> Tensor:
-        """Return ``scaling · B A``, ``[out, in]`` float64: the change that merging makes to the weight."""
-        return self.scaling * (self.lora_B.detach().double() @ self.lora_A.detach().double())
+    def delta_weight(self, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Return ``scaling · B A``, ``[out, in]`` in ``dtype``: the change that merging makes to the weight."""
+        return (self.lora_B.detach().to(dtype) @ self.lora_A.detach().to(dtype)).mul_(self.scaling)
 
     def to_linear(self, weight: Tensor | None = None) -> nn.Linear:
         """Return a plain layer: the wrapped one again, or one with another ``weight [out, in]``."""

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from stickgen.dropout import kept
 
 RotaryTable = tuple[Tensor, Tensor]
-"""Cosine and sine of every position's angles, each ``[L, head_dim / 2]``."""
+"""Of every position's angles the cosines, twice, and the sines, negated and as they are: each ``[L, head_dim]``."""
 
 
 def rotate(x: Tensor, table: RotaryTable) -> Tensor:
@@ -46,17 +46,15 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
     The mean is taken in float32 at least; only x and one number a row are kept.
     """
-    return _RMSNorm.apply(x, weight, eps)
+    return _RMSNorm.apply(x, weight, eps) if torch.is_grad_enabled() else _normed(x, weight, eps)[0]
 
 
 class _RMSNorm(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        width = torch.promote_types(x.dtype, torch.float32)
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=width)
-        scale = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_().to(x.dtype)
+        out, scale = _normed(x, weight, eps)
         ctx.save_for_backward(x, weight, scale)
-        return (x * scale).mul_(weight)
+        return out
 
     @staticmethod
     @once_differentiable
@@ -70,6 +68,13 @@ class _RMSNorm(Function):
             along = (grad_x * x).sum(-1, keepdim=True).mul_(scale**3).div_(-x.shape[-1])
             grad_x.mul_(scale).addcmul_(x, along)
         return grad_x, grad_weight, None
+
+
+def _normed(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    width = torch.promote_types(x.dtype, torch.float32)
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=width)
+    scale = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_().to(x.dtype)
+    return (x * scale).mul_(weight), scale
 
 
 class _Rotate(Function):
@@ -86,12 +91,7 @@ class _Rotate(Function):
 
 
 def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    first, second = x.chunk(2, dim=-1)
-    turned = torch.empty_like(x)
-    new_first, new_second = turned.chunk(2, dim=-1)
-    torch.mul(first, cos, out=new_first).addcmul_(second, sin, value=-1)
-    torch.mul(second, cos, out=new_second).addcmul_(first, sin)
-    return turned
+    return (x * cos).addcmul_(x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 
 class _SwiGLU(Function):

@@ -42,7 +42,8 @@ class RotaryEmbedding(nn.Module):
         """Return the table of ``length`` positions from ``start``, computed in float32 and returned as ``dtype``."""
         positions = torch.arange(start, start + length, device=self.inv_freq.device, dtype=torch.float32)
         angles = torch.outer(positions, self.inv_freq.float())
-        return angles.cos().to(dtype), angles.sin().to(dtype)
+        cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+        return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 class RMSNorm(nn.RMSNorm):

@@ -1,10 +1,11 @@
+import copy
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from stickgen.generation.stepping import JoinedLinear, stepping_copy
+from stickgen.generation.stepping import FEW_ROWS, FewRowsLinear, stepping_copy
 from stickgen.lora import adapted_layers, adapters_disabled
 from stickgen.model import StickFigureTransformer
 
@@ -62,13 +63,19 @@ def test_tensors_that_stay_as_they_are_are_not_copied(build: Build) -> None:
     )
 
 
+@pytest.mark.parametrize("rows", [1, 3, FEW_ROWS, FEW_ROWS + 1, 40])
+@pytest.mark.parametrize("out", [16, 20, 7])
 @pytest.mark.parametrize("bias", [False, True])
-def test_joined_layers_give_what_each_gives(bias: bool) -> None:
+def test_few_rows_give_what_many_give(rows: int, out: int, bias: bool) -> None:
     torch.manual_seed(0)
-    layers = [nn.Linear(6, width, bias=bias) for width in (4, 3, 5)]
-    x = torch.randn(2, 7, 6)
-    joined = JoinedLinear(layers)
-    assert joined.weight.stride() == (1, 12)
-    with torch.no_grad():
-        for made, layer in zip(joined.forward_together(x, layers), layers, strict=True):
-            torch.testing.assert_close(made, layer(x))
+    linear = nn.Linear(6, out, bias=bias)
+    few = copy.deepcopy(linear)
+    few.__class__ = FewRowsLinear
+    for x in (torch.randn(rows, 6), torch.randn(1, rows, 6), torch.randn(rows, 1, 6), torch.randn(6, rows).t()):
+        with torch.no_grad():
+            torch.testing.assert_close(few(x), linear(x))
+
+
+def test_every_linear_layer_of_the_copy_takes_few_rows(build: Build) -> None:
+    made = stepping_copy(build(adapters=True))
+    assert {type(module) for module in made.modules() if isinstance(module, nn.Linear)} == {FewRowsLinear}

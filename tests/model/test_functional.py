@@ -13,14 +13,14 @@ def made(*shape: int, seed: int = 0) -> Tensor:
 
 def table(length: int, half: int) -> RotaryTable:
     angles = made(length, half, seed=9).detach()
-    return angles.cos(), angles.sin()
+    return angles.cos().repeat(1, 2), torch.cat((-angles.sin(), angles.sin()), dim=-1)
 
 
 def test_rotation_equals_the_plain_formula() -> None:
     x = made(2, 3, 5, 8)
-    cos, sin = (torch.cat((part, part), dim=-1) for part in table(5, 4))
+    cos, sin = (part[:, 4:] for part in table(5, 4))
     first, second = x.chunk(2, dim=-1)
-    expected = x * cos + torch.cat((-second, first), dim=-1) * sin
+    expected = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
     torch.testing.assert_close(rotate(x, table(5, 4)), expected)
 
 
@@ -46,6 +46,20 @@ def test_rotation_of_a_transposed_view_as_attention_has_it() -> None:
     torch.testing.assert_close(
         rotate(x.transpose(1, 2), table(5, 4)), rotate(x.transpose(1, 2).contiguous(), table(5, 4))
     )
+
+
+def test_without_gradients_the_same_numbers_come_out() -> None:
+    x, weight, other = made(2, 3, 5, 8), made(8, seed=1), made(2, 3, 5, 8, seed=2)
+    operations = (
+        lambda: rotate(x, table(5, 4)),
+        lambda: swiglu(x, other),
+        lambda: rms_norm(x, weight, 1e-6),
+    )
+    for operation in operations:
+        with torch.no_grad():
+            plain = operation()
+        assert not plain.requires_grad
+        assert torch.equal(plain, operation())
 
 
 def test_the_norm_of_a_frozen_weight_computes_no_gradient_for_it() -> None:

@@ -12,8 +12,8 @@ def test_rotary_angles_follow_the_formula() -> None:
     torch.testing.assert_close(rope.inv_freq, expected)
     cos, sin = rope.table(5, torch.float64)
     angles = torch.outer(torch.arange(5.0), expected)
-    torch.testing.assert_close(cos, angles.cos().double())
-    torch.testing.assert_close(sin, angles.sin().double())
+    torch.testing.assert_close(cos, angles.cos().double().repeat(1, 2))
+    torch.testing.assert_close(sin, torch.cat((-angles.sin(), angles.sin()), dim=-1).double())
 
 
 def test_rotation_keeps_lengths_and_depends_on_distance_only() -> None:
