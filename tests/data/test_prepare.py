@@ -10,9 +10,10 @@ import torch
 
 from stickgen.actions import action_index
 from stickgen.data.captions import read_captions
+from stickgen.data.figures import PrepareOptions
 from stickgen.data.file import read_sequences, write_sequences
 from stickgen.data.physics import body_physics
-from stickgen.data.prepare import PrepareOptions, make_sequences, prepare, read_sources
+from stickgen.data.prepare import make_sequences, prepare, read_sources
 from stickgen.data.projection import Recording
 from stickgen.data.sequences import clips_from_sequences
 from stickgen.errors import ConfigError, DataError, OutputExistsError

@@ -1,0 +1,5 @@
+"""``python -m stickgen.cli``."""
+
+from stickgen.cli import main
+
+main()

@@ -1,0 +1,151 @@
+"""Commands that make, pack and show data files; each imports what it needs when it runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def prepare(
+    sources: Annotated[list[Path], typer.Argument(help="Joint archives (.npz), BVH files (.bvh), data files (.pt).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Data file to write; .safetensors packs it.")] = Path(
+        "data/sft_data_embedded.pt"
+    ),
+    view: Annotated[
+        list[str] | None,
+        typer.Option(help="side, front, both, or a yaw angle in degrees; may be repeated. [default: side]"),
+    ] = None,
+    random_views: Annotated[
+        int, typer.Option(help="Further views of each clip, from yaw angles drawn between -90 and 90 degrees.")
+    ] = 0,
+    name_views: Annotated[
+        bool, typer.Option("--name-views", help="Captions say from where a clip is seen, if not from the side.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the random views.")] = 0,
+    dim: Annotated[int, typer.Option(help="Numbers a frame: 20 (5 segments) or 48 (12 segments).")] = 20,
+    encoder: Annotated[
+        str, typer.Option(help="Text encoder: hub id, or folder of a saved sentence-transformers model.")
+    ] = "BAAI/bge-large-en-v1.5",
+    encoder_id: Annotated[str | None, typer.Option(help="Id to record for an encoder given as a folder.")] = None,
+    captions_file: Annotated[
+        Path | None,
+        typer.Option(help="CSV or JSON with the columns file, caption, action, take; BVH files need one."),
+    ] = None,
+    captions: Annotated[str, typer.Option(help="Of several captions: first, or all (one clip each).")] = "first",
+    only: Annotated[list[str] | None, typer.Option(help="Keep clips with this action label; may be repeated.")] = None,
+    window: Annotated[int, typer.Option(help="Most frames of a clip; longer takes are cut.")] = 250,
+    source: Annotated[str | None, typer.Option(help="Data set id to record. [default: the file's own]")] = None,
+    joint_map: Annotated[
+        Path | None, typer.Option(help='JSON file naming joints that are not recognised: {"left_hip": "L_Femur"}.')
+    ] = None,
+    up: Annotated[str, typer.Option(help="Up axis of the sources: auto, x, y, z, -x, -y or -z.")] = "auto",
+    skip_seconds: Annotated[
+        float, typer.Option(help="Time dropped at the start of BVH files, which often blend out of a T-pose.")
+    ] = 0.1,
+    fix_split: Annotated[
+        bool,
+        typer.Option("--fix-split", help="Write each clip's split into the file, every source divided for itself."),
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+) -> None:
+    """Make a data file of motion capture: project to stick figures, score, embed the captions."""
+    from stickgen.data.figures import PrepareOptions
+    from stickgen.data.prepare import prepare as make_data_file
+    from stickgen.data.text import TextEncoder
+
+    options = PrepareOptions(
+        views=tuple(view or ["side"]),
+        random_views=random_views,
+        name_views=name_views,
+        seed=seed,
+        fix_split=fix_split,
+        dim=dim,
+        window=window,
+        captions=captions,  # type: ignore[arg-type]  # checked by PrepareOptions
+        only=tuple(only or ()),
+        source=source,
+        joint_map=joint_map,
+        up=up,
+        skip_seconds=skip_seconds,
+    )
+    summary = make_data_file(
+        sources,
+        output,
+        lambda: TextEncoder(encoder, encoder_id=encoder_id),
+        options,
+        captions=captions_file,
+        overwrite=overwrite,
+    )
+    typer.echo(
+        f"{output}: {summary.clips} clips of {summary.takes} takes, {summary.frames} frames; "
+        f"{summary.high_quality} with quality >= 0.8"
+    )
+    if summary.left_out:
+        typer.echo(f"left out: {summary.left_out} recordings of fewer than {options.minimum} frames")
+    if summary.unlabelled:
+        typer.echo(f"without an action class: {summary.unlabelled} clips (name it in the column stickgen_action)")
+
+
+def sample(
+    output: Annotated[Path, typer.Argument(help="Data file to write; .safetensors packs it.")],
+    clips: Annotated[int, typer.Option(help="How many clips.")] = 240,
+    styles: Annotated[
+        list[str] | None, typer.Option(help="neutral, tired, energetic or sneaky; may be repeated. [default: all]")
+    ] = None,
+    actions: Annotated[
+        list[str] | None, typer.Option(help="walk, run, wave, …; may be repeated. [default: all ten]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same clips.", min=0)] = 0,
+    dim: Annotated[int, typer.Option(help="Numbers a frame: 20 (5 segments) or 48 (12 segments).")] = 20,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+) -> None:
+    """Make a data file of the built-in sample: generated motion in several styles, nothing to download."""
+    from stickgen.data.file import write_sequences
+    from stickgen.data.sample import ACTIONS_OF_SAMPLE, SAMPLE_INFO, STYLES, sample_sequences
+    from stickgen.files import check_absent
+
+    check_absent(output, overwrite=overwrite, file=True)
+    sequences = sample_sequences(
+        clips, styles=styles or STYLES, actions=actions or ACTIONS_OF_SAMPLE, seed=seed, dim=dim
+    )
+    write_sequences(output, sequences, SAMPLE_INFO, overwrite=overwrite)
+    takes = len({sequence["meta"]["take"] for sequence in sequences})
+    typer.echo(f"{output}: {clips} clips of {takes} takes, {sum(len(s['motion']) for s in sequences)} frames")
+
+
+def pack(
+    source: Annotated[Path, typer.Argument(help="Data file, as sft_data_embedded.pt.")],
+    output: Annotated[Path, typer.Argument(help="Packed file to write, as data.safetensors.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+) -> None:
+    """Pack a data file, checking every number: the result opens at once however many clips it holds."""
+    from stickgen.data.file import pack as pack_file
+
+    clips = pack_file(source, output, overwrite=overwrite).infos
+    takes = len({clip.take for clip in clips})
+    typer.echo(f"{output}: {len(clips)} clips of {takes} takes, {sum(clip.length for clip in clips)} frames")
+
+
+def inspect_data(
+    data: Annotated[Path, typer.Argument(help="Data file, as sft_data_embedded.pt, packed or not.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Draw clips here, a .png: some frames of each in a row.")
+    ] = None,
+    order: Annotated[
+        str, typer.Option(help="Which clips: quality, worst first; or action, the worst of every action in turn.")
+    ] = "quality",
+    clips: Annotated[int, typer.Option(help="How many.")] = 24,
+    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
+    size: Annotated[int, typer.Option(help="Height of a frame in pixels.")] = 120,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing sheet.")] = False,
+) -> None:
+    """Show a data file: counts by split, length, action, source and quality, and a sheet of its clips."""
+    from rich.console import Console
+
+    from stickgen.render import Style
+    from stickgen.reports.inspect import inspect
+
+    style = Style(theme=theme, size=size)
+    inspect(data, Console(), out, order=order, clips=clips, style=style, overwrite=overwrite)
+    if out is not None:
+        typer.echo(f"sheet: {out}")

@@ -1,0 +1,88 @@
+"""Commands about trained models: their scores, their files, their cards."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    models: Annotated[
+        list[str],
+        typer.Argument(help="Run folders, adapters or bases, bare or as label=path; one label: mean ± std of them."),
+    ],
+    data: Annotated[
+        list[str] | None, typer.Option(help="Data file; may be repeated. [default: that of the first run]")
+    ] = None,
+    base: Annotated[Path | None, typer.Option(help="Base of the adapters. [default: the one they name]")] = None,
+    split: Annotated[str, typer.Option(help="Which clips: val or test.")] = "test",
+    given: Annotated[int, typer.Option(help="Frames of each clip that a rollout is given.", min=1)] = 10,
+    json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw them here: .png, .svg or .pdf.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
+) -> None:
+    """Score models on held-out clips: next frames and free rollouts, beside baselines and the frozen base."""
+    from rich.console import Console
+
+    from stickgen.evaluation.evaluate import evaluate as score
+    from stickgen.evaluation.evaluate import fingerprints, print_report
+    from stickgen.evaluation.figure import check_figure, save_figure
+    from stickgen.evaluation.rollouts import RolloutProtocol
+    from stickgen.evaluation.scores import ScoresFile
+    from stickgen.files import check_absent
+
+    if json is not None:
+        check_absent(json, overwrite=overwrite, file=True)
+    if figure is not None:
+        check_figure(figure, overwrite=overwrite)
+    protocol = RolloutProtocol(given=given)
+    report = score(models, data or (), base=base, split=split, protocol=protocol)
+    print_report(Console(), report)
+    if json is not None:
+        ScoresFile(split, protocol, fingerprints(models), report).write(json)
+    if figure is not None:
+        save_figure(report, figure, overwrite=overwrite)
+
+
+def convert(
+    source: Annotated[
+        Path, typer.Argument(help="Run, .ckpt or adapter folder, or a .pth or .safetensors of the reference system.")
+    ],
+    output: Annotated[Path, typer.Argument(help="What to write; its name tells the form, if --to does not.")],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="peft: a folder; checkpoint: .pth with lora_state_dict and lora_config; bare: tensors alone, .pth or "
+            ".safetensors; wrapped: .pth with the base in it; base: the base inside a wrapped one. "
+            "[default: a folder peft, .pth checkpoint, .safetensors bare]"
+        ),
+    ] = None,
+    alpha: Annotated[float | None, typer.Option(help="Of a bare source, which does not tell it.")] = None,
+    base: Annotated[Path | None, typer.Option(help="Base to wrap. [default: the one the adapter names]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+) -> None:
+    """Convert adapters between PEFT's folders and the reference system's files."""
+    from stickgen.export.convert import convert as convert_adapter
+
+    typer.echo(f"{output}: {convert_adapter(source, output, to, alpha=alpha, base=base, overwrite=overwrite)}")
+
+
+def card(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run, of an adapter or of whole weights.")],
+    scores: Annotated[
+        Path | None, typer.Option(help="Figures of stickgen evaluate --json, this run's model among them.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name. [default: the run's]")] = None,
+    license_id: Annotated[
+        str | None, typer.Option("--license", help="The weights' licence, by its id on the hub, as apache-2.0.")
+    ] = None,
+    base_model: Annotated[str | None, typer.Option(help="Hub id of the base.")] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="Hub id of a data set trained on; may be repeated.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a README.md of your own.")] = False,
+) -> None:
+    """Write a run's model card, README.md beside its weights, with its scores beside the baselines."""
+    from stickgen.export.card import Published, write_card
+
+    published = Published(name=name, license=license_id, base_model=base_model, datasets=tuple(dataset or ()))
+    written = write_card(run, published, scores=scores, overwrite=overwrite)
+    typer.echo(f"card: {written}")

@@ -1,0 +1,139 @@
+"""Commands that show motion made by models."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def generate(
+    prompts: Annotated[
+        list[str], typer.Argument(help="What the figure does; several prompts are rows of the picture.")
+    ],
+    model: Annotated[
+        list[str],
+        typer.Option(help="Run folder, adapter or base, bare or as label=path; may be repeated: side by side."),
+    ],
+    out: Annotated[
+        list[Path], typer.Option("--out", "-o", help=".gif, .mp4, .png (contact sheet), .motion or .npz; repeatable.")
+    ],
+    seconds: Annotated[float, typer.Option(help="How much to generate, at 25 frames a second.")] = 10.0,
+    base: Annotated[Path | None, typer.Option(help="Base of the adapters. [default: the one they name]")] = None,
+    allow_other_base: Annotated[
+        bool, typer.Option("--allow-other-base", help="Put adapters on a base that they were not trained on.")
+    ] = False,
+    encoder: Annotated[
+        str | None, typer.Option(help="Text encoder, hub id or folder. [default: the one that the base names]")
+    ] = None,
+    encoder_id: Annotated[str | None, typer.Option(help="Id of an encoder that is given as a folder.")] = None,
+    seed_frames: Annotated[
+        Path | None,
+        typer.Option(help="Data file or .motion file whose first frames to go on from. [default: standing]"),
+    ] = None,
+    seed_clip: Annotated[int, typer.Option(help="Which clip of that data file.", min=0)] = 0,
+    seed_length: Annotated[int, typer.Option(help="How many of its frames.", min=1)] = 10,
+    action: Annotated[
+        str | None,
+        typer.Option(help="For models that were fed actions: walk, or walk:2,wave:1,walk with the seconds of each."),
+    ] = None,
+    filmed: Annotated[
+        str | None,
+        typer.Option(help="For models that were trained with a camera: x,y,zoom, or x,y,zoom..x,y,zoom to move it."),
+    ] = None,
+    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
+    camera: Annotated[str, typer.Option(help="follow the figures, or fixed with their whole way in view.")] = "follow",
+    trail: Annotated[float, typer.Option(help="Seconds of the way of hands and feet to draw.")] = 0.0,
+    size: Annotated[int, typer.Option(help="Height of a panel in pixels.")] = 320,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
+) -> None:
+    """Make motion of text and show it: models side by side, prompts below each other."""
+    import math
+
+    from stickgen.errors import ConfigError
+    from stickgen.render import Panel, Style, check_output, save
+    from stickgen.skeleton import FPS
+
+    style = Style(theme=theme, camera=camera, trail=trail, size=size)  # type: ignore[arg-type]  # checked by Style
+    for path in out:
+        check_output(path, len(model) * len(prompts), overwrite=overwrite)
+    if not math.isfinite(seconds):
+        raise ConfigError(f"seconds={seconds}: a number expected")
+
+    from stickgen.generation import generate as make_motions
+    from stickgen.generation import read_seed_frames
+    from stickgen.generation.conditions import read_actions, read_cameras
+    from stickgen.generation.generate import check_request
+
+    frames = round(seconds * FPS)
+    check_request(prompts, frames)
+    actions = None if action is None else read_actions(action, frames)
+    cameras = None if filmed is None else read_cameras(filmed, frames)
+    given = None if seed_frames is None else read_seed_frames(seed_frames, seed_length, seed_clip)
+    motions = make_motions(
+        model,
+        prompts,
+        frames,
+        given,
+        actions=actions,
+        cameras=cameras,
+        base=base,
+        encoder=encoder,
+        encoder_id=encoder_id,
+        allow_other_base=allow_other_base,
+    )
+    labelled = len(model) > 1
+    panels = [Panel(m.motion, m.model if labelled else "", m.prompt, m.given, m.actions) for m in motions]
+    for path in out:
+        save(path, panels, style, overwrite=overwrite)
+        typer.echo(f"{path}: {len(panels)} motion{'s' * (len(panels) > 1)} of {panels[0].frames / FPS:g} s")
+
+
+def compare(
+    models: Annotated[
+        list[str], typer.Argument(help="Run folders, adapters or bases, bare or as label=path, side by side.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page, one .html file.")],
+    prompts: Annotated[
+        Path | None, typer.Option(help="Text file, a prompt a line: motion from the text alone.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Data file whose clips to go on with. [default: that of the first run, without prompts]"),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Which of its clips: test, val or train.")] = "test",
+    clips: Annotated[int, typer.Option(help="Most clips.")] = 6,
+    given: Annotated[int, typer.Option(help="First frames of a clip that the models are given.", min=1)] = 10,
+    seconds: Annotated[float, typer.Option(help="How much to generate, at 25 frames a second.")] = 4.0,
+    scores: Annotated[
+        Path | None, typer.Option(help="Figures of stickgen evaluate --json. [default: those the runs ended with]")
+    ] = None,
+    base: Annotated[Path | None, typer.Option(help="Base of the adapters. [default: the one they name]")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Text encoder, hub id or folder. [default: the one that the base names]")
+    ] = None,
+    encoder_id: Annotated[str | None, typer.Option(help="Id of an encoder that is given as a folder.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing page.")] = False,
+) -> None:
+    """Write a page that plays models, their frozen base and the real clips in step, with errors and figures."""
+    import math
+
+    from stickgen.errors import ConfigError
+    from stickgen.reports.compare import Shown, read_prompts
+    from stickgen.reports.compare import compare as write_page
+    from stickgen.skeleton import FPS
+
+    if not math.isfinite(seconds):
+        raise ConfigError(f"seconds={seconds}: a number expected")
+    texts = () if prompts is None else read_prompts(prompts)
+    shown = Shown(texts, data, split, clips, given, round(seconds * FPS))
+    scenes = write_page(
+        models,
+        out,
+        shown,
+        scores=scores,
+        base=base,
+        encoder=encoder,
+        encoder_id=encoder_id,
+        overwrite=overwrite,
+    )
+    typer.echo(f"{out}: {len(scenes)} scene{'s' * (len(scenes) > 1)}, {len(scenes[0].panels)} figures side by side")
