@@ -81,7 +81,8 @@ class NamedAdapters:
             self.use(used)
         self._base.update({path: plain[path] for path in layers})
         self._adapters[name] = layers
-        self._sources[name] = Combination({key: value.detach().clone() for key, value in state.items()}, settings)
+        own = {f"{path}.{f}": getattr(layer, f).detach() for path, layer in layers.items() for f in layer.FACTORS}
+        self._sources[name] = Combination(own, settings)
 
     def detach(self, name: str) -> None:
         """Let an adapter go; where it is in use, the base alone is used from then on.
