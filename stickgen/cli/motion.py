@@ -12,11 +12,21 @@ def generate(
     ],
     model: Annotated[
         list[str],
-        typer.Option(help="Run folder, adapter or base, bare or as label=path; may be repeated: side by side."),
+        typer.Option(
+            "--model",
+            "--adapter",
+            "-m",
+            help="Run folder, adapter or base, bare or as label=path; may be repeated: side by side.",
+        ),
     ],
     out: Annotated[
-        list[Path], typer.Option("--out", "-o", help=".gif, .mp4, .png (contact sheet), .motion or .npz; repeatable.")
-    ],
+        list[Path] | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help=".gif, .mp4, .png (contact sheet), .motion or .npz; may be repeated. [default: motion.gif]",
+        ),
+    ] = None,
     seconds: Annotated[float, typer.Option(help="How much to generate, at 25 frames a second.")] = 10.0,
     base: Annotated[Path | None, typer.Option(help="Base of the adapters. [default: the one they name]")] = None,
     allow_other_base: Annotated[
@@ -26,6 +36,9 @@ def generate(
         str | None, typer.Option(help="Text encoder, hub id or folder. [default: the one that the base names]")
     ] = None,
     encoder_id: Annotated[str | None, typer.Option(help="Id of an encoder that is given as a folder.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Draws how each figure stands at first, for other motions. [default: upright]")
+    ] = None,
     seed_frames: Annotated[
         Path | None,
         typer.Option(help="Data file or .motion file whose first frames to go on from. [default: standing]"),
@@ -54,6 +67,7 @@ def generate(
     from stickgen.skeleton import FPS
 
     style = Style(theme=theme, camera=camera, trail=trail, size=size)  # type: ignore[arg-type]  # checked by Style
+    out = out or [Path("motion.gif")]
     for path in out:
         check_output(path, len(model) * len(prompts), overwrite=overwrite)
     if not math.isfinite(seconds):
@@ -74,6 +88,7 @@ def generate(
         prompts,
         frames,
         given,
+        seed=seed,
         actions=actions,
         cameras=cameras,
         base=base,

@@ -15,8 +15,9 @@ from stickgen.data.text import TextEncoder
 from stickgen.errors import ConfigError, GenerationError
 from stickgen.generation.conditions import conditions_for
 from stickgen.generation.rollout import generator_for
+from stickgen.generation.seed import standing
 from stickgen.model import StickFigureTransformer
-from stickgen.skeleton import FPS, STICK_5, rest_pose, skeleton_of, to_stick_5
+from stickgen.skeleton import FPS, STICK_5, skeleton_of, to_stick_5
 
 MAX_FRAMES = 600 * FPS
 """Ten minutes. A rollout keeps every frame's keys and values, and no model has learnt a fraction of that."""
@@ -52,6 +53,7 @@ def generate(
     frames: int = 10 * FPS,
     seed_frames: Tensor | None = None,
     *,
+    seed: int | None = None,
     actions: Tensor | None = None,
     cameras: Tensor | None = None,
     base: Path | None = None,
@@ -69,7 +71,8 @@ def generate(
         prompts: texts.
         frames: how many to generate, at 25 a second.
         seed_frames: given frames ``[T0, D]`` that all motions go on from, see :mod:`stickgen.generation.seed`; those
-            of 48 numbers are reduced for a model of 20. None: the rest pose.
+            of 48 numbers are reduced for a model of 20. None: a figure at rest.
+        seed: draws how each prompt's figure at rest stands, for another motion, see :func:`standing`; None: upright.
         actions: class of each frame to be generated, int64 ``[frames]``, for models that were fed actions in training.
         cameras: x, y, zoom of each, ``[frames, 3]``, for models that were trained with a camera.
         base: the base of the adapters; None: the one they name.
@@ -82,7 +85,7 @@ def generate(
 
     Raises:
         ConfigError: there is no model or no prompt, a prompt is empty, the encoder is not that of a base, or a model is
-            given a camera that it was trained without.
+            given a camera that it was trained without; a seed is given beside ``seed_frames``.
         GenerationError: so many frames are not made, ``seed_frames`` do not fit a model, or a motion exploded.
         StickgenError: a model cannot be read, or its encoder cannot be had.
     """
@@ -96,6 +99,7 @@ def generate(
         prompts,
         frames,
         seed_frames,
+        seed=seed,
         actions=actions,
         cameras=cameras,
         encoder=encoder,
@@ -109,6 +113,7 @@ def generate_with(
     frames: int,
     seed_frames: Tensor | None = None,
     *,
+    seed: int | None = None,
     actions: Tensor | None = None,
     cameras: Tensor | None = None,
     encoder: str | None = None,
@@ -122,6 +127,7 @@ def generate_with(
         prompts: see :func:`generate`.
         frames: see :func:`generate`.
         seed_frames: see :func:`generate`.
+        seed: see :func:`generate`.
         actions: see :func:`generate`.
         cameras: see :func:`generate`.
         encoder: see :func:`generate`.
@@ -132,10 +138,12 @@ def generate_with(
         StickgenError: see :func:`generate`.
     """
     check_request(prompts, frames)
+    if seed is not None and seed_frames is not None:
+        raise ConfigError(f"seed={seed}: draws how a motion begins, but its first frames are given; leave one out")
     prompts = [" ".join(prompt.split()) for prompt in prompts]
     texts = _embed(loaded, prompts, encoder, encoder_id)
     columns = [
-        _of_model(label, one, text, prompts, frames, seed_frames, actions, cameras, check)
+        _of_model(label, one, text, prompts, frames, seed_frames, seed, actions, cameras, check)
         for (label, one), text in zip(loaded, texts, strict=True)
     ]
     return [made for row in zip(*columns, strict=True) for made in row]
@@ -197,13 +205,14 @@ def _of_model(
     prompts: Sequence[str],
     frames: int,
     seed_frames: Tensor | None,
+    seed: int | None,
     actions: Tensor | None,
     cameras: Tensor | None,
     check: bool,
 ) -> list[Generated]:
     if not one.model.causal:
         log.warning("%s: bidirectional, so its motion is made in one pass, which it was not trained for", label)
-    given = _given(one.model, seed_frames, len(prompts))
+    given = _given(one.model, seed_frames, seed, len(prompts))
     longest = one.run.data.max_frames if one.run is not None else None
     if longest is not None and len(given) + frames > longest + 1:
         log.warning("%s: was trained on at most %d frames; what comes after them may fall apart", label, longest)
@@ -225,11 +234,11 @@ def _of_model(
     ]
 
 
-def _given(model: StickFigureTransformer, seed_frames: Tensor | None, clips: int) -> Tensor:
+def _given(model: StickFigureTransformer, seed_frames: Tensor | None, seed: int | None, clips: int) -> Tensor:
     """Return the frames to go on from, ``[T0, B, D]``."""
     dim = model.settings["input_dim"]
     if seed_frames is None:
-        return torch.tensor(rest_pose(dim)).expand(1, clips, dim)
+        return standing(dim, clips, seed)
     if dim == STICK_5.dim:
         seed_frames = to_stick_5(seed_frames)
     return seed_frames[:, None].expand(-1, clips, -1)

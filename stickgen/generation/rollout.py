@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from stickgen.errors import GenerationError
+from stickgen.generation.seed import standing
 from stickgen.generation.stepping import stepping_copy
 from stickgen.model import KeyValueCache, StickFigureTransformer
-from stickgen.skeleton import FPS, rest_pose, skeleton_of
+from stickgen.skeleton import FPS, skeleton_of
 
 
 def rollout(
@@ -153,7 +154,7 @@ class _Inputs:
             raise _shape("text_embedding", f"[B, {settings['embedding_dim']}]", text)
         clips = text.shape[0]
         if seed_frames is None:
-            given = torch.tensor(rest_pose(dim)).expand(1, clips, dim)
+            given = standing(dim, clips)
         elif seed_frames.ndim != 3 or len(seed_frames) == 0 or seed_frames.shape[1:] != (clips, dim):
             raise _shape("seed_frames", f"[T0, {clips}, {dim}]", seed_frames)
         else:

@@ -1,4 +1,4 @@
-"""First frames for a motion to go on from, out of a file."""
+"""Frames for a motion to go on from: out of a file, or a figure at rest."""
 
 from pathlib import Path
 
@@ -7,6 +7,10 @@ from torch import Tensor
 
 from stickgen.data.file import open_clips
 from stickgen.errors import GenerationError
+from stickgen.skeleton import rest_pose, skeleton_of
+
+DISTURBANCE = 0.01
+"""Standard deviation of a drawn start's joints, in body heights: enough for another pace, too little to fall over."""
 
 
 def read_seed_frames(path: Path, frames: int = 10, clip: int = 0) -> Tensor:
@@ -37,3 +41,32 @@ def read_seed_frames(path: Path, frames: int = 10, clip: int = 0) -> Tensor:
     if not 1 <= frames <= len(motion):
         raise GenerationError(f"{path}: {frames} frames to go on from: 1 to {len(motion)} expected")
     return motion[:frames]
+
+
+def standing(dim: int, clips: int, seed: int | None = None) -> Tensor:
+    """Return a frame of figures at rest, for motion to set off from.
+
+    A model is deterministic, so it is the start that is drawn: small differences grow to other paces and poses.
+
+    Args:
+        dim: numbers a frame.
+        clips: how many figures.
+        seed: of the disturbance of their joints, each figure's own; None: all stand as :func:`rest_pose` has it.
+
+    Returns:
+        float32 ``[1, clips, dim]``.
+
+    Raises:
+        GenerationError: the seed cannot be one.
+    """
+    frame = torch.tensor(rest_pose(dim)).expand(1, clips, dim)
+    if seed is None:
+        return frame
+    if not 0 <= seed < 2**63:
+        raise GenerationError(f"seed={seed}: a whole number from 0 to 2**63 - 1 expected")
+    skeleton = skeleton_of(dim)
+    joints = skeleton.to_joints(frame)
+    generator = torch.Generator().manual_seed(seed)
+    # Figure by figure, so that a prompt's does not depend on how many follow it.
+    noise = torch.stack([torch.randn(joints.shape[-2:], generator=generator) for _ in range(clips)])
+    return skeleton.from_joints(joints + DISTURBANCE * noise)

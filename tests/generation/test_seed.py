@@ -7,7 +7,9 @@ from stickgen.data.file import write_sequences
 from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.errors import DataError, GenerationError
 from stickgen.generation import read_seed_frames
+from stickgen.generation.seed import DISTURBANCE, standing
 from stickgen.render import Panel, save
+from stickgen.skeleton import rest_pose, skeleton_of
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +40,23 @@ def test_of_a_motion_file(tmp_path: Path, sequences: list[dict]) -> None:
 def test_what_is_missing_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=name):
         read_seed_frames(tmp_path / name)
+
+
+@pytest.mark.parametrize("dim", [20, 48])
+def test_a_drawn_start_is_a_figure_near_rest(dim: int) -> None:
+    upright, drawn = standing(dim, 200), standing(dim, 200, seed=3)
+    assert torch.equal(upright, torch.tensor(rest_pose(dim)).expand(1, 200, dim))
+    skeleton = skeleton_of(dim)
+    # Segments that share a joint still meet in it.
+    torch.testing.assert_close(skeleton.from_joints(skeleton.to_joints(drawn)), drawn)
+    assert float((drawn - upright).std()) == pytest.approx(DISTURBANCE, rel=0.1)
+    assert torch.equal(standing(dim, 200, seed=3), drawn)
+    assert not torch.equal(standing(dim, 200, seed=4), drawn)
+    assert not torch.equal(drawn[:, 0], drawn[:, 1])
+    # A prompt's figure does not depend on how many prompts follow it.
+    assert torch.equal(standing(dim, 3, seed=3), drawn[:, :3])
+
+
+def test_a_seed_that_cannot_be_one_is_refused() -> None:
+    with pytest.raises(GenerationError, match="seed=-1"):
+        standing(20, 1, seed=-1)
