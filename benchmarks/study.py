@@ -11,6 +11,7 @@ table, and writes all figures to <out>/<study>.json and .png. Finished runs are 
     targets     which layers are adapted
     dropout     of the frozen base while the adapter trains
     shots       how many clips there are to train on
+    forgetting  what is gained against what is forgotten, by rate and scale, of adapters and of full fine-tuning
     drift       the disturbed input, and the places, of pretraining while the adapter trains
 """
 
@@ -40,6 +41,8 @@ SHOWN = {
     "bone_length_error": "bone-length error",
     "frechet_distance": "Fréchet distance",
 }
+
+ADAPTER_POINTS = [(16, "1e-3"), (16, "3e-3"), (64, "1e-3"), (64, "2e-3"), (64, "3e-3")]
 
 
 def studies(steps: int, step_ratio: float) -> dict[str, dict[str, list[str]]]:
@@ -74,6 +77,10 @@ def studies(steps: int, step_ratio: float) -> dict[str, dict[str, list[str]]]:
             "5 clips": ["data.train_clips=5"],
             "20 clips": ["data.train_clips=20"],
             "all clips": [],
+        },
+        "forgetting": {
+            **{f"adapter, alpha {a}, lr {lr}": [f"lora.alpha={a}", f"optimizer.lr={lr}"] for a, lr in ADAPTER_POINTS},
+            **{f"full, lr {lr}": [*full, f"optimizer.lr={lr}"] for lr in ("1e-4", "2e-4", "3e-4", "6e-4")},
         },
         "drift": {"input drifts": drift, "input drifts, clips shifted": [*drift, "data.augment.shift=8"]},
     }

@@ -9,7 +9,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from stickgen.artifacts.base import Base
+from stickgen.artifacts.base import Base, load_base
 from stickgen.artifacts.peft_format import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -22,7 +22,7 @@ from stickgen.artifacts.peft_format import (
 )
 from stickgen.artifacts.record import RECORD_KEY, BaseRecord
 from stickgen.artifacts.tensors import read_safetensors
-from stickgen.config import LoRAConfig
+from stickgen.config import PROJECT, LoRAConfig
 from stickgen.errors import CheckpointError
 from stickgen.files import atomic_write
 from stickgen.lora import LoRASettings, inject_lora_adapters, load_lora_state_dict
@@ -115,6 +115,35 @@ def load_adapter(folder: Path) -> Adapter:
         else None,
         origin=own.get("origin") or {},
     )
+
+
+def base_for(adapter: Adapter, given: Path | None, where: str, option: str = "--base") -> Base:
+    """Read the base of an adapter: the one given, else where the adapter says that it lay.
+
+    An adapter that was made elsewhere, of a base that comes with stickgen, finds it here by its name and fingerprint.
+
+    Args:
+        adapter: the adapter.
+        given: the base's path; None: see above.
+        where: what messages call the adapter.
+        option: what they say a base is given by.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    if given is not None:
+        return load_base(given)
+    if adapter.base_path is None:
+        raise CheckpointError(f"{where}: does not name its base; give it with {option}")
+    path = Path(adapter.base_path)
+    if path.exists():
+        return load_base(path)
+    ours = PROJECT / "assets" / path.name
+    if adapter.base_fingerprint is not None and ours.is_file():
+        base = load_base(ours)
+        if base.fingerprint == adapter.base_fingerprint:
+            return base
+    raise CheckpointError(f"{where}: its base is not at {path} any more; give it with {option}")
 
 
 def attach_adapter(base: Base, adapter: Adapter, where: str, *, allow_other_base: bool = False) -> None:

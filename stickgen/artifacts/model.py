@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from stickgen.artifacts.adapter import Adapter, attach_adapter, load_adapter, settings_of
+from stickgen.artifacts.adapter import Adapter, attach_adapter, base_for, load_adapter, settings_of
 from stickgen.artifacts.base import MODEL_FILE, Base, load_base
 from stickgen.artifacts.peft_format import CONFIG_FILE
 from stickgen.artifacts.record import BaseRecord, fingerprint
@@ -46,10 +46,7 @@ def load_model(path: Path, base: Path | None = None, *, allow_other_base: bool =
         whole, run = load_base(path), RunFolder(path)
         return LoadedModel(whole.model, whole.record, False, run.read_config() if run.exists() else None)
     adapter, settings = read_adapter(path)
-    base_path = base or adapter.base_path
-    if base_path is None:
-        raise CheckpointError(f"{path}: does not name its base; give it with --base")
-    below = load_base(Path(base_path))
+    below = base_for(adapter, base, str(path))
     attach_adapter(below, adapter, str(path), allow_other_base=allow_other_base)
     return LoadedModel(below.model.eval(), record_on(below, adapter), True, settings)
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from stickgen.artifacts.adapter import check_base, save_adapter
-from stickgen.artifacts.base import load_base, save_base
+from stickgen.artifacts.adapter import base_for, check_base, save_adapter
+from stickgen.artifacts.base import save_base
 from stickgen.artifacts.model import read_adapter
 from stickgen.artifacts.reference import (
     SUFFIXES,
@@ -11,7 +11,7 @@ from stickgen.artifacts.reference import (
     read_wrapped_base,
     write_reference_adapter,
 )
-from stickgen.errors import CheckpointError, ConfigError
+from stickgen.errors import ConfigError
 from stickgen.files import check_absent
 
 FORMS = ("peft", "checkpoint", "bare", "wrapped", "base")
@@ -68,10 +68,7 @@ def convert(
         return told
     whole = None
     if form == "wrapped":
-        path = base or adapter.base_path
-        if path is None:
-            raise CheckpointError(f"{source}: does not name its base; give it with --base")
-        whole = load_base(Path(path))
+        whole = base_for(adapter, base, str(source))
         check_base(whole, adapter, str(source))
     write_reference_adapter(adapter, output, bare=form == "bare", base=whole, overwrite=overwrite)
     return f"{told}; alpha is not in it" if form == "bare" else told

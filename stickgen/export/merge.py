@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stickgen.artifacts.adapter import Adapter, attach_adapter, check_base
+from stickgen.artifacts.adapter import Adapter, attach_adapter, base_for, check_base
 from stickgen.artifacts.base import check_outputs_absent, load_base, save_base
 from stickgen.artifacts.model import read_adapter, record_on
 from stickgen.artifacts.record import BaseRecord, fingerprint
@@ -66,14 +66,12 @@ def merge(config: MergeConfig) -> MergeReport:
         check_outputs_absent(output, overwrite=config.overwrite)
     read = [read_adapter(Path(source)) for source in config.sources]
     first, run = read[0]
-    base_path = config.base_checkpoint or first.base_path
-    if base_path is None:
-        raise CheckpointError(f"{config.sources[0]}: does not name its base; give it, as base_checkpoint=…")
-    base = load_base(Path(base_path))
+    given = None if config.base_checkpoint is None else Path(config.base_checkpoint)
+    base = base_for(first, given, config.sources[0], "base_checkpoint=…")
     digests = [fingerprint(adapter.state) for adapter, _ in read]
     merged_before = base.record.origin.get("merged_adapters") or []
     if set(digests) & set(merged_before):
-        raise CheckpointError(f"{base_path}: has this adapter merged into it already")
+        raise CheckpointError(f"{base.path}: has this adapter merged into it already")
     for source, (adapter, _) in zip(config.sources, read, strict=True):
         check_base(base, adapter, source, allow_other_base=config.allow_other_base)
     together = _together([adapter for adapter, _ in read], config.weights)

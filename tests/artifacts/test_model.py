@@ -55,6 +55,29 @@ def test_an_adapter_that_names_no_base_needs_one(tmp_path: Path) -> None:
         load_model(folder)
 
 
+def test_an_adapter_from_elsewhere_finds_a_base_that_comes_with_stickgen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    adapter = make_adapter(make_base(elsewhere / "base.safetensors"), tmp_path / "adapter")
+    expected = load_model(adapter).model
+    assets = tmp_path / "project" / "assets"
+    elsewhere.rename(assets.parent.with_name("gone"))
+    monkeypatch.setattr("stickgen.artifacts.adapter.PROJECT", assets.parent)
+    with pytest.raises(CheckpointError, match=r"its base is not at .*base.safetensors any more; give it with --base"):
+        load_model(adapter)
+    assets.mkdir(parents=True)
+    make_base(assets / "base.safetensors", seed=1)  # of the same name, but another
+    with pytest.raises(CheckpointError, match="any more; give it with --base"):
+        load_model(adapter)
+    (assets / "base.safetensors").unlink()
+    make_base(assets / "base.safetensors")
+    motion, text = torch.randn(5, 1, 20), torch.randn(1, 1024)
+    with torch.no_grad():
+        assert torch.equal(load_model(adapter).model(motion, text), expected(motion, text))
+
+
 def test_another_base_is_refused(tmp_path: Path) -> None:
     folder = make_adapter(make_base(tmp_path / "base.safetensors"), tmp_path / "adapter")
     with pytest.raises(CheckpointError, match="trained on another base"):
