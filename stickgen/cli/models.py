@@ -15,6 +15,9 @@ def evaluate(
         list[str] | None, typer.Option(help="Data file; may be repeated. [default: that of the first run]")
     ] = None,
     base: Annotated[Path | None, typer.Option(help="Base of the adapters. [default: the one they name]")] = None,
+    allow_other_base: Annotated[
+        bool, typer.Option("--allow-other-base", help="Put adapters on a base that they were not trained on.")
+    ] = False,
     split: Annotated[str, typer.Option(help="Which clips: val or test.")] = "test",
     given: Annotated[int, typer.Option(help="Frames of each clip that a rollout is given.", min=1)] = 10,
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
@@ -36,7 +39,7 @@ def evaluate(
     if figure is not None:
         check_figure(figure, overwrite=overwrite)
     protocol = RolloutProtocol(given=given)
-    report = score(models, data or (), base=base, split=split, protocol=protocol)
+    report = score(models, data or (), base=base, allow_other_base=allow_other_base, split=split, protocol=protocol)
     print_report(Console(), report)
     if json is not None:
         ScoresFile(split, protocol, fingerprints(models), report).write(json)

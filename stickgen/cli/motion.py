@@ -123,6 +123,9 @@ def compare(
         Path | None, typer.Option(help="Figures of stickgen evaluate --json. [default: those the runs ended with]")
     ] = None,
     base: Annotated[Path | None, typer.Option(help="Base of the adapters. [default: the one they name]")] = None,
+    allow_other_base: Annotated[
+        bool, typer.Option("--allow-other-base", help="Put adapters on a base that they were not trained on.")
+    ] = False,
     encoder: Annotated[
         str | None, typer.Option(help="Text encoder, hub id or folder. [default: the one that the base names]")
     ] = None,
@@ -147,6 +150,7 @@ def compare(
         shown,
         scores=scores,
         base=base,
+        allow_other_base=allow_other_base,
         encoder=encoder,
         encoder_id=encoder_id,
         overwrite=overwrite,

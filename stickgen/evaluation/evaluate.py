@@ -78,6 +78,7 @@ def evaluate(
     data: Sequence[str] = (),
     *,
     base: Path | None = None,
+    allow_other_base: bool = False,
     split: str = "test",
     protocol: RolloutProtocol | None = None,
 ) -> Report:
@@ -89,6 +90,7 @@ def evaluate(
         data: data files, such as the target style's and the base's own, each scored once; empty: that of the first
             model's run. Figures of 48 numbers are reduced for models of 20.
         base: the base of the adapters; None: the one they name.
+        allow_other_base: put adapters on ``base`` even where they were trained on another, with a warning.
         split: "val" or "test", as the first model's run splits, else as the defaults do.
         protocol: of the rollouts. A file whose clips are too short for any has next-frame metrics alone.
 
@@ -102,7 +104,7 @@ def evaluate(
     for label, _ in map(label_and_path, models):
         if label in RESERVED:
             raise ConfigError(f"{label}: the table has a column of that name already; give the model another label")
-    loaded = [_load(model, base) for model in models]
+    loaded = [_load(model, base, allow_other_base) for model in models]
     if len({one.model.settings["input_dim"] for _, one in loaded}) > 1:
         raise ConfigError("models of 20 and of 48 numbers a frame have no scores in common; evaluate them apart")
     settings = next((model.run.data for _, model in loaded if model.run is not None), None)
@@ -118,10 +120,10 @@ def evaluate(
     return {file.path or "built-in sample motion": _on_file(loaded, file, split, protocol) for file in files}
 
 
-def _load(model: str, base: Path | None) -> tuple[str, LoadedModel]:
+def _load(model: str, base: Path | None, allow_other_base: bool) -> tuple[str, LoadedModel]:
     label, path = label_and_path(model)
     try:
-        return label, load_model(Path(path), base)
+        return label, load_model(Path(path), base, allow_other_base=allow_other_base)
     except CheckpointError as error:
         # What was meant as a label may be the beginning of a mistyped path.
         raise CheckpointError(str(error) if label == path else f"{model}: {error}") from None

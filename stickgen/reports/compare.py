@@ -80,6 +80,7 @@ def compare(
     *,
     scores: Path | None = None,
     base: Path | None = None,
+    allow_other_base: bool = False,
     encoder: str | None = None,
     encoder_id: str | None = None,
     overwrite: bool = False,
@@ -92,6 +93,7 @@ def compare(
         shown: prompts, clips and lengths.
         scores: figures of ``stickgen evaluate --json`` for the table; None: those of the models' runs.
         base: the base of the adapters; None: the one they name.
+        allow_other_base: put adapters on ``base`` even where they were trained on another, with a warning.
         encoder: see :func:`stickgen.generation.generate`.
         encoder_id: see :func:`stickgen.generation.generate`.
         overwrite: replace an existing page.
@@ -107,7 +109,7 @@ def compare(
     shown.check()
     named = [label_and_path(model) for model in models]
     tables = _tables_of_scores(scores) if scores is not None else _tables_of_runs(named)
-    loaded = [(label, load_model(Path(path), base)) for label, path in named]
+    loaded = [(label, load_model(Path(path), base, allow_other_base=allow_other_base)) for label, path in named]
     settings = next((model.run.data for _, model in loaded if model.run is not None), None)
     if shown.data is None and not shown.prompts and settings is None:
         raise ConfigError("nothing to show: no model comes from a run that names data; give --prompts or --data")

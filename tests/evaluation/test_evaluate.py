@@ -65,6 +65,13 @@ def test_a_summary_without_a_value_has_none() -> None:
     assert summary.std == 0
 
 
+def test_another_base_is_refused_unless_asked_for(adapter: Path, data: str, tmp_path: Path) -> None:
+    other = make_base(tmp_path / "other.safetensors", seed=1)
+    with pytest.raises(CheckpointError, match="trained on another base"):
+        evaluate([str(adapter)], [data], base=other, protocol=SHORT)
+    assert evaluate([str(adapter)], [data], base=other, allow_other_base=True, protocol=SHORT)
+
+
 def test_without_data_there_is_nothing_to_score_on(base: Path) -> None:
     with pytest.raises(ConfigError, match="use --data"):
         evaluate([str(base)])
