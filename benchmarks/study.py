@@ -22,10 +22,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from stickgen.artifacts.run import RunFolder
 from stickgen.console import report_errors
 from stickgen.errors import StickgenError
-from stickgen.evaluation.evaluate import Report, evaluate, fingerprints, summary_text
+from stickgen.evaluation.evaluate import FROZEN, Report, evaluate, fingerprints, summary_text
 from stickgen.evaluation.figure import save_figure
 from stickgen.evaluation.rollouts import RolloutProtocol
 from stickgen.evaluation.scores import ScoresFile
@@ -137,6 +139,8 @@ def _study(args: argparse.Namespace) -> None:
     target = args.out / f"{args.study}.json"
     ScoresFile("test", protocol, fingerprints(models), report).write(target)
     save_figure(report, target.with_suffix(".png"), overwrite=True)
+    if args.study == "forgetting" and args.own:
+        _draw_tradeoff(report, target.with_name("tradeoff.png"))
     _print(report)
     print(f"\nall figures: {target}, and as a picture beside it")
 
@@ -149,6 +153,31 @@ def _train(folder: Path, settings: list[str]) -> None:
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "COLUMNS": "120"}, capture_output=True, text=True)
     if done.returncode:
         raise StickgenError(f"{folder}: train.py failed: {done.stderr.strip().splitlines()[-1]}")
+
+
+def _draw_tradeoff(report: Report, path: Path) -> None:
+    """Draw what is gained on the target against what is lost on the base's own data, a line for each kind of case."""
+    target, own = report.values()
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axes = figure.subplots()
+    for kind in dict.fromkeys(label.rpartition(", lr ")[0] for label in target if ", lr " in label):
+        cases = [label for label in target if label.rpartition(", lr ")[0] == kind]
+        x, y = ([rows[label]["pose_mse"] for label in cases] for rows in (own, target))
+        axes.errorbar(
+            [s.mean for s in x], [s.mean for s in y], [s.std or 0 for s in y], [s.std or 0 for s in x],
+            marker="o", capsize=2, label=kind,
+        )  # fmt: skip
+        for label, here, there in zip(cases, x, y, strict=True):
+            rate = label.rpartition(", lr ")[2]
+            axes.annotate(rate, (here.mean, there.mean), xytext=(5, 4), textcoords="offset points", fontsize=8)
+    frozen = own[FROZEN]["pose_mse"].mean, target[FROZEN]["pose_mse"].mean
+    axes.plot(*frozen, "k*", ms=10, label=FROZEN)
+    axes.set_xlabel("next-frame pose MSE on the base's own motion: right is forgotten")
+    axes.set_ylabel("on the target style: down is gained")
+    axes.margins(0.1)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, title="by learning rate")
+    figure.savefig(path, dpi=110)
 
 
 def _print(report: Report) -> None:
