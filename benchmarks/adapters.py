@@ -62,6 +62,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
+    if given.count < 2:
+        parser.error("--count: at least 2")
     torch.set_num_threads(given.threads)
     state = random_state()
     with tempfile.TemporaryDirectory() as folder:
@@ -90,7 +92,7 @@ def main() -> None:
             adapters.use(names[0] if way == "one adapter" else None)
             started = time.perf_counter()
             if way == "an adapter for every clip":
-                with adapters.per_clip(names[: given.batch]):
+                with adapters.per_clip([names[clip % given.count] for clip in range(given.batch)]):
                     rollout(model, text, given.frames, start)
             else:
                 rollout(model, text, given.frames, start)

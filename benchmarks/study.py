@@ -3,9 +3,11 @@
     python benchmarks/study.py rank --data data/salsa.pt --own data/cmu_sample.pt --out outputs/study
 
 trains every case of a study with every seed through train.py, scores them together with `stickgen evaluate`, prints a
-table, and writes all figures to <out>/<study>.json and .png. Finished runs are kept: an interrupted study goes on.
+table, and writes all figures to <out>/<study>.json and .png, those of a part of its cases to a file that names them.
+Finished runs of the same settings are kept: an interrupted study goes on.
 
-    full        an adapter beside full fine-tuning, at equal steps and in equal time, each at two learning rates
+    full        an adapter beside full fine-tuning at equal steps, each at two learning rates; with --step-ratio also at
+                the better one in equal time
     rank        rank 2 to 32, alpha twice the rank
     alpha       alpha 4 to 64 at rank 8
     targets     which layers are adapted
@@ -16,6 +18,7 @@ table, and writes all figures to <out>/<study>.json and .png. Finished runs are 
 """
 
 import argparse
+import hashlib
 import os
 import re
 import subprocess
@@ -47,15 +50,15 @@ SHOWN = {
 ADAPTER_POINTS = [(16, "1e-3"), (16, "3e-3"), (64, "1e-3"), (64, "2e-3"), (64, "3e-3")]
 
 
-def studies(steps: int, step_ratio: float) -> dict[str, dict[str, list[str]]]:
+def studies(steps: int, step_ratio: float | None) -> dict[str, dict[str, list[str]]]:
     """Return study → label → settings of train.py beside the common ones.
 
     Args:
         steps: optimizer steps of every case.
-        step_ratio: time of an adapter's step over that of a full fine-tuning step.
+        step_ratio: time of an adapter's step over that of a full fine-tuning step; None: not compared in equal time.
     """
     full = ["lora.enabled=false"]
-    fewer = f"trainer.max_steps={max(1, round(steps * step_ratio))}"
+    fewer = [] if step_ratio is None else [f"trainer.max_steps={max(1, round(steps * step_ratio))}"]
     drift = ["objective.input_noise=0.004", "objective.input_drift=0.04"]
     groups = {
         "attention": "[attention]",
@@ -69,7 +72,7 @@ def studies(steps: int, step_ratio: float) -> dict[str, dict[str, list[str]]]:
             "adapter, lr 3e-3": ["optimizer.lr=3e-3"],
             "full": [*full, "optimizer.lr=1e-4"],
             "full, lr 3e-4": [*full, "optimizer.lr=3e-4"],
-            "full, equal time": [*full, "optimizer.lr=3e-4", fewer],
+            **({"full, equal time": [*full, "optimizer.lr=3e-4", *fewer]} if fewer else {}),
         },
         "rank": {f"rank {rank}": [f"lora.rank={rank}", f"lora.alpha={2 * rank}"] for rank in (2, 4, 8, 16, 32)},
         "alpha": {f"alpha {alpha}": [f"lora.alpha={alpha}"] for alpha in (4, 8, 16, 32, 64)},
@@ -91,7 +94,7 @@ def studies(steps: int, step_ratio: float) -> dict[str, dict[str, list[str]]]:
 def main() -> None:
     """Train, score, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=list(studies(1, 1.0)))
+    parser.add_argument("study", choices=list(studies(1, None)))
     parser.add_argument("--data", required=True, help="data file of the target style")
     parser.add_argument("--own", help="data file of the base's own motion, for what is forgotten")
     parser.add_argument("--base", help="[default: the one that train.py adapts]")
@@ -100,9 +103,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--step-ratio", type=float, default=1.0, help="see benchmarks/train_step.py")
+    parser.add_argument("--step-ratio", type=float, help="see benchmarks/train_step.py")
     parser.add_argument("--only", nargs="+", help="cases, by label")
-    parser.add_argument("--rollouts", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--set", nargs="+", default=[], help="settings of train.py for every case")
     args = parser.parse_args()
     with report_errors():
@@ -124,25 +126,33 @@ def _study(args: argparse.Namespace) -> None:
         *args.set,
     ]
     cases = studies(args.steps, args.step_ratio)[args.study]
+    if args.own and Path(args.own).resolve() == Path(args.data).resolve():
+        raise StickgenError(f"--own {args.own}: another file than --data expected")
     if unknown := set(args.only or ()) - set(cases):
         raise StickgenError(f"--only {', '.join(unknown)}: {', '.join(cases)} expected")
     cases = {label: settings for label, settings in cases.items() if not args.only or label in args.only}
     models = []
     for label, settings in cases.items():
         for seed in args.seeds:
-            folder = args.out / args.study / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', label)}-{seed}"
-            _train(folder, [*common, *settings, f"seed={seed}", f"name={args.study}"])
+            all_settings = [*common, *settings, f"seed={seed}", f"name={args.study}"]
+            digest = hashlib.sha256("\n".join(all_settings).encode()).hexdigest()[:8]
+            folder = args.out / args.study / f"{_plain(label)}-{seed}-{digest}"
+            _train(folder, all_settings)
             models.append(f"{label}={folder}")
     files = [args.data, *([args.own] if args.own else [])]
     protocol = RolloutProtocol()
     report = evaluate(models, files, protocol=protocol)
-    target = args.out / f"{args.study}.json"
+    target = args.out / f"{'-'.join([args.study, *map(_plain, args.only or ())])}.json"
     ScoresFile("test", protocol, fingerprints(models), report).write(target)
     save_figure(report, target.with_suffix(".png"), overwrite=True)
-    if args.study == "forgetting" and args.own:
-        _draw_tradeoff(report, target.with_name("tradeoff.png"))
     _print(report)
+    if args.study == "forgetting" and args.own:
+        _draw_tradeoff(report, target.with_name(f"{target.stem}-tradeoff.png"))
     print(f"\nall figures: {target}, and as a picture beside it")
+
+
+def _plain(label: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.-]+", "_", label)
 
 
 def _train(folder: Path, settings: list[str]) -> None:
@@ -170,8 +180,8 @@ def _draw_tradeoff(report: Report, path: Path) -> None:
         for label, here, there in zip(cases, x, y, strict=True):
             rate = label.rpartition(", lr ")[2]
             axes.annotate(rate, (here.mean, there.mean), xytext=(5, 4), textcoords="offset points", fontsize=8)
-    frozen = own[FROZEN]["pose_mse"].mean, target[FROZEN]["pose_mse"].mean
-    axes.plot(*frozen, "k*", ms=10, label=FROZEN)
+    if FROZEN in own:
+        axes.plot(own[FROZEN]["pose_mse"].mean, target[FROZEN]["pose_mse"].mean, "k*", ms=10, label=FROZEN)
     axes.set_xlabel("next-frame pose MSE on the base's own motion: right is forgotten")
     axes.set_ylabel("on the target style: down is gained")
     axes.margins(0.1)

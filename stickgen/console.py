@@ -34,10 +34,15 @@ def report_errors() -> Iterator[None]:
     """
     try:
         yield
+        sys.stdout.flush()
     except StickgenError as error:
         _exit(str(error), error.exit_status)
     except KeyboardInterrupt:
         _exit("interrupted", InterruptedRunError.exit_status)
+    except BrokenPipeError:
+        # Whoever read the output, such as head, has seen enough; what is still buffered must not be tried at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
     except OSError as error:
         if error.errno not in _USERS_OWN:
             raise

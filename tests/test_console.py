@@ -1,5 +1,7 @@
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -255,3 +257,20 @@ def test_a_mistake_that_ends_a_sweep_is_one_line_too(capsys: Errors) -> None:
     line = exit_line(capsys, lambda: run_hydra(failing(error), TrainConfig))
     assert "lora.rank=abc" in line
     assert "could not be converted to Integer" in line
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes end otherwise there")
+@pytest.mark.parametrize("command", [[str(PROJECT / "train.py")], ["-m", "stickgen.cli"]], ids=["train.py", "stickgen"])
+def test_a_reader_that_has_seen_enough_is_no_error(command: list[str], tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, *command, "--help"],
+            stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        )  # fmt: skip
+    finally:
+        os.close(writing)
+    assert done.returncode == 1
+    assert done.stderr == ""

@@ -133,7 +133,7 @@ def base_for(adapter: Adapter, given: Path | None, where: str, option: str = "--
     """
     if given is not None:
         return load_base(given)
-    if adapter.base_path is None:
+    if not adapter.base_path:
         raise CheckpointError(f"{where}: does not name its base; give it with {option}")
     path = Path(adapter.base_path)
     if path.exists():

@@ -80,6 +80,8 @@ def prepare(
         f"{output}: {summary.clips} clips of {summary.takes} takes, {summary.frames} frames; "
         f"{summary.high_quality} with quality >= 0.8"
     )
+    if summary.gathered:
+        typer.echo(f"taken over from data files: {summary.gathered} clips")
     if summary.left_out:
         typer.echo(f"left out: {summary.left_out} recordings of fewer than {options.minimum} frames")
     if summary.unlabelled:

@@ -43,7 +43,7 @@ def generate(
         Path | None,
         typer.Option(help="Data file or .motion file whose first frames to go on from. [default: standing]"),
     ] = None,
-    seed_clip: Annotated[int, typer.Option(help="Which clip of that data file.", min=0)] = 0,
+    seed_clip: Annotated[int, typer.Option(help="Which sequence of that data file.", min=0)] = 0,
     seed_length: Annotated[int, typer.Option(help="How many of its frames.", min=1)] = 10,
     action: Annotated[
         str | None,
@@ -79,7 +79,7 @@ def generate(
     from stickgen.generation.generate import check_request
 
     frames = round(seconds * FPS)
-    check_request(prompts, frames)
+    check_request(prompts, frames, seed, seed_frames)
     actions = None if action is None else read_actions(action, frames)
     cameras = None if filmed is None else read_cameras(filmed, frames)
     given = None if seed_frames is None else read_seed_frames(seed_frames, seed_length, seed_clip)

@@ -25,7 +25,7 @@ from stickgen.skeleton import FPS, skeleton_of
 
 
 class Encoder(Protocol):
-    """What :func:`make_sequences` needs of a :class:`~stickgen.data.text.TextEncoder`."""
+    """What :func:`embed` needs of a :class:`~stickgen.data.text.TextEncoder`."""
 
     @property
     def record(self) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def prepare(
     wanted.check()
     sequences = (figures(recordings, options) if recordings else []) + gathered
     encoder = load_encoder()
-    _embed(sequences, encoder)
+    embed(sequences, encoder)
     if options.fix_split:
         fix_splits(sequences, str(output))
     clips = clips_from_sequences(sequences, str(output))
@@ -162,18 +162,8 @@ def read_sources(
     return [replace(r, joints=_resampled(r), fps=float(FPS)) for r in recordings]
 
 
-def make_sequences(recordings: Sequence[Recording], encoder: Encoder, options: PrepareOptions) -> list[dict[str, Any]]:
-    """Turn recordings at 25 fps into the sequences of a data file.
-
-    Raises:
-        DataError: every recording is too short, or one has joints or labels that cannot be used.
-    """
-    sequences = figures(recordings, options)
-    _embed(sequences, encoder)
-    return sequences
-
-
-def _embed(sequences: Sequence[dict[str, Any]], encoder: Encoder) -> None:
+def embed(sequences: Sequence[dict[str, Any]], encoder: Encoder) -> None:
+    """Give every sequence the ``embedding [E]`` of its caption."""
     embeddings = torch.from_numpy(encoder.encode([sequence["description"] for sequence in sequences]))
     for sequence, embedding in zip(sequences, embeddings, strict=True):
         # A row of a shared array would be saved with the whole of it.

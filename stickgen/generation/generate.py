@@ -15,7 +15,7 @@ from stickgen.data.text import TextEncoder
 from stickgen.errors import ConfigError, GenerationError
 from stickgen.generation.conditions import conditions_for
 from stickgen.generation.rollout import generator_for
-from stickgen.generation.seed import standing
+from stickgen.generation.seed import check_seed, standing
 from stickgen.model import StickFigureTransformer
 from stickgen.skeleton import FPS, STICK_5, skeleton_of, to_stick_5
 
@@ -89,7 +89,7 @@ def generate(
         GenerationError: so many frames are not made, ``seed_frames`` do not fit a model, or a motion exploded.
         StickgenError: a model cannot be read, or its encoder cannot be had.
     """
-    check_request(prompts, frames)
+    check_request(prompts, frames, seed, seed_frames)
     if not models:
         raise ConfigError("model: none given; name a run folder, an adapter or a base")
     named = [label_and_path(model) for model in models]
@@ -137,9 +137,7 @@ def generate_with(
     Raises:
         StickgenError: see :func:`generate`.
     """
-    check_request(prompts, frames)
-    if seed is not None and seed_frames is not None:
-        raise ConfigError(f"seed={seed}: draws how a motion begins, but its first frames are given; leave one out")
+    check_request(prompts, frames, seed, seed_frames)
     prompts = [" ".join(prompt.split()) for prompt in prompts]
     texts = _embed(loaded, prompts, encoder, encoder_id)
     columns = [
@@ -149,13 +147,24 @@ def generate_with(
     return [made for row in zip(*columns, strict=True) for made in row]
 
 
-def check_request(prompts: Sequence[str], frames: int) -> None:
+def check_request(
+    prompts: Sequence[str], frames: int, seed: int | None = None, seed_frames: object | None = None
+) -> None:
     """Refuse what no model can make.
 
+    Args:
+        prompts: see :func:`generate`.
+        frames: see :func:`generate`.
+        seed: see :func:`generate`.
+        seed_frames: what a motion is to go on from, if anything.
+
     Raises:
-        ConfigError: there is no prompt, or one is empty.
-        GenerationError: there are no frames, or more than :data:`MAX_FRAMES`.
+        ConfigError: there is no prompt, or one is empty; a seed is given beside first frames.
+        GenerationError: there are no frames, or more than :data:`MAX_FRAMES`, or the seed cannot be one.
     """
+    if seed is not None and seed_frames is not None:
+        raise ConfigError(f"seed={seed}: draws how a motion begins, but its first frames are given; leave one out")
+    check_seed(seed)
     if not prompts:
         raise ConfigError("prompt: none given; describe a motion, such as 'a person walks forward'")
     for index, prompt in enumerate(prompts):

@@ -19,7 +19,7 @@ def read_seed_frames(path: Path, frames: int = 10, clip: int = 0) -> Tensor:
     Args:
         path: a ``.motion`` file, or a data file (docs/data.md).
         frames: how many.
-        clip: which clip of a data file.
+        clip: which sequence of a data file, as ``stickgen inspect`` numbers them; of several actors the first.
 
     Returns:
         float32 ``[frames, D]``.
@@ -35,12 +35,23 @@ def read_seed_frames(path: Path, frames: int = 10, clip: int = 0) -> Tensor:
         motion = torch.from_numpy(read_motion(path).motion)
     else:
         store, _ = open_clips(path)
-        if not 0 <= clip < len(store.infos):
-            raise GenerationError(f"{path}: clip {clip}: 0 to {len(store.infos) - 1} expected")
-        motion = store.load(clip).motion
+        place = next((place for place, info in enumerate(store.infos) if info.index == clip), None)
+        if place is None:
+            raise GenerationError(f"{path}: clip {clip}: 0 to {store.sequences - 1} expected")
+        motion = store.load(place).motion
     if not 1 <= frames <= len(motion):
         raise GenerationError(f"{path}: {frames} frames to go on from: 1 to {len(motion)} expected")
     return motion[:frames]
+
+
+def check_seed(seed: int | None) -> None:
+    """Refuse what cannot be a seed.
+
+    Raises:
+        GenerationError: it is negative, or too large.
+    """
+    if seed is not None and not 0 <= seed < 2**63:
+        raise GenerationError(f"seed={seed}: a whole number from 0 to 2**63 - 1 expected")
 
 
 def standing(dim: int, clips: int, seed: int | None = None) -> Tensor:
@@ -62,8 +73,7 @@ def standing(dim: int, clips: int, seed: int | None = None) -> Tensor:
     frame = torch.tensor(rest_pose(dim)).expand(1, clips, dim)
     if seed is None:
         return frame
-    if not 0 <= seed < 2**63:
-        raise GenerationError(f"seed={seed}: a whole number from 0 to 2**63 - 1 expected")
+    check_seed(seed)
     skeleton = skeleton_of(dim)
     joints = skeleton.to_joints(frame)
     generator = torch.Generator().manual_seed(seed)

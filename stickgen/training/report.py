@@ -26,7 +26,7 @@ COLUMNS = {
 def print_summary(console: Console, config: TrainConfig, data: ClipDataModule, subject: Subject) -> None:
     """Print what is about to be trained, on what."""
     table = Table(title=f"stickgen · {config.run_dir}", show_header=False, title_justify="left")
-    table.add_row("base", _base_line(config, subject))
+    table.add_row("base", _base_line(subject))
     share = subject.trainable / subject.total
     table.add_row("parameters", f"{subject.trainable:,} trainable of {subject.total:,} ({share:.1%})")
     if config.lora.enabled:
@@ -76,7 +76,7 @@ def print_results(
     console.print(table)
 
 
-def _base_line(config: TrainConfig, subject: Subject) -> str:
+def _base_line(subject: Subject) -> str:
     settings = subject.model.settings
     size = f"d {settings['d_model']}, {settings['num_layers']} layers, {settings['input_dim']} numbers a frame"
     return f"{subject.base_path or 'from scratch'} ({size})"

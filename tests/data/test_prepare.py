@@ -10,10 +10,10 @@ import torch
 
 from stickgen.actions import action_index
 from stickgen.data.captions import read_captions
-from stickgen.data.figures import PrepareOptions
+from stickgen.data.figures import PrepareOptions, figures
 from stickgen.data.file import read_sequences, write_sequences
 from stickgen.data.physics import body_physics
-from stickgen.data.prepare import make_sequences, prepare, read_sources
+from stickgen.data.prepare import embed, prepare, read_sources
 from stickgen.data.projection import Recording
 from stickgen.data.sequences import clips_from_sequences
 from stickgen.errors import ConfigError, DataError, OutputExistsError
@@ -46,7 +46,9 @@ WALK = Recording(
 
 
 def sequences_of(*recordings: Recording, **options: Any) -> list[dict[str, Any]]:
-    return make_sequences(recordings, Encoder(), PrepareOptions(**options))
+    sequences = figures(recordings, PrepareOptions(**options))
+    embed(sequences, Encoder())
+    return sequences
 
 
 def test_a_sequence_has_everything() -> None:
@@ -258,7 +260,7 @@ def test_the_embedding_is_saved_alone() -> None:
 def test_real_clips(shared_mocap: Path) -> None:
     recordings = read_sources([shared_mocap / "cmu_styles.npz"], PrepareOptions(only=("salsa",)))
     assert len(recordings) == 108
-    sequences = make_sequences(recordings[:10], Encoder(), PrepareOptions(dim=48))
+    sequences = sequences_of(*recordings[:10], dim=48)
     clips = clips_from_sequences(sequences, "styles")
     assert all(clip.quality is not None and clip.quality >= 0.8 for clip in clips)
     assert all(bool((clip.actions == action_index("dance")).all()) for clip in clips if clip.actions is not None)

@@ -28,6 +28,14 @@ def test_of_a_data_file(tmp_path: Path, sequences: list[dict], name: str) -> Non
         read_seed_frames(tmp_path / name, 99_999)
 
 
+def test_clips_are_counted_as_inspect_counts_them(tmp_path: Path, sequences: list[dict]) -> None:
+    both = torch.stack([sequences[0]["motion"], sequences[0]["motion"] + 0.1], dim=1)
+    several = {key: value for key, value in sequences[0].items() if key not in ("actions", "physics")}
+    write_sequences(tmp_path / "clips.pt", [{**several, "motion": both}, sequences[1]], SAMPLE_INFO)
+    assert torch.equal(read_seed_frames(tmp_path / "clips.pt", 3, clip=0), both[:3, 0])
+    assert torch.equal(read_seed_frames(tmp_path / "clips.pt", 3, clip=1), sequences[1]["motion"][:3])
+
+
 def test_of_a_motion_file(tmp_path: Path, sequences: list[dict]) -> None:
     save(tmp_path / "a.motion", Panel(sequences[0]["motion"]))
     seed = read_seed_frames(tmp_path / "a.motion", 5)
