@@ -26,7 +26,7 @@ class PlainLayer(nn.Module):
     ) -> Tensor:
         """Return the layer's output, as :class:`EncoderLayer` does."""
         attention, ffn = self.self_attn, self.ffn
-        cos, sin = (torch.cat((part, part), dim=-1) for part in table)
+        cos, sin = (part[:, part.shape[1] // 2 :].repeat(1, 2) for part in table)
 
         def heads(projected: Tensor) -> Tensor:
             return projected.unflatten(-1, (attention.nhead, -1)).transpose(1, 2)
