@@ -67,6 +67,10 @@ def run_hydra(main: Callable[[], Any], schema: type) -> None:
             main()
         except (HydraException, OmegaConfBaseException) as error:
             _exit(_override_mistake(error, schema))
+        except RuntimeError as error:
+            if "srun" not in str(error):
+                raise
+            _exit("launcher=slurm: there is no srun here; launcher=submitit_local runs the jobs on this machine")
 
 
 def _override_mistake(error: Exception, schema: type) -> str:

@@ -47,6 +47,10 @@ class AdapterError(StickgenError):
     """LoRA adapters do not fit the model, or are in the wrong state for what is asked of them."""
 
 
+class TrainingError(StickgenError):
+    """A training came to numbers that are none; there is nothing worth keeping after that."""
+
+
 class GenerationError(StickgenError):
     """A motion cannot be generated as asked, or what was generated is none."""
 

@@ -80,7 +80,8 @@ def check_absent(path: Path, *, overwrite: bool = False, file: bool = False) -> 
     if file and path.is_dir():
         raise _is_a_folder(path)
     if path.exists() and not overwrite:
-        raise OutputExistsError(f"{path}: already exists and was kept; name another output or pass overwrite")
+        way_out = "name another output, or replace it (--overwrite; merge.py: overwrite=true)"
+        raise OutputExistsError(f"{path}: already exists and was kept; {way_out}")
 
 
 @contextmanager

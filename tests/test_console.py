@@ -259,6 +259,13 @@ def test_a_mistake_that_ends_a_sweep_is_one_line_too(capsys: Errors) -> None:
     assert "could not be converted to Integer" in line
 
 
+def test_slurm_where_there_is_none_is_one_line(capsys: Errors) -> None:
+    missing = RuntimeError('Could not detect "srun", are you indeed on a slurm cluster?')
+    assert "launcher=submitit_local" in exit_line(capsys, lambda: run_hydra(failing(missing), TrainConfig))
+    with pytest.raises(RuntimeError, match="another"):
+        run_hydra(failing(RuntimeError("another")), TrainConfig)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="pipes end otherwise there")
 @pytest.mark.parametrize("command", [[str(PROJECT / "train.py")], ["-m", "stickgen.cli"]], ids=["train.py", "stickgen"])
 def test_a_reader_that_has_seen_enough_is_no_error(command: list[str], tmp_path: Path) -> None:

@@ -164,8 +164,14 @@ def attach_adapter(base: Base, adapter: Adapter, where: str, *, allow_other_base
     load_lora_state_dict(base.model, adapter.state, settings=adapter.settings)
 
 
-def check_base(base: Base, adapter: Adapter, where: str, *, allow_other_base: bool = False) -> None:
+def check_base(base: Base, adapter: Adapter, where: str, *, allow_other_base: bool | None = False) -> None:
     """Refuse a base that an adapter was not trained on; see :func:`attach_adapter`.
+
+    Args:
+        base: see there.
+        adapter: see there.
+        where: see there.
+        allow_other_base: only warn; None: nor is that to be had by asking.
 
     Raises:
         CheckpointError: it was trained on another base.
@@ -177,7 +183,8 @@ def check_base(base: Base, adapter: Adapter, where: str, *, allow_other_base: bo
         f"{base.path} has {base.fingerprint}"
     )
     if not allow_other_base:
-        raise CheckpointError(f"{message}; allow_other_base puts it there nevertheless")
+        hint = "; --allow-other-base (merge.py: allow_other_base=true) puts it there nevertheless"
+        raise CheckpointError(message if allow_other_base is None else message + hint)
     log.warning("%s; put there nevertheless, as allow_other_base says", message)
 
 

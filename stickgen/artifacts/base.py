@@ -168,6 +168,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str | None]:
     content = read_torch(path)
     if isinstance(content, dict) and isinstance(content.get("model_state_dict"), dict):
         content = content["model_state_dict"]
+    if isinstance(content, dict) and "lora_state_dict" in content:
+        raise CheckpointError(
+            f"{path}: an adapter of the reference system; stickgen convert makes a folder of it, which goes on a base"
+        )
     if not isinstance(content, dict) or not all(_is_plain(key, value) for key, value in content.items()):
         raise CheckpointError(f"{path}: neither a state dict nor a dict with 'model_state_dict'")
     return content, _record_beside(path)

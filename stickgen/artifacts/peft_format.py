@@ -57,7 +57,7 @@ def peft_settings(config: Any, path: Path) -> LoRASettings:
         raise CheckpointError(f"{path}: not a LoRA adapter (peft_type)")
     for key in ("r", "lora_alpha"):
         if not isinstance(config.get(key), int | float):
-            raise CheckpointError(f"{path}: {key} is not given; without it the update's size is unknown")
+            raise CheckpointError(f"{path}: {key}, a number, expected; without it the update's size is unknown")
     unknown = {
         "bias": config.get("bias", "none") != "none",
         "init_lora_weights": config.get("init_lora_weights") not in _HARMLESS_STARTS,

@@ -62,18 +62,12 @@ def convert(
     ] = None,
     alpha: Annotated[float | None, typer.Option(help="Of a bare source, which does not tell it.")] = None,
     base: Annotated[Path | None, typer.Option(help="Base to wrap. [default: the one the adapter names]")] = None,
-    allow_other_base: Annotated[
-        bool, typer.Option("--allow-other-base", help="Wrap a base that the adapter was not trained on.")
-    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
 ) -> None:
     """Convert adapters between PEFT's folders and the reference system's files."""
     from stickgen.export.convert import convert as convert_adapter
 
-    told = convert_adapter(
-        source, output, to, alpha=alpha, base=base, allow_other_base=allow_other_base, overwrite=overwrite
-    )
-    typer.echo(f"{output}: {told}")
+    typer.echo(f"{output}: {convert_adapter(source, output, to, alpha=alpha, base=base, overwrite=overwrite)}")
 
 
 def card(

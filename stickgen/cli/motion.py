@@ -43,8 +43,8 @@ def generate(
         Path | None,
         typer.Option(help="Data file or .motion file whose first frames to go on from. [default: standing]"),
     ] = None,
-    seed_clip: Annotated[int, typer.Option(help="Which sequence of that data file.", min=0)] = 0,
-    seed_length: Annotated[int, typer.Option(help="How many of its frames.", min=1)] = 10,
+    seed_clip: Annotated[int | None, typer.Option(help="Which sequence of that data file. [default: 0]", min=0)] = None,
+    seed_length: Annotated[int | None, typer.Option(help="How many of its frames. [default: 10]", min=1)] = None,
     action: Annotated[
         str | None,
         typer.Option(help="For models that were fed actions: walk, or walk:2,wave:1,walk with the seconds of each."),
@@ -67,7 +67,9 @@ def generate(
     from stickgen.skeleton import FPS
 
     style = Style(theme=theme, camera=camera, trail=trail, size=size)  # type: ignore[arg-type]  # checked by Style
-    out = out or [Path("motion.gif")]
+    out = list(dict.fromkeys(out or [Path("motion.gif")]))
+    if seed_frames is None and (seed_clip is not None or seed_length is not None):
+        raise ConfigError("seed-clip and seed-length: choose frames of a file; name it with --seed-frames")
     for path in out:
         check_output(path, len(model) * len(prompts), overwrite=overwrite)
     if not math.isfinite(seconds):
@@ -82,7 +84,7 @@ def generate(
     check_request(prompts, frames, seed, seed_frames)
     actions = None if action is None else read_actions(action, frames)
     cameras = None if filmed is None else read_cameras(filmed, frames)
-    given = None if seed_frames is None else read_seed_frames(seed_frames, seed_length, seed_clip)
+    given = None if seed_frames is None else read_seed_frames(seed_frames, seed_length or 10, seed_clip or 0)
     motions = make_motions(
         model,
         prompts,

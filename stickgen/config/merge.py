@@ -42,7 +42,8 @@ class MergeConfig:
         suffixes = (".pth", ".safetensors", ".onnx")
         check("output", self.output, self.output.endswith(suffixes), "a name ending in .pth, .safetensors or .onnx")
         widths = ("float32",) if self.output.endswith(".onnx") else ("float32", "float16", "bfloat16")
-        check("save_dtype", self.save_dtype, self.save_dtype in widths, " or ".join(widths))
+        alone = " for an .onnx" if len(widths) == 1 else ""
+        check("save_dtype", self.save_dtype, self.save_dtype in widths, " or ".join(widths) + alone)
 
     @property
     def sources(self) -> list[str]:

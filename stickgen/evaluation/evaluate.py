@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from stickgen.artifacts.model import LoadedModel, label_and_path, load_model, trained_fingerprint
@@ -39,6 +40,9 @@ TITLES = {
 """Metrics in the order of the table, with their titles."""
 
 log = logging.getLogger(__name__)
+
+_LONGEST_NAME = 24
+_ANY_WIDTH = 10_000
 
 SHARES = ("action_accuracy", "bone_length_error", "torso_length_error", "exploded")
 """Metrics shown in percent."""
@@ -199,15 +203,47 @@ def _long_enough(data: ClipDataModule, clips: ClipSet, protocol: RolloutProtocol
 
 
 def print_report(console: Console, report: Report) -> None:
-    """Print a table for every data file, one metric a row; mean ± standard deviation where models share a label."""
+    """Print a table for every data file, one metric a row; mean ± standard deviation where models share a label.
+
+    Figures are never cut: a table that is wider than the console goes on in another below it.
+    """
     for source, rows in report.items():
-        table = Table(title=f"evaluation · {source}", title_justify="left")
-        table.add_column("")
-        for name in rows:
-            table.add_column(name, justify="right")
-        for metric, title in TITLES.items():
-            table.add_row(title, *(summary_text(metric, metrics.get(metric)) for metrics in rows.values()))
-        console.print(table)
+        columns = [
+            [_short(name), *(summary_text(metric, metrics.get(metric)) for metric in TITLES)]
+            for name, metrics in rows.items()
+        ]
+        for number, part in enumerate(_parts(columns, console.width)):
+            table = Table(title=f"evaluation · {source}" + " (continued)" * (number > 0), title_justify="left")
+            table.add_column("", no_wrap=True)
+            for name, *_ in part:
+                table.add_column(name, justify="right", no_wrap=True)
+            for title, *cells in zip(TITLES.values(), *(cells for _, *cells in part), strict=True):
+                table.add_row(title, *cells)
+            needed = Measurement.get(console, console.options.update(max_width=_ANY_WIDTH), table).maximum
+            # A console makes nothing wider than itself.
+            wide = Console(file=console.file, width=needed) if needed > console.width else console
+            wide.print(table)
+
+
+def _short(name: str) -> str:
+    """Return the end of a long name, which tells more of a path than its beginning."""
+    return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"
+
+
+def _parts(columns: Sequence[list[str]], width: int) -> list[list[list[str]]]:
+    """Divide columns into tables that are no wider than so many characters, at least a column each."""
+    padding = 3
+    first = max(map(len, TITLES.values())) + padding + 1
+    parts: list[list[list[str]]] = [[]]
+    used = first
+    for column in columns:
+        needed = max(map(len, column)) + padding
+        if parts[-1] and used + needed > width:
+            parts.append([])
+            used = first
+        parts[-1].append(column)
+        used += needed
+    return parts
 
 
 def summary_text(metric: str, summary: Summary | None) -> str:

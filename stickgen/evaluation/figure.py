@@ -72,6 +72,8 @@ def save_figure(report: Report, path: Path, *, overwrite: bool = False) -> None:
 
 
 def _draw(axes: "Axes", metric: str, report: Report, names: list[str]) -> None:
+    from matplotlib.ticker import NullFormatter
+
     values: list[float] = []
     for number, (source, rows) in enumerate(report.items()):
         color = f"C{number}"
@@ -90,6 +92,7 @@ def _draw(axes: "Axes", metric: str, report: Report, names: list[str]) -> None:
     above_zero = [value for value in values if value > 0]
     if metric not in SHARES and len(above_zero) == len(values) > 0 and max(values) > 10 * min(values):
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     left, right = axes.get_xlim()
     for number, rows in enumerate(report.values()):
         real = rows.get(_REAL, {}).get(metric)

@@ -24,7 +24,6 @@ def convert(
     *,
     alpha: float | None = None,
     base: Path | None = None,
-    allow_other_base: bool = False,
     overwrite: bool = False,
 ) -> str:
     """Write an adapter in another form; nothing but the form changes.
@@ -37,7 +36,6 @@ def convert(
             None: as the name of the output tells.
         alpha: of a bare source, which does not tell it.
         base: the base to wrap; None: the one that the adapter names.
-        allow_other_base: wrap a base that the adapter was not trained on, with a warning.
         overwrite: replace an existing output.
 
     Returns:
@@ -71,6 +69,8 @@ def convert(
     whole = None
     if form == "wrapped":
         whole = base_for(adapter, base, str(source))
-        check_base(whole, adapter, str(source), allow_other_base=allow_other_base)
+        check_base(whole, adapter, str(source), allow_other_base=None)
     write_reference_adapter(adapter, output, bare=form == "bare", base=whole, overwrite=overwrite)
-    return f"{told}; alpha is not in it" if form == "bare" else told
+    # Read as alpha / rank, whatever the rule was.
+    alpha_to_give = adapter.settings.scaling_of("") * adapter.settings.rank
+    return f"{told}; alpha is not in it: --alpha {alpha_to_give:g} reads it" if form == "bare" else told

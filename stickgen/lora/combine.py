@@ -53,8 +53,8 @@ def combine_adapters(adapters: Sequence[Adapter], weights: Sequence[float]) -> C
         weights: as many; they need not add up to one.
 
     Raises:
-        AdapterError: a weight is not finite, their number is not the adapters', they sum to zero, or an adapter is a
-            DoRA, whose updates no sum of low rank gives.
+        AdapterError: a weight is not finite, their number is not the adapters', they sum to zero, an adapter is a
+            DoRA, whose updates no sum of low rank gives, or they are of layers of different shapes.
     """
     check_weights(weights, len(adapters))
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
@@ -67,7 +67,13 @@ def combine_adapters(adapters: Sequence[Adapter], weights: Sequence[float]) -> C
             path, _, factor = key.rpartition(".")
             if factor == "lora_A":
                 up = adapter.state[f"{path}.lora_B"].double() * (weight * adapter.settings.scaling_of(path))
-                parts.setdefault(path, []).append((down, up.float()))
+                others = parts.setdefault(path, [])
+                if others and (others[0][0].shape[1], len(others[0][1])) != (down.shape[1], len(up)):
+                    raise AdapterError(
+                        f"{path}: one adapter is of a layer {len(others[0][1])} × {others[0][0].shape[1]}, another of "
+                        f"{len(up)} × {down.shape[1]}; adapters of different bases have no sum"
+                    )
+                others.append((down, up.float()))
     factors = {path: (torch.cat([a for a, _ in p]), torch.cat([b for _, b in p], dim=1)) for path, p in parts.items()}
     return _combination(factors)
 

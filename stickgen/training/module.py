@@ -15,7 +15,7 @@ from torchmetrics import MetricCollection, SumMetric
 from stickgen.artifacts.run import CHECKPOINT_KEY, checkpoint_record
 from stickgen.config import TrainConfig
 from stickgen.data.batch import NO_ACTION, Batch
-from stickgen.errors import CheckpointError
+from stickgen.errors import CheckpointError, TrainingError
 from stickgen.evaluation.metrics import motion_metrics
 from stickgen.evaluation.next_frame import predict_next, update_metrics
 from stickgen.model import StickFigureTransformer
@@ -230,6 +230,8 @@ class MotionModule(LightningModule):
             values = torch.stack(list(self._step_terms.values()))
             if self.trainer.world_size > 1:
                 values = self.trainer.strategy.reduce(values, reduce_op="sum")
+            if not bool(torch.isfinite(values).all()):
+                raise self._diverged("the loss")
             shown = {f"train/{name}": value for name, value in zip(self._step_terms, values, strict=True)}
             self.log_dict(shown, batch_size=1)
             self.log("loss", shown["train/loss"], batch_size=1, prog_bar=True, logger=False)
@@ -252,7 +254,17 @@ class MotionModule(LightningModule):
         values = {**metrics.compute(), f"{split}/loss": total_loss(terms, self.config.objective.weights)}
         metrics.reset()
         sums.reset()
+        # The last steps' losses were still of weights before them.
+        if not bool(torch.isfinite(values[f"{split}/pose_mse"])):
+            raise self._diverged(f"{split}/pose_mse")
         return values
+
+    def _diverged(self, what: str) -> TrainingError:
+        rate = self.config.optimizer.lr
+        return TrainingError(
+            f"the training diverged: {what} is not finite at optimizer step {self.global_step + 1}; "
+            f"lower optimizer.lr={rate:g}, or warm up for longer (optimizer.warmup_fraction)"
+        )
 
 
 def warmup_cosine(step: int, warmup: int, total: int) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from stickgen.artifacts.adapter import settings_of
 from stickgen.artifacts.base import load_base
@@ -108,6 +109,7 @@ def make_subject(config: TrainConfig, data: ClipDataModule) -> Subject:
     adapted = 0
     if config.lora.enabled:
         lora = config.lora
+        _refuse_huge(max(lora.rank, *lora.rank_pattern.values(), 0), model)
         try:
             inject_lora_adapters(model, lora.target_modules, layers=lora.layers, **vars(settings_of(lora)))
         except AdapterError as error:
@@ -120,6 +122,13 @@ def make_subject(config: TrainConfig, data: ClipDataModule) -> Subject:
         model.requires_grad_(True)
         fingerprint = None
     return Subject(model, record, fingerprint, path, adapted)
+
+
+def _refuse_huge(rank: int, model: nn.Module) -> None:
+    """Refuse a rank that no layer could make use of: a mistyped one would take all memory before it fails."""
+    full = max(min(module.weight.shape) for module in model.modules() if isinstance(module, nn.Linear))
+    if rank > full:
+        raise ConfigError(f"lora.rank={rank}: at most {full}, the full rank of the base's largest layer, expected")
 
 
 def _new_base(config: TrainConfig, data: ClipDataModule) -> tuple[StickFigureTransformer, BaseRecord]:

@@ -177,7 +177,7 @@ def test_rank_and_alpha_must_be_given(folder: Path, key: str, value: Any) -> Non
         (folder / CONFIG_FILE).write_text(json.dumps(config))
     else:
         change_config(folder, **{key: value})
-    refused(folder, f"{key} is not given")
+    refused(folder, f"{key}, a number, expected")
 
 
 @pytest.mark.parametrize(

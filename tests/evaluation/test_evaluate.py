@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from stickgen import cli
 from stickgen.artifacts.base import load_base, save_base
@@ -13,7 +14,7 @@ from stickgen.artifacts.record import BaseRecord
 from stickgen.data.file import write_sequences
 from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.errors import CheckpointError, ConfigError, DataError
-from stickgen.evaluation.evaluate import FROZEN, RESERVED, TITLES, Summary, evaluate
+from stickgen.evaluation.evaluate import FROZEN, RESERVED, TITLES, Summary, evaluate, print_report, summary_text
 from stickgen.evaluation.rollouts import TRIVIAL, RolloutProtocol
 from stickgen.model import StickFigureTransformer
 from tests.artifacts.test_model import make_adapter
@@ -216,3 +217,19 @@ def test_a_data_file_named_twice_is_scored_once(base: Path, data: str, monkeypat
     monkeypatch.chdir(Path(data).parent)
     name = Path(data).name
     assert list(evaluate([str(base)], [name, f"./{name}", data, name], protocol=SHORT)) == [name]
+
+
+def test_figures_are_never_cut_however_narrow_the_console(
+    base: Path, data: str, adapter: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = evaluate([str(adapter), f"model={base}"], [data], protocol=SHORT)
+    for width in (40, 80, 300):
+        print_report(Console(width=width), report)
+        printed = capsys.readouterr().out
+        assert all(len(line) <= max(width, 60) for line in printed.splitlines())
+        for metric, title in TITLES.items():
+            rows = [line for line in printed.splitlines() if line[2:].startswith(title)]
+            assert len(rows) == printed.count("evaluation ·")
+            cells = [cell.strip() for row in rows for cell in row.split("│")[2:-1]]
+            assert cells == [summary_text(metric, metrics.get(metric)) for metrics in report[data].values()]
+    assert f"…{str(adapter)[-23:]}" in printed

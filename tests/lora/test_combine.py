@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -114,6 +115,14 @@ def test_dora_cannot_be_summed(transformer, trained) -> None:
     for attempt in (lambda: combine_adapters([adapter], [0.5]), lambda: truncate_adapter(adapter, 2)):
         with pytest.raises(AdapterError, match="DoRA"):
             attempt()
+
+
+def test_adapters_of_different_bases_have_no_sum(adapters) -> None:
+    one, two = adapters[:2]
+    path = next(iter(one.state)).rpartition(".")[0]
+    other = replace(two, state={**two.state, f"{path}.lora_A": torch.ones(2, 5), f"{path}.lora_B": torch.ones(7, 2)})
+    with pytest.raises(AdapterError, match=rf"{path}: one adapter is of a layer .* another of 7 × 5"):
+        combine_adapters([one, other], [0.5, 0.5])
 
 
 def test_a_rank_of_nothing(adapters) -> None:

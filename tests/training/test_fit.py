@@ -39,7 +39,7 @@ from stickgen.data.clips import Clip
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.data.file import write_sequences
 from stickgen.data.sample import SAMPLE_INFO, sample_sequences
-from stickgen.errors import CheckpointError, ConfigError, InterruptedRunError, OutputExistsError
+from stickgen.errors import CheckpointError, ConfigError, InterruptedRunError, OutputExistsError, TrainingError
 from stickgen.evaluation.baselines import majority_action
 from stickgen.export.merge import merge
 from stickgen.model import StickFigureTransformer
@@ -465,6 +465,18 @@ def test_feeding_actions_and_conditions_train_too(tmp_path: Path) -> None:
 
 
 # Refusals.
+
+
+def test_a_training_that_diverges_ends_and_leaves_no_adapter(tmp_path: Path, base: Path) -> None:
+    config = settings_of(
+        tmp_path / "run", base={"checkpoint": str(base)}, optimizer={"lr": 1e12, "warmup_fraction": 0.0}
+    )
+    with pytest.raises(
+        TrainingError, match=r"diverged: .* not finite at optimizer step \d+; lower optimizer.lr=1e\+12"
+    ):
+        fit(config)
+    assert not (tmp_path / "run" / "adapter").exists()
+    assert not (tmp_path / "run" / "metrics.json").exists()
 
 
 def test_a_folder_that_holds_a_run_is_kept(run: FitResult, base: Path) -> None:

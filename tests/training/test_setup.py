@@ -255,3 +255,10 @@ def test_new_weights_may_begin_with_a_whitened_first_layer(setup: Setup) -> None
 def test_a_trained_base_keeps_its_first_layer(base_file: Callable[..., Path], setup: Setup) -> None:
     with pytest.raises(ConfigError, match=r"base\.whiten_input=true: only new weights can begin so"):
         setup(base_file(), base={"whiten_input": True})
+
+
+def test_a_rank_that_no_layer_can_use_is_refused(base_file: Callable[..., Path], setup: Setup) -> None:
+    with pytest.raises(ConfigError, match=r"lora\.rank=100000: at most \d+, the full rank"):
+        setup(base_file(), lora={"rank": 100_000})
+    with pytest.raises(ConfigError, match=r"lora\.rank=5000: at most"):
+        setup(base_file(), lora={"rank_pattern": {"q_proj": 5000}})
