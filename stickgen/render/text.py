@@ -1,5 +1,6 @@
 """Captions and labels, cut to the width they have."""
 
+import unicodedata
 from functools import cache
 
 from PIL import Image, ImageDraw, ImageFont
@@ -7,6 +8,10 @@ from PIL import Image, ImageDraw, ImageFont
 from stickgen.render.style import Colour
 
 _ELLIPSIS = "…"
+_NO_GLYPH = "\uffff"
+_INSTEAD = str.maketrans(
+    {"–": "-", "—": "-", "−": "-", "×": "x", "ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "æ": "ae", "Æ": "Ae"}
+)
 
 
 @cache
@@ -23,14 +28,15 @@ def wrap(text: str, size: int, width: int, lines: int = 1, *, keep_end: bool = F
     """Return a text in at most so many lines, its rest replaced by an ellipsis.
 
     Args:
-        text: in any language, though the built-in font has Latin letters only.
+        text: in any language, though the built-in font has plain Latin letters only: accents are left out, and what is
+            no such letter becomes a question mark.
         size: of the font, in pixels.
         width: of a line, in pixels.
         lines: most lines.
         keep_end: leave out the beginning of a line too long instead of its end, as is better for paths.
     """
     made: list[str] = []
-    for word in text.split():
+    for word in _drawable(text).split():
         if made and _width(f"{made[-1]} {word}", size) <= width:
             made[-1] += f" {word}"
         else:
@@ -38,6 +44,18 @@ def wrap(text: str, size: int, width: int, lines: int = 1, *, keep_end: bool = F
     if len(made) > lines:
         made = [*made[: lines - 1], " ".join(made[lines - 1 :])]
     return [_cut(line, size, width, keep_end) for line in made]
+
+
+def _drawable(text: str) -> str:
+    """Return a text in characters that the font has."""
+    apart = "".join(c if _has(c) else unicodedata.normalize("NFKD", c.translate(_INSTEAD)) for c in text)
+    return "".join(c if c.isspace() or _has(c) else "?" for c in apart if not unicodedata.combining(c))
+
+
+@cache
+def _has(character: str) -> bool:
+    """Whether the font draws a character, and not its box for those that it lacks."""
+    return bytes(_font(20).getmask(character)) != bytes(_font(20).getmask(_NO_GLYPH))
 
 
 def _cut(line: str, size: int, width: int, keep_end: bool) -> str:

@@ -1,3 +1,5 @@
+import pytest
+
 from stickgen.render.text import wrap
 
 LONG = "a tired person walks forward and then sits down on the floor for a while"
@@ -27,3 +29,17 @@ def test_of_paths_the_end_is_kept() -> None:
 
 def test_nothing_fits() -> None:
     assert wrap("walk", 14, 1) == ["…"]
+
+
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [
+        ("a walk – slow", "a walk - slow"),
+        ("Céline läuft 3 × schnell…", "Celine lauft 3 x schnell…"),
+        ("“quoted” it’s", "“quoted” it’s"),
+        ("smørrebrød, Łódź, Straße", "smorrebrod, Lodz, Strasse"),
+        ("走る 🏃", "?? ?"),
+    ],
+)
+def test_what_the_font_lacks_is_written_otherwise(text: str, drawn: str) -> None:
+    assert wrap(text, 14, 500) == [drawn]
