@@ -85,6 +85,7 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
         config = _measured(config, data, subject)
     data.divide(config.micro_batch, config.step_size // config.micro_batch)
     module = MotionModule(subject.model, config, subject.fingerprint)
+    before = time.monotonic() - started
     trained = "adapter" if config.lora.enabled else "trained model"
     with Processes(config) as processes:
         loggers = make_loggers(config, run, resumed)
@@ -118,7 +119,7 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
             "parameters": {"trainable": subject.trainable, "total": subject.total},
             "optimizer_steps": trainer.global_step,
             "pruned": next((c.after for c in trainer.callbacks if isinstance(c, Pruning)), None),  # type: ignore[attr-defined]
-            "seconds": round(time.monotonic() - started, 1),
+            "seconds": round(module.seconds + before, 1),
         },
     )
     for split in ("val", "test"):

@@ -1,6 +1,7 @@
 """The LightningModule around a base with adapters, or around a whole model in training."""
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -64,6 +65,13 @@ class MotionModule(LightningModule):
         self.register_buffer("physics_scale", torch.tensor(config.objective.physics_scale), persistent=False)
         self._step_terms: dict[str, Tensor] = {}
         self._rng: list[dict[str, Any]] | None = None
+        self._began = time.monotonic()
+        self._seconds_before = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken, with the parts before it was resumed."""
+        return self._seconds_before + time.monotonic() - self._began
 
     def forward(self, batch: Batch, feed_actions: bool = False) -> dict[str, Tensor]:
         """Return the model's outputs ``[T − 1, B, …]`` for targets 1 to T − 1 of a batch."""
@@ -166,6 +174,7 @@ class MotionModule(LightningModule):
         checkpoint[CHECKPOINT_KEY] = {
             **checkpoint_record(self.config, self.base_fingerprint),
             "rng": self._rng_states(),
+            "seconds": self.seconds,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -184,6 +193,7 @@ class MotionModule(LightningModule):
             )
         self.load_trained_state(checkpoint["state_dict"], "resume")
         self._rng = own["rng"]
+        self._seconds_before = own.get("seconds", 0.0)
 
     def on_train_start(self) -> None:
         """Continue the random numbers of a resumed run: here, after everything that draws some while starting."""

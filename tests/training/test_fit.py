@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from stickgen.artifacts.adapter import attach_adapter, load_adapter, save_adapter
 from stickgen.artifacts.base import load_base, save_base
 from stickgen.artifacts.record import BaseRecord
-from stickgen.artifacts.run import read_checkpoint
+from stickgen.artifacts.run import CHECKPOINT_KEY, read_checkpoint
 from stickgen.config import (
     BaseConfig,
     CallbacksConfig,
@@ -568,7 +568,12 @@ def test_a_resumed_run_keeps_its_new_length_and_its_old_rows(tmp_path: Path, bas
     )
     first = fit(settings).run
     rows = (first.path / "csv" / "metrics.csv").read_text()
+    path, saved = first.checkpoint("last"), 1000.0
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint[CHECKPOINT_KEY]["seconds"] = saved
+    torch.save(checkpoint, path)
     fit(resume_config(str(first.path), ["++trainer.max_epochs=2"]))
+    assert saved < json.loads(first.metrics.read_text())["seconds"] < saved + 300
     assert first.read_config().trainer.max_epochs == 2
     assert first.read_config().resume is None
     assert (first.path / "csv" / "metrics.csv").read_text() == rows
