@@ -44,7 +44,7 @@ def heat_map(sweep: Sweep, path: Path, *, overwrite: bool = False) -> None:
             weight = "bold" if sweep.best in jobs else "normal"
             axes.text(column, row, said + mark, ha="center", va="center", color="w" if dark else INK, weight=weight)
     axes.set_xticks(range(len(ranks)), [_label(value) for value in ranks])
-    axes.set_yticks(range(len(alphas)), [_label(value) for value in alphas], rotation=0)
+    axes.set_yticks(range(len(alphas)), [_label(value) for value in alphas])
     axes.set(xlabel="rank", ylabel="alpha")
     marked = any(job.status == PRUNED for job in sweep.jobs)
     axes.set_title(_title(sweep) + (" (* pruned jobs among them)" if marked else ""), fontsize=10, loc="left")
