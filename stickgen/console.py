@@ -24,6 +24,12 @@ _USERS_OWN = {
     errno.ENAMETOOLONG, errno.EDQUOT,
 }  # fmt: skip
 
+# What launchers say, in exceptions of no class of their own, to settings that cannot work.
+_LAUNCHERS_OWN = {
+    "srun": "launcher=slurm: there is no srun here; launcher=submitit_local runs the jobs on this machine",
+    "n_jobs == 0": "hydra.launcher.n_jobs=0: at least 1 expected, or -1 for as many as there are cores",
+}
+
 
 @contextmanager
 def report_errors() -> Iterator[None]:
@@ -67,10 +73,11 @@ def run_hydra(main: Callable[[], Any], schema: type) -> None:
             main()
         except (HydraException, OmegaConfBaseException) as error:
             _exit(_override_mistake(error, schema))
-        except RuntimeError as error:
-            if "srun" not in str(error):
+        except (RuntimeError, ValueError) as error:
+            said = next((line for word, line in _LAUNCHERS_OWN.items() if word in str(error)), None)
+            if said is None:
                 raise
-            _exit("launcher=slurm: there is no srun here; launcher=submitit_local runs the jobs on this machine")
+            _exit(said)
 
 
 def _override_mistake(error: Exception, schema: type) -> str:

@@ -259,11 +259,21 @@ def test_a_mistake_that_ends_a_sweep_is_one_line_too(capsys: Errors) -> None:
     assert "could not be converted to Integer" in line
 
 
-def test_slurm_where_there_is_none_is_one_line(capsys: Errors) -> None:
-    missing = RuntimeError('Could not detect "srun", are you indeed on a slurm cluster?')
-    assert "launcher=submitit_local" in exit_line(capsys, lambda: run_hydra(failing(missing), TrainConfig))
-    with pytest.raises(RuntimeError, match="another"):
-        run_hydra(failing(RuntimeError("another")), TrainConfig)
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [
+        (RuntimeError('Could not detect "srun", are you indeed on a slurm cluster?'), "launcher=submitit_local"),
+        (ValueError("n_jobs == 0 in Parallel has no meaning"), "hydra.launcher.n_jobs=0: at least 1"),
+    ],
+)
+def test_what_launchers_refuse_is_one_line(capsys: Errors, refusal: Exception, said: str) -> None:
+    assert said in exit_line(capsys, lambda: run_hydra(failing(refusal), TrainConfig))
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError])
+def test_errors_that_no_launcher_raises_are_handed_on(kind: type[Exception]) -> None:
+    with pytest.raises(kind, match="another"):
+        run_hydra(failing(kind("another")), TrainConfig)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes end otherwise there")

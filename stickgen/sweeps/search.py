@@ -63,7 +63,8 @@ class Search:
         """Search, and return the best job's number, value and overrides.
 
         Raises:
-            StickgenError: nothing is searched, or every job failed.
+            StickgenError: nothing is searched, the folder's earlier trials were drawn from something else, or every
+                job failed.
         """
         parser = OverridesParser.create(config_loader=self.loader)
         # Later ones win, as everywhere in Hydra.
@@ -84,6 +85,7 @@ class Search:
             OmegaConf.save(self.config, scratch)
         journal = (folder / JOURNAL).resolve()
         study = open_study(journal, maximize=str(self.config.callbacks.monitor).endswith("accuracy"), seed=self.seed)
+        _check_space(study, space, folder)
         while waiting := self._next(study, space):
             for first, drawn in waiting:
                 jobs = [
@@ -110,6 +112,23 @@ class Search:
         runs = groupby(enumerate(waiting), key=lambda pair: pair[1].number - pair[0])
         groups = [[trial for _, trial in group] for _, group in runs]
         return [(group[0].number, group) for group in groups]
+
+
+def _check_space(study: "optuna.Study", space: "dict[str, BaseDistribution]", folder: Path) -> None:
+    """Refuse to go on with a search in another space, before a trial is drawn that could not be stored."""
+    from optuna.distributions import check_distribution_compatibility
+
+    for trial in study.get_trials(deepcopy=False):
+        for key, earlier in trial.distributions.items():
+            if key not in space:
+                continue
+            try:
+                check_distribution_compatibility(earlier, space[key])
+            except ValueError:
+                raise ConfigError(
+                    f"{key}: the search in {folder} draws it from {earlier}, not {space[key]}; "
+                    "go on with that, or choose another hydra.sweep.dir"
+                ) from None
 
 
 def distribution(override: Override) -> "BaseDistribution":

@@ -112,6 +112,18 @@ def test_a_search_started_again_takes_up_what_had_not_ended(search: Any) -> None
     assert third.launched == []
 
 
+def test_a_search_does_not_go_on_in_another_space(search: Any, tmp_path: Path) -> None:
+    search(Launcher(alpha), trials=2).run([])
+    launcher = Launcher(alpha)
+    with pytest.raises(ConfigError, match=r"lora\.rank: the search in .*jobs draws it from .*choose another"):
+        search(launcher).run(["lora.rank=choice(2,4)"])
+    assert launcher.launched == []
+    study = open_study(tmp_path / "jobs" / search_module.JOURNAL, maximize=False)
+    assert len(study.trials) == 2  # no trial is left that could not be run
+    search(launcher, trials=3).run(["lora.alpha=interval(2.0,5.0)"])  # another range may follow
+    assert len(launcher.launched) == 1
+
+
 def test_failed_jobs_do_not_end_a_search_unless_all_fail(search: Any, tmp_path: Path) -> None:
     def mostly(job: dict[str, str]) -> float | Exception:
         return ConfigError("lora.rank=2: no") if job["lora.rank"] == "2" else 1.0
