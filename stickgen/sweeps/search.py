@@ -81,11 +81,12 @@ class Search:
         if not space:
             raise ConfigError("sweep=optuna: nothing to search; as in 'lora.rank=choice(4,8)'")
         folder = Path(str(self.config.hydra.sweep.dir))
-        with atomic_write(folder / "multirun.yaml", overwrite=True) as scratch:
-            OmegaConf.save(self.config, scratch)
+        folder.mkdir(parents=True, exist_ok=True)
         journal = (folder / JOURNAL).resolve()
         study = open_study(journal, maximize=str(self.config.callbacks.monitor).endswith("accuracy"), seed=self.seed)
         _check_space(study, space, folder)
+        with atomic_write(folder / "multirun.yaml", overwrite=True) as scratch:
+            OmegaConf.save(self.config, scratch)
         while waiting := self._next(study, space):
             for first, drawn in waiting:
                 jobs = [

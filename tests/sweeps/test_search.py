@@ -114,10 +114,13 @@ def test_a_search_started_again_takes_up_what_had_not_ended(search: Any) -> None
 
 def test_a_search_does_not_go_on_in_another_space(search: Any, tmp_path: Path) -> None:
     search(Launcher(alpha), trials=2).run([])
+    record = tmp_path / "jobs" / "multirun.yaml"
+    begun = record.stat().st_mtime_ns
     launcher = Launcher(alpha)
     with pytest.raises(ConfigError, match=r"lora\.rank: the search in .*jobs draws it from .*choose another"):
         search(launcher).run(["lora.rank=choice(2,4)"])
     assert launcher.launched == []
+    assert record.stat().st_mtime_ns == begun  # the settings of the search that did begin
     study = open_study(tmp_path / "jobs" / search_module.JOURNAL, maximize=False)
     assert len(study.trials) == 2  # no trial is left that could not be run
     search(launcher, trials=3).run(["lora.alpha=interval(2.0,5.0)"])  # another range may follow
