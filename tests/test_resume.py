@@ -132,6 +132,14 @@ def test_a_resumed_run_keeps_its_settings_and_may_go_on_for_longer(tmp_path: Pat
     assert longer.returncode == 0, longer.stderr
     assert _step(tmp_path / "run" / "checkpoints" / "last.ckpt") == 2 * steps
 
+    settings = (tmp_path / "run" / "config.yaml").read_bytes()
+    for limit in ("trainer.max_epochs=1", f"trainer.max_steps={steps}"):
+        back = run_script("train.py", "resume=run", limit, cwd=tmp_path)
+        assert back.returncode == 1
+        assert back.stderr.startswith(f"error: {limit}: run stands at ")
+        assert len(back.stderr.splitlines()) == 1
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == settings
+
 
 def test_a_run_without_a_checkpoint_cannot_be_resumed(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base.safetensors")

@@ -129,11 +129,15 @@ class Checkpoint:
         state: the trained tensors, by their path inside the model.
         config: the run's settings.
         base_fingerprint: digest of the frozen base; None where the whole model was trained.
+        epochs: how many were begun; the last of them need not be finished.
+        steps: how many the optimizer took.
     """
 
     state: dict[str, Tensor]
     config: TrainConfig
     base_fingerprint: str | None
+    epochs: int
+    steps: int
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -149,9 +153,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         config = typed(OmegaConf.merge(OmegaConf.structured(TrainConfig), own["config"]), TrainConfig)  # type: ignore[arg-type]
         state = {key.removeprefix("model."): value for key, value in content["state_dict"].items()}
-    except (OmegaConfBaseException, ConfigError, KeyError, AttributeError, ValueError) as error:
+        epochs, steps = int(content["epoch"]) + 1, int(content["global_step"])
+    except (OmegaConfBaseException, ConfigError, KeyError, AttributeError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: damaged: {str(error).splitlines()[0]}") from None
-    return Checkpoint(state, config, own.get("base_fingerprint"))
+    return Checkpoint(state, config, own.get("base_fingerprint"), epochs, steps)
 
 
 def checkpoint_record(config: TrainConfig, base_fingerprint: str | None) -> dict[str, Any]:

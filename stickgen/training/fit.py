@@ -74,7 +74,9 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
     started = time.monotonic()
     _begin(config)
     resumed = _resumed(config, run)
-    if resumed is None and run.holds_results():
+    if resumed is not None:
+        _check_goes_on(config, resumed)
+    elif run.holds_results():
         raise OutputExistsError(
             f"{run.path}: holds a run already, which was kept; resume={run.path} continues it, or name another folder"
         )
@@ -207,6 +209,20 @@ def _begin(config: TrainConfig) -> None:
 
 def _resumed(config: TrainConfig, run: RunFolder) -> Path | None:
     return run.checkpoint("last") if config.resume else None
+
+
+def _check_goes_on(config: TrainConfig, resumed: Path) -> None:
+    """Refuse to end a run before where it stands, for its settings would then say what it was not."""
+    reached = read_checkpoint(resumed)
+    limits = config.trainer
+    for key, limit, count, unit in (
+        ("max_epochs", limits.max_epochs, reached.epochs, "epoch"),
+        ("max_steps", limits.max_steps if limits.max_steps > 0 else reached.steps, reached.steps, "step"),
+    ):
+        if limit < count:
+            raise ConfigError(
+                f"trainer.{key}={limit}: {config.resume} stands at {unit} {count} already; name at least {count}, or start anew"
+            )
 
 
 def _data(config: TrainConfig) -> ClipDataModule:

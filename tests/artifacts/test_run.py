@@ -129,8 +129,8 @@ def test_json_is_written_in_one_step_and_replaces_the_old(tmp_path: Path) -> Non
 
 def content(config: TrainConfig, **changes: Any) -> dict[str, Any]:
     own = checkpoint_record(config, "abc")
-    whole = {CHECKPOINT_KEY: own, "state_dict": {"model.pose_decoder.0.lora_A": torch.ones(3, 24)}, "epoch": 1}
-    return {**whole, **changes}
+    state = {"model.pose_decoder.0.lora_A": torch.ones(3, 24)}
+    return {CHECKPOINT_KEY: own, "state_dict": state, "epoch": 1, "global_step": 7, **changes}
 
 
 def test_a_checkpoint_tells_state_settings_and_base(config: TrainConfig, tmp_path: Path) -> None:
@@ -140,6 +140,7 @@ def test_a_checkpoint_tells_state_settings_and_base(config: TrainConfig, tmp_pat
     assert torch.equal(checkpoint.state["pose_decoder.0.lora_A"], torch.ones(3, 24))
     assert checkpoint.config == config
     assert checkpoint.base_fingerprint == "abc"
+    assert (checkpoint.epochs, checkpoint.steps) == (2, 7)
 
 
 def test_its_record_is_plain_values(config: TrainConfig) -> None:
@@ -182,6 +183,8 @@ def test_another_programs_checkpoint(config: TrainConfig, tmp_path: Path, make) 
         lambda c: content(c, state_dict=None),
         lambda c: content(c, state_dict=[1]),
         lambda c: {key: value for key, value in content(c).items() if key != "state_dict"},
+        lambda c: {key: value for key, value in content(c).items() if key != "epoch"},
+        lambda c: content(c, global_step="many"),
     ],
 )
 def test_a_damaged_checkpoint(config: TrainConfig, tmp_path: Path, make) -> None:
