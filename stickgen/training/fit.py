@@ -221,7 +221,7 @@ def _check_goes_on(config: TrainConfig, resumed: Path) -> None:
     ):
         if limit < count:
             raise ConfigError(
-                f"trainer.{key}={limit}: {config.resume} stands at {unit} {count} already; name at least {count}, or start anew"
+                f"trainer.{key}={limit}: {config.resume} stands at {unit} {count} already; name at least that"
             )
 
 
