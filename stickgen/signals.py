@@ -11,11 +11,20 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if has
 """What schedulers, containers and ``kill`` send, and what SLURM can be told to send some time before its limit."""
 
 
+_received: list[signal.Signals] = []
+
+
+def received() -> signal.Signals | None:
+    """Return the signal to stop that :func:`pass_on` was given; None where there was none."""
+    return _received[0] if _received else None
+
+
 def pass_on(number: int, frame: Any) -> None:
     """Hand a signal on to the processes that a launcher has started, which save and end; without any, end at once.
 
     How the first of them ends then ends this one, since the launcher waits for it.
     """
+    _received[:] = [signal.Signals(number)]
     workers = multiprocessing.active_children()
     for worker in workers:
         if worker.pid is not None:
