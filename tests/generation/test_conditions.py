@@ -23,7 +23,7 @@ WALK, WAVE = action_index("walk"), action_index("wave")
 
 @pytest.fixture(autouse=True)
 def encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(generate_with.__globals__, "TextEncoder", Encoder)
+    monkeypatch.setattr("stickgen.generation.prompts.TextEncoder", Encoder)
 
 
 @pytest.fixture

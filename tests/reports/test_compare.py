@@ -14,7 +14,6 @@ from stickgen.errors import CheckpointError, ConfigError, OutputExistsError, Sti
 from stickgen.evaluation.evaluate import Summary
 from stickgen.evaluation.rollouts import RolloutProtocol
 from stickgen.evaluation.scores import ScoresFile
-from stickgen.generation import generate
 from stickgen.reports.compare import Shown, compare, read_prompts
 from tests.artifacts.test_model import make_adapter
 from tests.generation.test_generate import Encoder
@@ -24,7 +23,7 @@ from tests.runs import help_without, make_base, run_command
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(generate.__globals__, "TextEncoder", Encoder)
+    monkeypatch.setattr("stickgen.generation.prompts.TextEncoder", Encoder)
     return make_base(tmp_path / "base.safetensors")
 
 

@@ -74,6 +74,9 @@ def test_data_that_cannot_be_shown_are_refused(tmp_path: Path) -> None:
     one = load_model(make_base(tmp_path / "base.safetensors"))
     with pytest.raises(DataError, match="no test clip has 1025 frames; see --given and --split"):
         scenes_of_clips([("mine", one)], DATA, "test", 2, 1000, 30)
+    one.record.text_encoder["pooling"] = "cls"
+    with pytest.raises(ConfigError, match=r"\(pooling mean\), those of mine by .* \(pooling cls\); prepare the data"):
+        scenes_of_clips([("mine", one)], DATA, "test", 2, 10, 30)
     one.record.text_encoder["id"] = "org/other"
     with pytest.raises(ConfigError, match="prepare the data with --encoder org/other"):
         scenes_of_clips([("mine", one)], DATA, "test", 2, 10, 30)
