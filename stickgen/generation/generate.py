@@ -83,8 +83,9 @@ def generate(
         the motions, those of the first prompt first, in the order of the models.
 
     Raises:
-        ConfigError: there is no model or no prompt, a prompt is empty, the encoder is not that of a base, or a model is
-            given a camera that it was trained without; a seed is given beside ``seed_frames``.
+        ConfigError: there is no model or no prompt, two models are called the same, a prompt is empty, the encoder is
+            not that of a base, or a model is given a camera that it was trained without; a seed is given beside
+            ``seed_frames``.
         GenerationError: so many frames are not made, ``seed_frames`` do not fit a model, or a motion exploded.
         StickgenError: a model cannot be read, or its encoder cannot be had.
     """
@@ -92,6 +93,7 @@ def generate(
     if not models:
         raise ConfigError("model: none given; name a run folder, an adapter or a base")
     named = [label_and_path(model) for model in models]
+    check_labels([label for label, _ in named])
     loaded = [(label, load_model(Path(path), base, allow_other_base=allow_other_base)) for label, path in named]
     return generate_with(
         loaded,
@@ -144,6 +146,17 @@ def generate_with(
         for (label, one), text in zip(loaded, texts, strict=True)
     ]
     return [made for row in zip(*columns, strict=True) for made in row]
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Refuse figures that could not be told apart.
+
+    Raises:
+        ConfigError: two have one label.
+    """
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ConfigError(f"two figures are called {label!r}; tell them apart as label=path")
 
 
 def check_request(
@@ -218,6 +231,9 @@ def _given(model: StickFigureTransformer, seed_frames: Tensor | None, seed: int 
         return standing(dim, clips, seed)
     if dim == STICK_5.dim:
         seed_frames = to_stick_5(seed_frames)
+    longest = float(skeleton_of(seed_frames.shape[-1]).segment_lengths(seed_frames).max())
+    if longest > _LONGEST_SEGMENT:
+        raise GenerationError(f"seed_frames: a limb of {longest:g} body heights; a figure about 1 high expected")
     return seed_frames[:, None].expand(-1, clips, -1)
 
 

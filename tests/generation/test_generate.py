@@ -126,11 +126,17 @@ def test_a_bidirectional_base_generates_in_one_pass(tmp_path: Path, caplog: pyte
         ({"frames": 0}, GenerationError, r"0 frames \(0 s\): 1 to 15000"),
         ({"frames": 1_000_000}, GenerationError, "1000000 frames"),
         ({"models": []}, ConfigError, "model: none given"),
+        ({"models": ["a=one", "a=two"]}, ConfigError, "two figures are called 'a'"),
         ({"models": ["gone.safetensors"]}, CheckpointError, "gone.safetensors"),
         ({"encoder": "org/other"}, ConfigError, f"org/other: the captions of base were embedded by {ENCODER}"),
         ({"encoder": ENCODER, "encoder_id": "mine"}, ConfigError, "text encoder mine: the captions of base"),
         ({"seed_frames": torch.zeros(3, 20), "seed": 1}, ConfigError, "seed=1: draws how a motion begins"),
         ({"seed_frames": torch.zeros(3, 21)}, DataError, "21 numbers a frame"),
+        (
+            {"seed_frames": 1e6 * torch.tensor(rest_pose(20)).repeat(3, 1)},
+            GenerationError,
+            r"seed_frames: a limb of .* body heights; a figure about 1 high expected",
+        ),
         ({"seed_frames": torch.full((3, 20), torch.nan)}, GenerationError, "base: seed_frames: finite"),
     ],
 )
