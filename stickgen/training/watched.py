@@ -82,8 +82,8 @@ class Watched:
 
     def real(self) -> list[Panel | None]:
         """Return the motion that each is to be compared with, where there is one."""
-        clips = [Panel(clip.motion, "real clip", clip.description, self.given) for clip in self.clips]
-        examples = [None if c is None else Panel(c.motion, "training clip", c.description) for c in self.examples]
+        clips = [Panel(clip.with_partner, "real clip", clip.description, self.given) for clip in self.clips]
+        examples = [None if c is None else Panel(c.with_partner, "training clip", c.description) for c in self.examples]
         return [*clips, *examples]
 
     def made(self, model: StickFigureTransformer, whose: str) -> list[Panel]:
