@@ -84,6 +84,19 @@ def check_absent(path: Path, *, overwrite: bool = False, file: bool = False) -> 
         raise OutputExistsError(f"{path}: already exists and was kept; {way_out}")
 
 
+def check_writable(path: Path) -> None:
+    """Refuse an output that has no place to be written to, before any work is spent on it.
+
+    Raises:
+        StickgenError: the nearest folder above it that exists is read-only, or a file.
+    """
+    place = next(folder for folder in path.absolute().parents if folder.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise StickgenError(
+            f"{path}: cannot be written, since {place} {'is read-only' if place.is_dir() else 'is a file'}"
+        )
+
+
 @contextmanager
 def atomic_write(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it becomes ``path`` in one step, on an error it is removed.

@@ -15,6 +15,7 @@ from stickgen.artifacts.model import LoadedModel, label_and_path, load_model, tr
 from stickgen.config import DataConfig
 from stickgen.data.clips import ClipSet
 from stickgen.data.datamodule import ClipDataModule
+from stickgen.data.text import told_apart
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.evaluation.baselines import MOST_FREQUENT, baseline_metrics, majority_action
 from stickgen.evaluation.next_frame import next_frame_scores
@@ -164,11 +165,10 @@ def clips_for(label: str, one: LoadedModel, config: DataConfig) -> ClipDataModul
     dim = sizes["input_dim"] if sizes["input_dim"] == 20 or config.path is None else None
     data = ClipDataModule(replace(config, dim=dim, conditions=list(one.record.conditions or ())))
     data.fit_to(sizes["input_dim"], sizes["embedding_dim"], sizes["num_actions"])
-    theirs, ours = one.record.text_encoder.get("id"), data.report.text_encoder.get("id")
-    if theirs and ours and theirs != ours:
+    if names := told_apart(data.report.text_encoder, one.record.text_encoder):
         raise ConfigError(
-            f"{data.report.source}: captions were embedded by {ours}, those of {label} by {theirs}; prepare the data "
-            f"with --encoder {theirs}"
+            f"{data.report.source}: captions were embedded by {names[0]}, those of {label} by {names[1]}; prepare the "
+            f"data with --encoder {one.record.text_encoder.get('id')}"
         )
     if not one.model.causal:
         log.warning("%s: bidirectional, so next-frame errors are leaky, and rollouts are made in one pass", label)

@@ -14,7 +14,6 @@ from stickgen.errors import CheckpointError, ConfigError, OutputExistsError, Sti
 from stickgen.evaluation.evaluate import Summary
 from stickgen.evaluation.rollouts import RolloutProtocol
 from stickgen.evaluation.scores import ScoresFile
-from stickgen.generation import generate
 from stickgen.reports.compare import Shown, compare, read_prompts
 from tests.artifacts.test_model import make_adapter
 from tests.generation.test_generate import Encoder
@@ -24,7 +23,7 @@ from tests.runs import help_without, make_base, run_command
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(generate.__globals__, "TextEncoder", Encoder)
+    monkeypatch.setattr("stickgen.generation.prompts.TextEncoder", Encoder)
     return make_base(tmp_path / "base.safetensors")
 
 
@@ -94,7 +93,7 @@ def test_the_figures_of_a_run_are_shown_under_its_label(base: Path, tmp_path: Pa
         },
     )
     scenes = compare([f"mine={run}"], Path("page.html"), Shown(frames=30, clips=2))
-    assert [panel.label for panel in scenes[0].panels] == ["real clip", "mine"]  # its own data, no adapter
+    assert [panel.label for panel in scenes[0].panels] == ["real clip", "frozen base", "mine"]  # on its own data
     text = Path("page.html").read_text(encoding="utf-8")
     assert "mine · test clips of its run" in text
     assert '<th scope="row">next-frame pose MSE ↓</th><td>–</td><td>0.125</td>' in text
@@ -111,6 +110,10 @@ def test_the_figures_of_a_run_are_shown_under_its_label(base: Path, tmp_path: Pa
         ({"output": "page.pdf"}, ConfigError, "page.pdf: a name that ends in .html expected"),
         ({"output": "folder.html"}, OutputExistsError, "folder.html: is a folder"),
         ({"models": ["gone"]}, StickgenError, "gone"),
+        ({"models": ["gone"], "output": "base.safetensors/page.html"}, StickgenError, "base.safetensors is a file"),
+        ({"models": ["a=gone", "a=there"]}, ConfigError, "two figures are called 'a'; tell them apart as label=path"),
+        ({"models": ["real clip=base.safetensors"]}, ConfigError, "two figures are called 'real clip'"),
+        ({"models": ["frozen base=adapter"]}, ConfigError, "two figures are called 'frozen base'"),
         ({"shown": Shown()}, ConfigError, "nothing to show: no model comes from a run"),
         ({"shown": Shown(["a walk"], frames=0)}, StickgenError, "0 frames"),
         ({"shown": Shown(["a walk"], frames=10**6)}, StickgenError, "1000000 frames"),
@@ -125,6 +128,7 @@ def test_the_figures_of_a_run_are_shown_under_its_label(base: Path, tmp_path: Pa
 )
 def test_mistakes_leave_no_page(base: Path, changes: dict[str, Any], mistake: type[Exception], message: str) -> None:
     Path("folder.html").mkdir()
+    make_adapter(base, Path("adapter"))
     arguments = {"models": [f"base={base}"], "output": "page.html", "shown": Shown(["a walk"], frames=3), **changes}
     output = Path(arguments.pop("output"))
     with pytest.raises(mistake, match=message) as caught:
