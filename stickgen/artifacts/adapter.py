@@ -30,6 +30,8 @@ from stickgen.lora import LoRASettings, inject_lora_adapters, load_lora_state_di
 log = logging.getLogger(__name__)
 
 CARD_FILE = "README.md"
+FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
+"""What an adapter folder holds."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def save_adapter(adapter: Adapter, folder: Path, *, overwrite: bool = False) -> 
     """Write an adapter as a PEFT folder: adapter_config.json, adapter_model.safetensors, README.md.
 
     Raises:
-        OutputExistsError: the folder exists and ``overwrite`` is false.
+        OutputExistsError: the folder exists and ``overwrite`` is false, or it holds anything beside an adapter's files.
     """
     own = {
         "base_fingerprint": adapter.base_fingerprint,
@@ -72,7 +74,7 @@ def save_adapter(adapter: Adapter, folder: Path, *, overwrite: bool = False) -> 
         "origin": adapter.origin,
     }
     tensors = {peft_key(key): value.contiguous() for key, value in adapter.state.items()}
-    with atomic_write(folder, overwrite=overwrite) as scratch:
+    with atomic_write(folder, overwrite=overwrite, folder_of=FILES) as scratch:
         scratch.mkdir()
         config = json.dumps(peft_config(adapter.settings, adapter.modules, adapter.base_path), indent=2, sort_keys=True)
         (scratch / CONFIG_FILE).write_text(config + "\n", encoding="utf-8")

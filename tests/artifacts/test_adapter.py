@@ -137,6 +137,13 @@ def test_an_existing_folder_is_kept_unless_told(adapter: Adapter, folder: Path) 
     assert load_adapter(folder).origin == {"seed": 99}
 
 
+def test_a_folder_with_anything_else_in_it_is_never_replaced(adapter: Adapter, folder: Path) -> None:
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(OutputExistsError, match=r"adapter: holds notes\.txt, which would be lost, and was kept"):
+        save_adapter(replace(adapter, origin={"seed": 99}), folder, overwrite=True)
+    assert load_adapter(folder).origin == {"seed": 2}
+
+
 def test_a_failed_write_leaves_nothing(adapter: Adapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **more: object) -> None:
         raise OSError("disk full")
