@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stickgen.artifacts.base import Base, load_base
+from stickgen.artifacts.find import find_base
 from stickgen.artifacts.peft_format import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -22,7 +23,7 @@ from stickgen.artifacts.peft_format import (
 )
 from stickgen.artifacts.record import RECORD_KEY, BaseRecord
 from stickgen.artifacts.tensors import read_safetensors
-from stickgen.config import PROJECT, LoRAConfig
+from stickgen.config import LoRAConfig
 from stickgen.errors import CheckpointError
 from stickgen.files import atomic_write
 from stickgen.lora import LoRASettings, inject_lora_adapters, load_lora_state_dict
@@ -120,13 +121,11 @@ def load_adapter(folder: Path) -> Adapter:
 
 
 def base_for(adapter: Adapter, given: Path | None, where: str, option: str = "--base") -> Base:
-    """Read the base of an adapter: the one given, else where the adapter says that it lay.
-
-    An adapter that was made elsewhere, of a base that comes with stickgen, finds it here by its name and fingerprint.
+    """Read the base of an adapter: the one given, else the one that the adapter names.
 
     Args:
         adapter: the adapter.
-        given: the base's path; None: see above.
+        given: the base's path; None: see :func:`~stickgen.artifacts.find.find_base`.
         where: what messages call the adapter.
         option: what they say a base is given by.
 
@@ -135,17 +134,7 @@ def base_for(adapter: Adapter, given: Path | None, where: str, option: str = "--
     """
     if given is not None:
         return load_base(given)
-    if not adapter.base_path:
-        raise CheckpointError(f"{where}: does not name its base; give it with {option}")
-    path = Path(adapter.base_path)
-    if path.exists():
-        return load_base(path)
-    ours = PROJECT / "assets" / path.name
-    if adapter.base_fingerprint is not None and ours.is_file():
-        base = load_base(ours)
-        if base.fingerprint == adapter.base_fingerprint:
-            return base
-    raise CheckpointError(f"{where}: its base is not at {path} any more; give it with {option}")
+    return find_base(adapter.base_path, adapter.base_fingerprint, where, option)
 
 
 def attach_adapter(base: Base, adapter: Adapter, where: str, *, allow_other_base: bool = False) -> None:

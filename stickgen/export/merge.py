@@ -100,6 +100,7 @@ def merge(config: MergeConfig) -> MergeReport:
         "merged_adapters": [*merged_before, *digests],
         **({"merged_weights": list(config.weights)} if config.weights else {}),
         "base_fingerprint": base.fingerprint,
+        "base_path": str(base.path),
         **environment(),
     }
     record = replace(record_on(base, first), origin=origin)

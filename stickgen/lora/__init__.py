@@ -11,7 +11,7 @@ from stickgen.lora.inject import (
     lora_settings,
 )
 from stickgen.lora.layer import LoRALinear
-from stickgen.lora.merge import merge_lora_weights
+from stickgen.lora.merge import merge_lora_weights, unmerge_lora_weights
 from stickgen.lora.routing import route
 from stickgen.lora.settings import LoRASettings
 from stickgen.lora.state import get_lora_state_dict, load_lora_state_dict
@@ -35,4 +35,5 @@ __all__ = [
     "merge_lora_weights",
     "route",
     "truncate_adapter",
+    "unmerge_lora_weights",
 ]
