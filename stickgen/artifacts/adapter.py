@@ -26,7 +26,7 @@ from stickgen.artifacts.tensors import read_safetensors
 from stickgen.config import LoRAConfig
 from stickgen.errors import CheckpointError
 from stickgen.files import atomic_write
-from stickgen.lora import LoRASettings, inject_lora_adapters, load_lora_state_dict
+from stickgen.lora import LoRASettings, inject_lora_adapters, load_lora_state_dict, module_paths
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Adapter:
     @property
     def modules(self) -> list[str]:
         """Paths of the adapted layers."""
-        return list(dict.fromkeys(key.rpartition(".")[0] for key in self.state))
+        return module_paths(self.state)
 
 
 def save_adapter(adapter: Adapter, folder: Path, *, overwrite: bool = False) -> None:

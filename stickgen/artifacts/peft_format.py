@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stickgen.errors import CheckpointError
-from stickgen.lora import DoRALinear, LoRALinear, LoRASettings
+from stickgen.lora import DoRALinear, LoRALinear, LoRASettings, module_paths
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -144,8 +144,8 @@ def check_state(
                 )
         if not bool(torch.isfinite(value).all()):
             raise CheckpointError(f"{where}: {named(key)} holds NaN or infinity")
-    modules = {key.rpartition(".")[0] for key in state}
-    lone = [f"{m}.{f}" for m in sorted(modules) for f in factors if f"{m}.{f}" not in state]
+    modules = module_paths(state)
+    lone = [f"{m}.{f}" for m in modules for f in factors if f"{m}.{f}" not in state]
     if lone or not state:
         raise CheckpointError(f"{where}: {lone[0] + ' is missing' if lone else 'holds no adapter'}")
 
@@ -158,7 +158,7 @@ def compare_targets(targets: Any, state: Mapping[str, Tensor], folder: Path) -> 
     """
     if not isinstance(targets, list):  # a regular expression, or left out
         return
-    modules = dict.fromkeys(key.rpartition(".")[0] for key in state)
+    modules = module_paths(state)
     named = {target: {m for m in modules if m == target or m.endswith(f".{target}")} for target in map(str, targets)}
     missing = [target for target, hits in named.items() if not hits]
     if missing:
@@ -172,7 +172,7 @@ def for_layers(settings: LoRASettings, state: Mapping[str, Tensor]) -> LoRASetti
     """Return the settings with patterns for single layers alone, where they have any; PEFT's may match none."""
     if not settings.rank_pattern and not settings.alpha_pattern:
         return settings
-    modules = dict.fromkeys(key.rpartition(".")[0] for key in state)
+    modules = module_paths(state)
     return LoRASettings.of_layers(
         {module: settings.rank_of(module) for module in modules},
         {module: settings.alpha_of(module) for module in modules},
