@@ -14,13 +14,13 @@ from stickgen.artifacts.find import find_base
 from stickgen.artifacts.peft_format import (
     CONFIG_FILE,
     WEIGHTS_FILE,
-    compare_targets,
     for_layers,
     peft_config,
     peft_key,
     peft_settings,
     peft_state,
 )
+from stickgen.artifacts.peft_targets import compare_targets
 from stickgen.artifacts.record import RECORD_KEY, BaseRecord
 from stickgen.artifacts.tensors import read_safetensors
 from stickgen.config import LoRAConfig
@@ -107,7 +107,7 @@ def load_adapter(folder: Path) -> Adapter:
     except ValueError:
         raise CheckpointError(f"{folder / WEIGHTS_FILE}: the record in its metadata is damaged") from None
     state = peft_state(tensors, settings, folder / WEIGHTS_FILE)
-    compare_targets(config.get("target_modules"), state, folder)
+    compare_targets(config, module_paths(state), config_path, folder / WEIGHTS_FILE)
     return Adapter(
         state=state,
         settings=for_layers(settings, state),
