@@ -6,7 +6,7 @@ import shutil
 import struct
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -97,28 +97,72 @@ def check_writable(path: Path) -> None:
         )
 
 
-@contextmanager
-def atomic_write(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it becomes ``path`` in one step, on an error it is removed.
+def check_folder(path: Path, names: Collection[str], *, overwrite: bool = False) -> None:
+    """Refuse a folder as an output, as :func:`check_absent` does, and one that holds what is not its like to replace.
 
-    The caller writes a file, or makes a folder, at the temporary path. A folder replaces an older one only where
-    ``overwrite`` is true, and a file never replaces a folder. The suffix of ``path`` is kept, since some writers choose
-    their format by it.
+    Args:
+        path: the output.
+        names: of the files that the folder will hold; one that holds anything else is never replaced.
+        overwrite: whether an existing one may be replaced.
 
     Raises:
-        OutputExistsError: ``path`` exists and ``overwrite`` is false, or it is a folder and a file was written.
-        OSError: the place cannot be written to.
+        OutputExistsError: ``path`` exists and ``overwrite`` is false, it is a file, or it holds something else.
     """
     check_absent(path, overwrite=overwrite)
+    if path.exists() and not path.is_dir():
+        raise OutputExistsError(f"{path}: is a file and was kept; name a folder")
+    others = sorted(entry.name for entry in path.iterdir() if entry.name not in names) if path.is_dir() else []
+    if others:
+        raise OutputExistsError(
+            f"{path}: holds {others[0]}, which would be lost, and was kept; name a new folder, or one in it"
+        )
+
+
+def check_keeps(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
+    """Refuse outputs that would take the place of what they are made from.
+
+    Args:
+        outputs: files and folders to be written.
+        sources: files and folders that are read for them.
+
+    Raises:
+        OutputExistsError: an output is a source, a folder around one, or a file that one holds.
+    """
+    places = {source: source.resolve() for source in sources}
+    for path in outputs:
+        output = path.resolve()
+        for source, place in places.items():
+            if output == place or output in place.parents or (place in output.parents and output.exists()):
+                raise OutputExistsError(f"{path}: would replace what it is made from, {source}; name another output")
+
+
+@contextmanager
+def atomic_write(path: Path, *, overwrite: bool = False, folder_of: Collection[str] | None = None) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it becomes ``path`` in one step, on an error it is removed.
+
+    The suffix of ``path`` is kept, since some writers choose their format by it.
+
+    Args:
+        path: the output.
+        overwrite: whether an existing one may be replaced.
+        folder_of: None: the caller writes a file at the temporary path, which never replaces a folder. Names: it makes
+            a folder there that holds files of these names; it replaces an older one only where that holds no others.
+
+    Raises:
+        OutputExistsError: the output is there and must be kept; see :func:`check_absent` and :func:`check_folder`.
+        OSError: the place cannot be written to.
+    """
+    if folder_of is None:
+        check_absent(path, overwrite=overwrite, file=True)
+    else:
+        check_folder(path, folder_of, overwrite=overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         written = scratch / path.name
         yield written
         _sync(written)
-        if path.is_dir():
-            if not written.is_dir():
-                raise _is_a_folder(path)
+        if written.is_dir() and path.is_dir():
             path.rename(scratch / "replaced")
         os.replace(written, path)
     finally:

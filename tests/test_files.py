@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stickgen.errors import DataError, OutputExistsError
-from stickgen.files import atomic_write, check_absent, read_torch
+from stickgen.files import atomic_write, check_absent, check_keeps, read_torch
 
 
 def test_a_file_appears_whole_with_its_folders(tmp_path: Path) -> None:
@@ -47,14 +47,41 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: ty
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_replaces_a_folder(tmp_path: Path) -> None:
+def write_folder(path: Path, content: str, *names: str) -> None:
+    with atomic_write(path, overwrite=True, folder_of=("weights", "card")) as scratch:
+        scratch.mkdir()
+        for name in names:
+            (scratch / name).write_text(content)
+
+
+def test_a_folder_replaces_one_of_its_like(tmp_path: Path) -> None:
     path = tmp_path / "adapter"
-    for content in ("old", "new"):
-        with atomic_write(path, overwrite=True) as scratch:
-            (scratch / "inner").mkdir(parents=True)
-            (scratch / "inner" / content).write_text(content)
-    assert [p.name for p in (path / "inner").iterdir()] == ["new"]
+    write_folder(path, "old", "weights", "card")
+    write_folder(path, "new", "weights")
+    assert {p.name: p.read_text() for p in path.iterdir()} == {"weights": "new"}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_replaces_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    write_folder(path, "old", "weights")
+    (path / "checkpoints").mkdir()
+    with pytest.raises(OutputExistsError, match=r"run: holds checkpoints, which would be lost, and was kept"):
+        write_folder(path, "new", "weights")
+    assert (path / "weights").read_text() == "old"
+    with pytest.raises(OutputExistsError, match=r"weights: is a file and was kept; name a folder"):
+        write_folder(path / "weights", "new", "weights")
+
+
+@pytest.mark.parametrize("output", [".", "source", "other/../source", "source/weights", "link"])
+def test_an_output_that_is_what_it_is_made_from(tmp_path: Path, output: str) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "weights").write_text("")
+    (tmp_path / "link").symlink_to(source)
+    with pytest.raises(OutputExistsError, match=r"would replace what it is made from, .*source; name another output"):
+        check_keeps([tmp_path / output], [source])
+    check_keeps([tmp_path / "source2", source / "new.pth"], [source])
 
 
 def test_a_file_does_not_replace_a_folder(tmp_path: Path) -> None:

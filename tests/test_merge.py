@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 from stickgen.artifacts.adapter import load_adapter, save_adapter
-from stickgen.artifacts.base import load_base
+from stickgen.artifacts.base import load_base, save_base
 from stickgen.artifacts.run import RunFolder
 from stickgen.config import MergeConfig, TrainConfig, typed
 from stickgen.errors import OutputExistsError, StickgenError
@@ -208,3 +208,22 @@ def test_an_existing_output_is_kept_unless_told(run: RunFolder, tmp_path: Path) 
     assert output.read_text() == "precious"
     merge(replace(config, overwrite=True))
     assert load_base(output).record.settings["causal"] is True
+
+
+# The record of a base.pth would be that of the base.pt too.
+@pytest.mark.parametrize("output", ["base.pth", "folder.pth", "adapter/adapter_model.safetensors"])
+def test_overwriting_loses_neither_base_nor_adapter(run: RunFolder, base: Path, tmp_path: Path, output: str) -> None:
+    whole = load_base(base)
+    save_base(whole.model, whole.record, tmp_path / "base.pt")
+    save_adapter(load_adapter(run.adapter), tmp_path / "adapter")
+    (tmp_path / "folder.pth").mkdir()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    config = MergeConfig(
+        checkpoint=str(tmp_path / "adapter"),
+        base_checkpoint=str(tmp_path / "base.pt"),
+        output=str(tmp_path / output),
+        overwrite=True,
+    )
+    with pytest.raises(OutputExistsError, match=r"would replace what it is made from|is a folder and was kept"):
+        merge(config)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

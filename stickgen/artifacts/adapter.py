@@ -10,26 +10,29 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stickgen.artifacts.base import Base, load_base
+from stickgen.artifacts.find import find_base
 from stickgen.artifacts.peft_format import (
     CONFIG_FILE,
     WEIGHTS_FILE,
-    compare_targets,
     for_layers,
     peft_config,
     peft_key,
     peft_settings,
     peft_state,
 )
+from stickgen.artifacts.peft_targets import compare_targets
 from stickgen.artifacts.record import RECORD_KEY, BaseRecord
 from stickgen.artifacts.tensors import read_safetensors
-from stickgen.config import PROJECT, LoRAConfig
+from stickgen.config import LoRAConfig
 from stickgen.errors import CheckpointError
 from stickgen.files import atomic_write
-from stickgen.lora import LoRASettings, inject_lora_adapters, load_lora_state_dict
+from stickgen.lora import LoRASettings, inject_lora_adapters, load_lora_state_dict, module_paths
 
 log = logging.getLogger(__name__)
 
 CARD_FILE = "README.md"
+FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
+"""What an adapter folder holds."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,14 @@ class Adapter:
     @property
     def modules(self) -> list[str]:
         """Paths of the adapted layers."""
-        return list(dict.fromkeys(key.rpartition(".")[0] for key in self.state))
+        return module_paths(self.state)
 
 
 def save_adapter(adapter: Adapter, folder: Path, *, overwrite: bool = False) -> None:
     """Write an adapter as a PEFT folder: adapter_config.json, adapter_model.safetensors, README.md.
 
     Raises:
-        OutputExistsError: the folder exists and ``overwrite`` is false.
+        OutputExistsError: the folder exists and ``overwrite`` is false, or it holds anything beside an adapter's files.
     """
     own = {
         "base_fingerprint": adapter.base_fingerprint,
@@ -72,7 +75,7 @@ def save_adapter(adapter: Adapter, folder: Path, *, overwrite: bool = False) -> 
         "origin": adapter.origin,
     }
     tensors = {peft_key(key): value.contiguous() for key, value in adapter.state.items()}
-    with atomic_write(folder, overwrite=overwrite) as scratch:
+    with atomic_write(folder, overwrite=overwrite, folder_of=FILES) as scratch:
         scratch.mkdir()
         config = json.dumps(peft_config(adapter.settings, adapter.modules, adapter.base_path), indent=2, sort_keys=True)
         (scratch / CONFIG_FILE).write_text(config + "\n", encoding="utf-8")
@@ -104,7 +107,7 @@ def load_adapter(folder: Path) -> Adapter:
     except ValueError:
         raise CheckpointError(f"{folder / WEIGHTS_FILE}: the record in its metadata is damaged") from None
     state = peft_state(tensors, settings, folder / WEIGHTS_FILE)
-    compare_targets(config.get("target_modules"), state, folder)
+    compare_targets(config, module_paths(state), config_path, folder / WEIGHTS_FILE)
     return Adapter(
         state=state,
         settings=for_layers(settings, state),
@@ -118,13 +121,11 @@ def load_adapter(folder: Path) -> Adapter:
 
 
 def base_for(adapter: Adapter, given: Path | None, where: str, option: str = "--base") -> Base:
-    """Read the base of an adapter: the one given, else where the adapter says that it lay.
-
-    An adapter that was made elsewhere, of a base that comes with stickgen, finds it here by its name and fingerprint.
+    """Read the base of an adapter: the one given, else the one that the adapter names.
 
     Args:
         adapter: the adapter.
-        given: the base's path; None: see above.
+        given: the base's path; None: see :func:`~stickgen.artifacts.find.find_base`.
         where: what messages call the adapter.
         option: what they say a base is given by.
 
@@ -133,17 +134,7 @@ def base_for(adapter: Adapter, given: Path | None, where: str, option: str = "--
     """
     if given is not None:
         return load_base(given)
-    if not adapter.base_path:
-        raise CheckpointError(f"{where}: does not name its base; give it with {option}")
-    path = Path(adapter.base_path)
-    if path.exists():
-        return load_base(path)
-    ours = PROJECT / "assets" / path.name
-    if adapter.base_fingerprint is not None and ours.is_file():
-        base = load_base(ours)
-        if base.fingerprint == adapter.base_fingerprint:
-            return base
-    raise CheckpointError(f"{where}: its base is not at {path} any more; give it with {option}")
+    return find_base(adapter.base_path, adapter.base_fingerprint, where, option)
 
 
 def attach_adapter(base: Base, adapter: Adapter, where: str, *, allow_other_base: bool = False) -> None:

@@ -136,11 +136,15 @@ def check_outputs_absent(path: Path, *, overwrite: bool = False) -> None:
     """Refuse, before any work is spent, what :func:`save_base` would refuse.
 
     Raises:
-        OutputExistsError: the file, or the JSON beside it, exists and ``overwrite`` is false.
+        OutputExistsError: the file, or the JSON beside it, exists and ``overwrite`` is false, or is a folder.
     """
-    check_absent(path, overwrite=overwrite)
-    if path.suffix != ".safetensors":
-        check_absent(_beside(path), overwrite=overwrite)
+    for file in base_files(path):
+        check_absent(file, overwrite=overwrite, file=True)
+
+
+def base_files(path: Path) -> list[Path]:
+    """Return the files that a base of this path consists of: itself, and the JSON beside a .pth."""
+    return [path, _beside(path)] if path.suffix in (".pth", ".pt") else [path]
 
 
 def _beside(path: Path) -> Path:

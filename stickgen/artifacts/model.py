@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stickgen.artifacts.adapter import Adapter, attach_adapter, base_for, load_adapter, settings_of
-from stickgen.artifacts.base import MODEL_FILE, Base, load_base
+from stickgen.artifacts.base import MODEL_FILE, Base, base_files, load_base
 from stickgen.artifacts.peft_format import CONFIG_FILE
 from stickgen.artifacts.record import BaseRecord, fingerprint
 from stickgen.artifacts.reference import SUFFIXES, read_reference_adapter
@@ -111,6 +111,15 @@ def read_adapter(path: Path) -> tuple[Adapter, TrainConfig | None]:
     if path.is_file():
         raise CheckpointError(f"{path}: a run folder, a .ckpt of one or an adapter expected")
     raise CheckpointError(f"{path}: no such file or folder")
+
+
+def parts(path: Path) -> list[Path]:
+    """Return what a model on disk consists of: the path itself, or of a run folder what of it is read again.
+
+    A run's folder is also where people put what they make of it, so not everything in it is the run.
+    """
+    run = RunFolder(path)
+    return [run.settings, run.adapter, run.checkpoints, path / MODEL_FILE] if run.exists() else base_files(path)
 
 
 def _is_whole(path: Path) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from stickgen.errors import CheckpointError
-from stickgen.lora import DoRALinear, LoRALinear, LoRASettings
+from stickgen.lora import DoRALinear, LoRALinear, LoRASettings, module_paths
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -17,7 +17,11 @@ _PREFIX = "base_model.model."
 _PEFT_VERSION = "0.21.2"
 """The release whose format is written."""
 
-_UNSUPPORTED = ("modules_to_save", "layer_replication", "lora_bias", "target_parameters")
+_UNSUPPORTED = (
+    "modules_to_save", "layer_replication", "lora_bias", "target_parameters", "trainable_token_indices",
+    "alora_invocation_tokens", "use_qalora", "use_bdlora", "arrow_config", "kasa_config", "monteclora_config",
+    "velora_config",
+)  # fmt: skip
 _HARMLESS_STARTS = (None, True, False, "gaussian", "orthogonal", "eva")
 """Initialisations that leave the base's weights as they are; PiSSA, OLoRA and others change them."""
 
@@ -56,7 +60,7 @@ def peft_settings(config: Any, path: Path) -> LoRASettings:
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
         raise CheckpointError(f"{path}: not a LoRA adapter (peft_type)")
     for key in ("r", "lora_alpha"):
-        if not isinstance(config.get(key), int | float):
+        if not is_number(config.get(key)):
             raise CheckpointError(f"{path}: {key}, a number, expected; without it the update's size is unknown")
     unknown = {
         "bias": config.get("bias", "none") != "none",
@@ -67,12 +71,15 @@ def peft_settings(config: Any, path: Path) -> LoRASettings:
         if used:
             raise CheckpointError(f"{path}: {key}={config[key]}: not supported")
     dropout = config.get("lora_dropout") or 0.0
-    if not isinstance(dropout, int | float):
+    if not is_number(dropout):
         raise CheckpointError(f"{path}: lora_dropout={dropout!r}: a number expected")
     patterns = [config.get(key) or {} for key in ("rank_pattern", "alpha_pattern")]
     for pattern in patterns:
-        if not isinstance(pattern, dict) or not all(isinstance(value, int | float) for value in pattern.values()):
+        if not isinstance(pattern, dict) or not all(map(is_number, pattern.values())):
             raise CheckpointError(f"{path}: rank_pattern and alpha_pattern: numbers by regular expression expected")
+    for key in ("use_rslora", "use_dora"):
+        if not isinstance(config.get(key), bool | None):
+            raise CheckpointError(f"{path}: {key}={config[key]!r}: true or false expected")
     settings = LoRASettings(
         rank=config["r"],
         alpha=float(config["lora_alpha"]),
@@ -87,6 +94,11 @@ def peft_settings(config: Any, path: Path) -> LoRASettings:
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from None
     return settings
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value from a file is a number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _number(value: float) -> float:
@@ -129,13 +141,15 @@ def check_state(
 
     Raises:
         CheckpointError: there is nothing; a key is not an adapter's; a factor is missing; a shape is not the rank's; a
-            number is NaN or infinite.
+            tensor is not floating-point, or a number NaN or infinite.
     """
     factors = DoRALinear.FACTORS if settings.use_dora else LoRALinear.FACTORS
     for key, value in state.items():
         module, _, factor = str(key).rpartition(".")
         if factor not in factors or not module or not isinstance(value, Tensor):
             raise CheckpointError(f"{where}: {named(key)}: not an adapter's tensor")
+        if not value.is_floating_point():
+            raise CheckpointError(f"{where}: {named(key)} is of {value.dtype}; floating-point numbers expected")
         if factor in LoRALinear.FACTORS:
             rank = settings.rank_of(module)
             if value.ndim != 2 or value.shape[0 if factor == "lora_A" else 1] != rank:
@@ -144,35 +158,17 @@ def check_state(
                 )
         if not bool(torch.isfinite(value).all()):
             raise CheckpointError(f"{where}: {named(key)} holds NaN or infinity")
-    modules = {key.rpartition(".")[0] for key in state}
-    lone = [f"{m}.{f}" for m in sorted(modules) for f in factors if f"{m}.{f}" not in state]
+    modules = module_paths(state)
+    lone = [f"{m}.{f}" for m in modules for f in factors if f"{m}.{f}" not in state]
     if lone or not state:
         raise CheckpointError(f"{where}: {lone[0] + ' is missing' if lone else 'holds no adapter'}")
-
-
-def compare_targets(targets: Any, state: Mapping[str, Tensor], folder: Path) -> None:
-    """Refuse a folder whose files do not speak of the same layers: PEFT runs with fewer adapters, and only warns.
-
-    Raises:
-        CheckpointError: a target module has no tensors, or tensors are of none.
-    """
-    if not isinstance(targets, list):  # a regular expression, or left out
-        return
-    modules = dict.fromkeys(key.rpartition(".")[0] for key in state)
-    named = {target: {m for m in modules if m == target or m.endswith(f".{target}")} for target in map(str, targets)}
-    missing = [target for target, hits in named.items() if not hits]
-    if missing:
-        raise CheckpointError(f"{folder / WEIGHTS_FILE}: holds no {missing[0]}, a target module in {CONFIG_FILE}")
-    extra = [module for module in modules if not any(module in hits for hits in named.values())]
-    if extra:
-        raise CheckpointError(f"{folder / WEIGHTS_FILE}: holds {extra[0]}, no target module in {CONFIG_FILE}")
 
 
 def for_layers(settings: LoRASettings, state: Mapping[str, Tensor]) -> LoRASettings:
     """Return the settings with patterns for single layers alone, where they have any; PEFT's may match none."""
     if not settings.rank_pattern and not settings.alpha_pattern:
         return settings
-    modules = dict.fromkeys(key.rpartition(".")[0] for key in state)
+    modules = module_paths(state)
     return LoRASettings.of_layers(
         {module: settings.rank_of(module) for module in modules},
         {module: settings.alpha_of(module) for module in modules},

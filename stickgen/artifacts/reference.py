@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stickgen.artifacts.adapter import Adapter
 from stickgen.artifacts.base import Base, base_of
-from stickgen.artifacts.peft_format import check_state
+from stickgen.artifacts.peft_format import check_state, is_number
 from stickgen.artifacts.record import fingerprint
 from stickgen.artifacts.tensors import read_safetensors, read_torch
 from stickgen.errors import CheckpointError
@@ -154,7 +154,7 @@ def _with_adapters(base: Base, adapter: Adapter, path: Path) -> dict[str, Tensor
 def _settings(state: Mapping[str, Any], config: Mapping[str, Any], alpha: float | None, path: Path) -> LoRASettings:
     told = {name: config.get(name) for name in ("rank", "alpha", "dropout")}
     for name, value in told.items():
-        if value is not None and not isinstance(value, int | float):
+        if value is not None and not is_number(value):
             raise CheckpointError(f"{path}: lora_config: {name}={value!r}: a number expected")
     if alpha is not None and told["alpha"] not in (None, alpha):
         raise CheckpointError(f"{path}: its lora_config says alpha={told['alpha']:g}, alpha={alpha:g} is given")

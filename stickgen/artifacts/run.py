@@ -50,6 +50,11 @@ class RunFolder:
     path: Path
 
     @property
+    def settings(self) -> Path:
+        """The file of resolved settings."""
+        return self.path / "config.yaml"
+
+    @property
     def adapter(self) -> Path:
         """The adapter's folder."""
         return self.path / "adapter"
@@ -71,7 +76,7 @@ class RunFolder:
 
     def exists(self) -> bool:
         """Return whether a run has written here."""
-        return (self.path / "config.yaml").is_file()
+        return self.settings.is_file()
 
     def holds_results(self) -> bool:
         """Return whether a run has got as far here as a checkpoint; one that has not leaves nothing to keep."""
@@ -101,7 +106,7 @@ class RunFolder:
 
         A resumed run may train for longer than it was started for; that becomes its setting.
         """
-        with atomic_write(self.path / "config.yaml", overwrite=True) as scratch:
+        with atomic_write(self.settings, overwrite=True) as scratch:
             scratch.write_text(OmegaConf.to_yaml(OmegaConf.structured(replace(config, resume=None))), encoding="utf-8")
         if first:
             write_json(self.environment, environment())
@@ -112,7 +117,7 @@ class RunFolder:
         Raises:
             CheckpointError: the folder is no run's, or its settings are damaged.
         """
-        path = self.path / "config.yaml"
+        path = self.settings
         if not self.exists():
             raise CheckpointError(f"{self.path}: no config.yaml in it; the folder of a training run expected")
         try:

@@ -21,6 +21,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "inspect": data.inspect_data,
     "evaluate": models.evaluate,
     "convert": models.convert,
+    "unmerge": models.unmerge,
     "card": models.card,
     "generate": motion.generate,
     "compare": motion.compare,

@@ -70,6 +70,18 @@ def convert(
     typer.echo(f"{output}: {convert_adapter(source, output, to, alpha=alpha, base=base, overwrite=overwrite)}")
 
 
+def unmerge(
+    merged: Annotated[Path, typer.Argument(help="A model that merge.py wrote.")],
+    output: Annotated[Path, typer.Argument(help="The base's file to write: .safetensors or .pth.")],
+    base: Annotated[Path | None, typer.Option(help="The base. [default: where it lay at the merge]")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+) -> None:
+    """Write the base that a merged model was made from, bit for bit: the stored one, checked by its fingerprint."""
+    from stickgen.export.unmerge import unmerge as write_base
+
+    typer.echo(f"{output}: {write_base(merged, output, base, overwrite=overwrite)}")
+
+
 def card(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run, of an adapter or of whole weights.")],
     scores: Annotated[

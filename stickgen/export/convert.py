@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from stickgen.artifacts.adapter import base_for, check_base, save_adapter
-from stickgen.artifacts.base import save_base
-from stickgen.artifacts.model import read_adapter
+from stickgen.artifacts.adapter import FILES, base_for, check_base, save_adapter
+from stickgen.artifacts.base import base_files, check_outputs_absent, save_base
+from stickgen.artifacts.model import parts, read_adapter
 from stickgen.artifacts.reference import (
     SUFFIXES,
     read_reference_adapter,
@@ -12,7 +12,7 @@ from stickgen.artifacts.reference import (
     write_reference_adapter,
 )
 from stickgen.errors import ConfigError
-from stickgen.files import check_absent
+from stickgen.files import check_absent, check_folder, check_keeps
 
 FORMS = ("peft", "checkpoint", "bare", "wrapped", "base")
 
@@ -44,14 +44,21 @@ def convert(
     Raises:
         ConfigError: ``to`` is no form, or does not go with the output's name.
         CheckpointError: the source is none, or cannot be said in that form.
-        OutputExistsError: the output exists and ``overwrite`` is false.
+        OutputExistsError: the output exists and ``overwrite`` is false; or it would take the place of the source, of a
+            folder that holds anything beside an adapter, or as a file that of a folder.
     """
     form = to or {"": "peft", ".safetensors": "bare"}.get(output.suffix, "checkpoint")
     if form not in FORMS:
         raise ConfigError(f"to={form}: {', '.join(FORMS)} expected")
     if form != "peft" and output.suffix not in SUFFIXES:
         raise ConfigError(f"{output}: a name ending in .pth, .pt or .safetensors expected for to={form}")
-    check_absent(output, overwrite=overwrite, file=form != "peft")
+    if form == "peft":
+        check_folder(output, FILES, overwrite=overwrite)
+    elif form == "base":
+        check_outputs_absent(output, overwrite=overwrite)
+    else:
+        check_absent(output, overwrite=overwrite, file=True)
+    check_keeps(base_files(output) if form == "base" else [output], parts(source))
     if form == "base":
         inside = read_wrapped_base(source)
         save_base(inside.model, inside.record, output, overwrite=overwrite)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from stickgen.artifacts.adapter import Adapter, attach_adapter, base_for, check_base
-from stickgen.artifacts.base import check_outputs_absent, load_base, save_base
-from stickgen.artifacts.model import read_adapter, record_on
+from stickgen.artifacts.base import base_files, check_outputs_absent, load_base, save_base
+from stickgen.artifacts.model import parts, read_adapter, record_on
 from stickgen.artifacts.record import BaseRecord, fingerprint
 from stickgen.artifacts.run import environment
 from stickgen.config import DataConfig, MergeConfig, TrainConfig
@@ -18,7 +18,7 @@ from stickgen.data.batch import Batch
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import AdapterError, CheckpointError
 from stickgen.export.onnx import require_onnx, write_onnx
-from stickgen.files import check_absent
+from stickgen.files import check_absent, check_keeps
 from stickgen.lora import combine_adapters, merge_lora_weights
 from stickgen.model import StickFigureTransformer
 
@@ -52,7 +52,7 @@ def merge(config: MergeConfig) -> MergeReport:
     """Merge adapters of runs, weighted where there are several, into their base and write the model.
 
     Raises:
-        OutputExistsError: the output exists and ``overwrite`` is false.
+        OutputExistsError: the output exists and ``overwrite`` is false, or is a source or the base.
         CheckpointError: the run, adapter or base is missing, damaged, merged already or does not fit.
         AdapterError: adapters cannot be combined, or merged and unmerged outputs differ by more than ``tolerance``, or
             a weight is infinite in ``save_dtype``; nothing is then written.
@@ -68,6 +68,8 @@ def merge(config: MergeConfig) -> MergeReport:
     first, run = read[0]
     given = None if config.base_checkpoint is None else Path(config.base_checkpoint)
     base = base_for(first, given, config.sources[0], "base_checkpoint=…")
+    sources = [place for source in config.sources for place in parts(Path(source))]
+    check_keeps(base_files(output), [*sources, *base_files(base.path)])
     digests = [fingerprint(adapter.state) for adapter, _ in read]
     merged_before = base.record.origin.get("merged_adapters") or []
     if set(digests) & set(merged_before):
@@ -98,6 +100,7 @@ def merge(config: MergeConfig) -> MergeReport:
         "merged_adapters": [*merged_before, *digests],
         **({"merged_weights": list(config.weights)} if config.weights else {}),
         "base_fingerprint": base.fingerprint,
+        "base_path": str(base.path),
         **environment(),
     }
     record = replace(record_on(base, first), origin=origin)

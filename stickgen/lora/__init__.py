@@ -11,10 +11,10 @@ from stickgen.lora.inject import (
     lora_settings,
 )
 from stickgen.lora.layer import LoRALinear
-from stickgen.lora.merge import merge_lora_weights
+from stickgen.lora.merge import merge_lora_weights, unmerge_lora_weights
 from stickgen.lora.routing import route
 from stickgen.lora.settings import LoRASettings
-from stickgen.lora.state import get_lora_state_dict, load_lora_state_dict
+from stickgen.lora.state import get_lora_state_dict, load_lora_state_dict, module_paths
 from stickgen.lora.targets import match_targets
 
 __all__ = [
@@ -33,6 +33,8 @@ __all__ = [
     "lora_settings",
     "match_targets",
     "merge_lora_weights",
+    "module_paths",
     "route",
     "truncate_adapter",
+    "unmerge_lora_weights",
 ]

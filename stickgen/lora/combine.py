@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stickgen.errors import AdapterError
 from stickgen.lora.settings import LoRASettings
+from stickgen.lora.state import module_paths
 
 
 class Adapter(Protocol):
@@ -53,16 +54,16 @@ def combine_adapters(adapters: Sequence[Adapter], weights: Sequence[float]) -> C
         weights: as many; they need not add up to one.
 
     Raises:
-        AdapterError: a weight is not finite, their number is not the adapters', they sum to zero, an adapter is a
-            DoRA, whose updates no sum of low rank gives, or they are of layers of different shapes.
+        AdapterError: a weight is not finite, their number is not the adapters', they sum to zero, an adapter that has a
+            weight is a DoRA, whose updates no sum of low rank gives, or they are of layers of different shapes.
     """
     check_weights(weights, len(adapters))
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for adapter, weight in zip(adapters, weights, strict=True):
-        if adapter.settings.use_dora:
-            raise AdapterError("a DoRA adapter changes lengths too and cannot be weighted or summed; use it alone")
         if weight == 0:
             continue
+        if adapter.settings.use_dora:
+            raise AdapterError("a DoRA adapter changes lengths too and cannot be weighted or summed; use it alone")
         for key, down in adapter.state.items():
             path, _, factor = key.rpartition(".")
             if factor == "lora_A":
@@ -85,15 +86,15 @@ def truncate_adapter(adapter: Adapter, rank: int) -> Combination:
     tells what it loses.
 
     Raises:
-        AdapterError: the rank is below 1, or the adapter is a DoRA.
+        AdapterError: the rank is no whole number of at least 1, or the adapter is a DoRA.
     """
-    if rank < 1:
+    if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
         raise AdapterError(f"rank={rank}: a whole number of at least 1 expected")
     exact = combine_adapters([adapter], [1.0])
     factors: dict[str, tuple[Tensor, Tensor]] = {}
     lost: dict[str, float] = {}
     whole: dict[str, float] = {}
-    for path in dict.fromkeys(key.rpartition(".")[0] for key in exact.state):
+    for path in module_paths(exact.state):
         down, up = exact.state[f"{path}.lora_A"], exact.state[f"{path}.lora_B"]
         q_up, r_up = torch.linalg.qr(up.double())
         q_down, r_down = torch.linalg.qr(down.double().T)

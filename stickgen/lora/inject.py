@@ -59,7 +59,7 @@ def inject_lora_adapters(
         raise AdapterError("the model has LoRA adapters already; detach or merge them before injecting others")
     paths = match_targets(model, target_modules, layers)
     settings.refuse_unmatched(paths)
-    _refuse_bypassed(model, paths)
+    refuse_bypassed(model, paths)
     model.requires_grad_(False)
     for path in paths:
         linear = model.get_submodule(path)
@@ -132,7 +132,7 @@ def require_adapters(model: nn.Module) -> dict[str, LoRALinear]:
     return layers
 
 
-def _refuse_bypassed(model: nn.Module, paths: Iterable[str]) -> None:
+def refuse_bypassed(model: nn.Module, paths: Iterable[str]) -> None:
     """Refuse layers that the model computes with otherwise than by calling them where they are found."""
     uses = Counter(child for module in model.modules() for child in module.children())
     for path in paths:

@@ -26,14 +26,15 @@ class MixedLinear(nn.Module):
     def __init__(self, linear: nn.Linear, adapters: Sequence[LoRALinear | None], index: Tensor) -> None:
         super().__init__()
         self.weight, self.bias = linear.weight, linear.bias
-        rank = max(layer.rank for layer in adapters if layer is not None)
-        like = next(layer for layer in adapters if layer is not None).lora_A
+        rank = max((layer.rank for layer in adapters if layer is not None), default=0)
+        like = torch.empty(0, device=self.weight.device, dtype=torch.promote_types(self.weight.dtype, torch.float32))
         down = like.new_zeros(len(adapters), rank, linear.in_features)
         up = like.new_zeros(len(adapters), linear.out_features, rank)
         gain = like.new_ones(len(adapters), linear.out_features)
         for at, layer in enumerate(adapters):
             if layer is None:
                 continue
+            layer.to(like.device)  # the base may have been moved since they were made
             own = layer.gain().detach() if isinstance(layer, DoRALinear) else gain[at]
             down[at, : layer.rank] = layer.lora_A.detach()
             up[at, :, : layer.rank] = layer.lora_B.detach() * layer.scaling * own[:, None]
@@ -52,8 +53,11 @@ class MixedLinear(nn.Module):
         """Return ``[B, ..., out]`` for ``x [B, ..., in]``, clip by clip as its adapter has it.
 
         Raises:
-            AdapterError: the batch has another number of clips than adapters were named.
+            AdapterError: the batch has another number of clips than adapters were named, or the layer is in training
+                mode: its factors are copies, and without dropout.
         """
+        if self.training:
+            raise AdapterError("adapters of single clips are for generation, not for training: model.eval() first")
         if len(x) != len(self.index):
             raise AdapterError(f"a batch of {len(x)} clips, adapters were named for {len(self.index)}")
         flat = x.reshape(len(x), -1, x.shape[-1])

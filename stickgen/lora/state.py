@@ -1,13 +1,14 @@
 """The adapters' own state dict: ``<module path>.lora_A`` and so on, the base's tensors not."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from stickgen.errors import AdapterError
 from stickgen.lora.dora import DoRALinear
-from stickgen.lora.inject import require_adapters
+from stickgen.lora.inject import adapted, require_adapters
+from stickgen.lora.layer import LoRALinear
 from stickgen.lora.settings import LoRASettings
 
 
@@ -57,7 +58,50 @@ def load_lora_state_dict(
                     raise AdapterError(
                         f"the adapter was trained with {name}={value}, the model has {name}={ours[name]}, in {path}"
                     )
-    slots = {f"{path}.{factor}": getattr(layer, factor) for path, layer in layers.items() for factor in layer.FACTORS}
+    check_fits(layers, state)
+    with torch.no_grad():
+        for key, slot in _slots(layers).items():
+            slot.copy_(state[key])
+
+
+def loaded(
+    linears: Mapping[str, nn.Linear], settings: LoRASettings, state: Mapping[str, Tensor]
+) -> dict[str, LoRALinear]:
+    """Return layers with the adapters that a state holds, which is copied; no random number is drawn for them.
+
+    Args:
+        linears: the layers to adapt, by path.
+        settings: of the adapters.
+        state: their tensors, as of :func:`get_lora_state_dict`.
+
+    Raises:
+        AdapterError: see :func:`load_lora_state_dict`.
+    """
+    layers = {}
+    for path, linear in linears.items():
+        sizes = linear.in_features, linear.out_features, linear.bias is not None
+        layers[path] = adapted(nn.Linear(*sizes, device="meta", dtype=linear.weight.dtype), path, settings)
+    check_fits(layers, state)
+    for path, layer in layers.items():
+        linear, kind = linears[path], layer.lora_A.dtype
+        own = {f: state[f"{path}.{f}"].detach().to(linear.weight.device, kind, copy=True) for f in layer.FACTORS}
+        layer.load_state_dict({**dict(linear.named_parameters()), **own}, assign=True)
+        layer.train(linear.training)
+    return layers
+
+
+def module_paths(state: Iterable[str]) -> list[str]:
+    """Return the paths of the layers that the keys of an adapter's state name, each once and in their order."""
+    return list(dict.fromkeys(key.rpartition(".")[0] for key in state))
+
+
+def check_fits(layers: Mapping[str, LoRALinear], state: Mapping[str, Tensor]) -> None:
+    """Refuse a state that does not belong to adapted layers of these shapes.
+
+    Raises:
+        AdapterError: a key is missing or unknown; a tensor has another shape or holds NaN or infinity.
+    """
+    slots = _slots(layers)
     missing, unknown = slots.keys() - state.keys(), state.keys() - slots.keys()
     for what, keys in (("lacks", missing), ("has unknown", unknown)):
         if keys:
@@ -69,9 +113,10 @@ def load_lora_state_dict(
             )
         if not bool(torch.isfinite(state[key]).all()):
             raise AdapterError(f"the adapter's {key} holds NaN or infinity")
-    with torch.no_grad():
-        for key, slot in slots.items():
-            slot.copy_(state[key])
+
+
+def _slots(layers: Mapping[str, LoRALinear]) -> dict[str, Tensor]:
+    return {f"{path}.{factor}": getattr(layer, factor) for path, layer in layers.items() for factor in layer.FACTORS}
 
 
 def _some(keys: set[str]) -> str:

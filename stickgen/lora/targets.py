@@ -36,7 +36,7 @@ def match_targets(model: nn.Module, target_modules: Iterable[str], layers: Itera
     for target in targets:
         hits = {path for path in paths if _names(target, path)}
         if not hits:
-            raise AdapterError(_no_match(target, paths))
+            raise AdapterError(no_match(target, paths))
         matched |= hits
     found = [path for path in paths if path in matched]
     return found if layers is None else _in_blocks(found, set(layers))
@@ -63,7 +63,8 @@ def _names(target: str, path: str) -> bool:
     )
 
 
-def _no_match(target: str, paths: list[str]) -> str:
+def no_match(target: str, paths: list[str]) -> str:
+    """Return what to say of a target that is none of a model's Linear layers, whose paths these are."""
     names = dict.fromkeys(part for path in paths for part in (path, *path.split(".")))
     if not paths:
         return f"target module {target!r}: the model has no Linear layer below it"

@@ -12,13 +12,14 @@ from lightning import Trainer, seed_everything
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from stickgen.artifacts.adapter import Adapter, save_adapter
+from stickgen.artifacts.adapter import FILES, Adapter, save_adapter
 from stickgen.artifacts.base import MODEL_FILE, save_base
 from stickgen.artifacts.run import RunFolder, environment, read_checkpoint, write_json
 from stickgen.config import TrainConfig, typed
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import ConfigError, OutputExistsError
 from stickgen.evaluation.baselines import baseline_metrics, majority_action
+from stickgen.files import check_folder
 from stickgen.generation.prompts import embed_prompts
 from stickgen.lora import get_lora_state_dict, lora_settings
 from stickgen.training.callbacks import RunCheckpoint
@@ -81,6 +82,8 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
         raise OutputExistsError(
             f"{run.path}: holds a run already, which was kept; resume={run.path} continues it, or name another folder"
         )
+    # Now, and not when the training is over.
+    check_folder(run.adapter, FILES, overwrite=True)
 
     data = _data(config)
     subject = make_subject(config, data)

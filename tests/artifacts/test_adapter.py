@@ -137,6 +137,13 @@ def test_an_existing_folder_is_kept_unless_told(adapter: Adapter, folder: Path) 
     assert load_adapter(folder).origin == {"seed": 99}
 
 
+def test_a_folder_with_anything_else_in_it_is_never_replaced(adapter: Adapter, folder: Path) -> None:
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(OutputExistsError, match=r"adapter: holds notes\.txt, which would be lost, and was kept"):
+        save_adapter(replace(adapter, origin={"seed": 99}), folder, overwrite=True)
+    assert load_adapter(folder).origin == {"seed": 2}
+
+
 def test_a_failed_write_leaves_nothing(adapter: Adapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object, **more: object) -> None:
         raise OSError("disk full")
@@ -158,9 +165,44 @@ def test_an_adapter_of_peft_without_our_record(adapter: Adapter, folder: Path, b
     assert all(torch.equal(value, adapter.state[key]) for key, value in again.state.items())
 
 
-def test_target_modules_as_a_regex_are_of_no_account(adapter: Adapter, folder: Path) -> None:
-    change_config(folder, target_modules=r".*\.(q|k)_proj")
+def test_target_modules_as_an_expression_name_the_layers_too(folder: Path) -> None:
+    change_config(folder, target_modules=r".*\.self_attn\..*_proj|pose_decoder\.\d")
     assert set(load_adapter(folder).modules) == set(MODULES)
+    change_config(folder, target_modules=r".*\.(q|k)_proj")
+    refused(folder, r"holds .*(v|out)_proj|pose_decoder.*, no target module in adapter_config\.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"target_modules": "("}, r"target_modules='\(': not a regular expression"),
+        ({"target_modules": 3}, "target_modules=3: a regular expression, or names in a list, expected"),
+        ({"target_modules": [3]}, r"target_modules=\[3\]: a regular expression"),
+        ({"exclude_modules": "["}, r"exclude_modules='\[': not a regular expression"),
+        ({"exclude_modules": ["pose_decoder.3"]}, r"holds pose_decoder\.3, no target module"),
+        ({"target_modules": ["q_proj"], "layers_to_transform": 0}, r"layers.1.self_attn.q_proj|pose_decoder.0"),
+        ({"layers_to_transform": ["0"]}, r"layers_to_transform=\['0'\]: numbers of blocks expected"),
+        ({"target_modules": ".*", "layers_to_transform": [0]}, "goes with a list of target_modules"),
+        ({"layers_pattern": "layers"}, "layers_pattern goes with layers_to_transform"),
+        ({"layers_pattern": "(", "layers_to_transform": 0}, "not a regular expression"),
+        ({"lora_alpha": True}, "lora_alpha, a number, expected"),
+        ({"r": True}, "r, a number, expected"),
+        ({"lora_dropout": True}, "lora_dropout=True: a number expected"),
+        ({"rank_pattern": {"q_proj": True}}, "numbers by regular expression expected"),
+        ({"use_dora": "no"}, "use_dora='no': true or false expected"),
+        ({"use_rslora": 1}, "use_rslora=1: true or false expected"),
+        ({"use_qalora": True}, "use_qalora=True: not supported"),
+        ({"alora_invocation_tokens": [1]}, r"alora_invocation_tokens=\[1\]: not supported"),
+    ],
+)
+def test_what_peft_would_read_otherwise(folder: Path, changes: dict[str, Any], message: str) -> None:
+    change_config(folder, **changes)
+    refused(folder, message)
+
+
+def test_whole_numbers_are_no_factors(folder: Path) -> None:
+    change_tensors(folder, lambda tensors: tensors.update({KEY: torch.ones(3, 24, dtype=torch.int64)}))
+    refused(folder, r"q_proj\.lora_A\.weight is of torch\.int64; floating-point numbers expected")
 
 
 def test_half_precision_tensors_are_widened(adapter: Adapter, folder: Path) -> None:

@@ -64,15 +64,14 @@ def test_an_adapter_from_elsewhere_finds_a_base_that_comes_with_stickgen(
     expected = load_model(adapter).model
     assets = tmp_path / "project" / "assets"
     elsewhere.rename(assets.parent.with_name("gone"))
-    monkeypatch.setattr("stickgen.artifacts.adapter.PROJECT", assets.parent)
+    monkeypatch.setattr("stickgen.artifacts.find.PROJECT", assets.parent)
     with pytest.raises(CheckpointError, match=r"its base is not at .*base.safetensors any more; give it with --base"):
         load_model(adapter)
     assets.mkdir(parents=True)
     make_base(assets / "base.safetensors", seed=1)  # of the same name, but another
     with pytest.raises(CheckpointError, match="any more; give it with --base"):
         load_model(adapter)
-    (assets / "base.safetensors").unlink()
-    make_base(assets / "base.safetensors")
+    make_base(assets / "ours.safetensors")
     motion, text = torch.randn(5, 1, 20), torch.randn(1, 1024)
     with torch.no_grad():
         assert torch.equal(load_model(adapter).model(motion, text), expected(motion, text))

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import check_target_module_exists
 from torch import Tensor, nn
 
 from stickgen.artifacts.adapter import Adapter, attach_adapter, load_adapter, save_adapter
 from stickgen.artifacts.base import Base, load_base
+from stickgen.artifacts.peft_targets import is_target
 from stickgen.lora import adapted_layers, get_lora_state_dict, inject_lora_adapters, lora_settings, merge_lora_weights
 
 TARGETS = ["self_attn", "ffn", "pose_decoder"]
@@ -85,6 +87,52 @@ def test_we_load_pefts(base: Base, tmp_path: Path, outputs, options: dict[str, A
     again = load_adapter(tmp_path / "again")
     assert again.settings == adapter.settings
     assert all(torch.equal(value, adapter.state[key]) for key, value in again.state.items())
+
+
+TARGETINGS: list[dict[str, Any]] = [
+    {"target_modules": ["q_proj", "pose_decoder.3"]},
+    {"target_modules": r".*\.self_attn\.(q|v)_proj|pose_decoder\.\d"},
+    {"target_modules": r"self_attn"},
+    {"target_modules": "q_proj|.*0.*"},
+    {"target_modules": ["ffn"]},
+    {"target_modules": ["q_proj", "3"], "exclude_modules": ["pose_decoder.3"]},
+    {"target_modules": ["q_proj"], "exclude_modules": r".*\.1\..*"},
+    {"target_modules": ["q_proj"], "exclude_modules": []},
+    {"target_modules": ["q_proj", "pose_decoder.3"], "layers_to_transform": 1},
+    {"target_modules": ["q_proj", "3"], "layers_to_transform": [0]},
+    {"target_modules": ["q_proj", "3"], "layers_to_transform": []},
+    {"target_modules": ["q_proj"], "layers_to_transform": [0, 1], "layers_pattern": "layers"},
+    {"target_modules": ["q_proj"], "layers_to_transform": [0], "layers_pattern": ["blocks", "transformer_encoder.l.*"]},
+    {"target_modules": ["q_proj"], "layers_to_transform": [0], "layers_pattern": "blocks"},
+    {"target_modules": ["q_proj"], "layers_to_transform": [0], "layers_pattern": []},
+]
+
+
+@pytest.mark.parametrize("targeting", TARGETINGS, ids=str)
+def test_the_layers_that_are_meant_are_pefts(base: Base, targeting: dict[str, Any]) -> None:
+    config = LoraConfig(**targeting)
+    paths = [path for path, module in base.model.named_modules() if isinstance(module, nn.Linear)]
+    assert len(paths) > 20
+    theirs = [path for path in paths if check_target_module_exists(config, path)]
+    assert [path for path in paths if is_target(targeting, path)] == theirs
+
+
+@pytest.mark.parametrize(
+    "targeting",
+    [
+        {"target_modules": "all-linear"},
+        {"target_modules": r".*_proj"},
+        {"target_modules": ["q_proj", "ffn.value_proj"], "layers_to_transform": [1]},
+        {"target_modules": ["q_proj"], "exclude_modules": ["layers.0.self_attn.q_proj"]},
+    ],
+    ids=str,
+)
+def test_we_load_pefts_whatever_names_their_layers(base: Base, tmp_path: Path, outputs, targeting) -> None:
+    theirs = get_peft_model(load_base(base.path).model, LoraConfig(r=2, **targeting))
+    disturb(theirs)
+    theirs.save_pretrained(str(tmp_path / "theirs"))
+    attach_adapter(base, load_adapter(tmp_path / "theirs"), "theirs")
+    assert_equal(outputs(base.model), outputs(theirs))
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.4])

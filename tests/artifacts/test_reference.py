@@ -16,6 +16,8 @@ from stickgen.artifacts.adapter import Adapter, attach_adapter, load_adapter, sa
 from stickgen.artifacts.base import Base, load_base
 from stickgen.artifacts.model import load_model, read_adapter
 from stickgen.artifacts.reference import read_reference_adapter, read_wrapped_base
+from stickgen.artifacts.run import RunFolder
+from stickgen.config import BaseConfig, LoRAConfig, TrainConfig
 from stickgen.errors import CheckpointError, ConfigError, OutputExistsError
 from stickgen.export.convert import convert
 from stickgen.lora import LoRASettings
@@ -191,6 +193,42 @@ def test_what_the_reference_system_cannot_say(adapter: Adapter, tmp_path: Path) 
     with pytest.raises(CheckpointError, match=r"knows one rank and alpha and no DoRA, not .*other alphas"):
         convert(tmp_path / "adapter", tmp_path / "lora.pth")
     assert not (tmp_path / "lora.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "words"),
+    [
+        ("adapter", "run", "holds checkpoints, which would be lost"),
+        ("adapter", "adapter", "would replace what it is made from"),
+        ("adapter", ".", "holds adapter, which would be lost"),
+        ("adapter", "adapter/adapter_model.safetensors", "would replace what it is made from"),
+        ("checkpoint.pth", "checkpoint.pth", "would replace what it is made from"),
+        ("checkpoint.pth", "run/folder.pth", "is a folder and was kept"),
+    ],
+)
+def test_overwriting_loses_nothing_else(
+    files: dict[str, Path], adapter: Adapter, tmp_path: Path, source: str, output: str, words: str
+) -> None:
+    save_adapter(adapter, tmp_path / "adapter")
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "best.ckpt").write_text("weeks of work")
+    (tmp_path / "run" / "folder.pth").mkdir()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(OutputExistsError, match=re.escape(words)):
+        convert(tmp_path / source, tmp_path / output, overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_what_is_made_of_a_run_may_lie_in_its_folder(adapter: Adapter, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    lora = LoRAConfig(targets={"all": ["self_attn"]})
+    run.write_start(TrainConfig(base=BaseConfig(checkpoint="base.pth"), lora=lora, run_dir=str(run.path)))
+    save_adapter(adapter, run.adapter)
+    for _ in range(2):
+        convert(run.path, run.path / "lora.pth", overwrite=True)
+    for output in (run.adapter, run.adapter / "adapter_model.safetensors"):
+        with pytest.raises(OutputExistsError, match="would replace what it is made from"):
+            convert(run.path, output, overwrite=True)
 
 
 def test_mistakes(files: dict[str, Path], adapter: Adapter, tmp_path: Path, build) -> None:

@@ -117,6 +117,14 @@ def test_dora_cannot_be_summed(transformer, trained) -> None:
             attempt()
 
 
+def test_a_dora_of_weight_zero_is_not_in_the_sum(adapters, transformer, trained) -> None:
+    model = trained(transformer(), ["ffn"], use_dora=True)
+    dora = Combination(get_lora_state_dict(model), lora_settings(model))
+    both, alone = combine_adapters([dora, adapters[0]], [0.0, 1.0]), combine_adapters([adapters[0]], [1.0])
+    assert both.settings == alone.settings
+    assert all(torch.equal(value, alone.state[key]) for key, value in both.state.items())
+
+
 def test_adapters_of_different_bases_have_no_sum(adapters) -> None:
     one, two = adapters[:2]
     path = next(iter(one.state)).rpartition(".")[0]
@@ -125,6 +133,7 @@ def test_adapters_of_different_bases_have_no_sum(adapters) -> None:
         combine_adapters([one, other], [0.5, 0.5])
 
 
-def test_a_rank_of_nothing(adapters) -> None:
-    with pytest.raises(AdapterError, match="rank=0"):
-        truncate_adapter(adapters[0], 0)
+@pytest.mark.parametrize("rank", [0, -1, 1.5, 2.0, True, "2"])
+def test_a_rank_that_is_none(adapters, rank) -> None:
+    with pytest.raises(AdapterError, match=rf"rank={rank}: a whole number of at least 1"):
+        truncate_adapter(adapters[0], rank)

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from stickgen.errors import AdapterError
-from stickgen.lora import LoRALinear, adapted_layers, inject_lora_adapters, merge_lora_weights
+from stickgen.lora import (
+    LoRALinear,
+    adapted_layers,
+    inject_lora_adapters,
+    merge_lora_weights,
+    unmerge_lora_weights,
+)
 
 CARD = ["transformer_encoder", "pose_decoder"]
 
@@ -127,3 +133,47 @@ def test_merging_needs_no_dropout_and_keeps_the_mode(transformer, arguments: dic
     merge_lora_weights(model.train())
     assert all(module.training for module in model.modules())
     torch.testing.assert_close(model(**arguments), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("use_dora", [False, True])
+def test_unmerging_gives_base_and_adapters_back_bit_for_bit(transformer, trained, use_dora: bool) -> None:
+    model = trained(transformer(), CARD, use_dora=use_dora)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    layers = adapted_layers(model)
+    merged = {key: value.clone() for key, value in merge_lora_weights(model).state_dict().items()}
+    assert unmerge_lora_weights(model, layers) is model
+    assert list(model.state_dict()) == list(before)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert not any(module.training for module in model.modules())
+    again = merge_lora_weights(model).state_dict()
+    assert all(torch.equal(value, merged[key]) for key, value in again.items())
+
+
+def test_subtracting_the_update_would_not_give_the_base_back(transformer, trained) -> None:
+    model = trained(transformer(), CARD)
+    layers = adapted_layers(model)
+    merge_lora_weights(model)
+    subtracted = {
+        path: (model.get_submodule(path).weight.double() - layer.delta_weight()).float()
+        for path, layer in layers.items()
+    }
+    assert any(not torch.equal(subtracted[path], layer.weight) for path, layer in layers.items())
+
+
+def test_what_was_not_merged_of_these_layers_is_not_unmerged(transformer, trained) -> None:
+    model = trained(transformer(), CARD)
+    layers = adapted_layers(model)
+    with pytest.raises(AdapterError, match="has LoRA adapters already; it is not merged"):
+        unmerge_lora_weights(model, layers)
+    merge_lora_weights(model)
+    with pytest.raises(AdapterError, match="no layers given"):
+        unmerge_lora_weights(model, {})
+    others = adapted_layers(trained(transformer(), CARD, seed=6))
+    for wrong in (others, {"nowhere": next(iter(layers.values()))}):
+        with pytest.raises(AdapterError, match=r"unmerging .*: its weight is not what merging these adapters gives"):
+            unmerge_lora_weights(model, wrong)
+    with torch.no_grad():
+        model.pose_decoder[3].weight[0, 0] += 1
+    with pytest.raises(AdapterError, match=r"unmerging pose_decoder\.3: .* changed since"):
+        unmerge_lora_weights(model, layers)
+    assert adapted_layers(model) == {}
