@@ -49,22 +49,26 @@ def evaluate(
 
 def convert(
     source: Annotated[
-        Path, typer.Argument(help="Run, .ckpt or adapter folder, or a .pth or .safetensors of the reference system.")
+        Path,
+        typer.Argument(
+            help="Run, .ckpt or adapter folder, or a .pth or .safetensors of the reference system; for an .onnx a "
+            "base, a merged model or a run of whole weights."
+        ),
     ],
     output: Annotated[Path, typer.Argument(help="What to write; its name tells the form, if --to does not.")],
     to: Annotated[
         str | None,
         typer.Option(
             help="peft: a folder; checkpoint: .pth with lora_state_dict and lora_config; bare: tensors alone, .pth or "
-            ".safetensors; wrapped: .pth with the base in it; base: the base inside a wrapped one. "
-            "[default: a folder peft, .pth checkpoint, .safetensors bare]"
+            ".safetensors; wrapped: .pth with the base in it; base: the base inside a wrapped one; onnx: a graph, "
+            "checked in onnxruntime. [default: a folder peft, .pth checkpoint, .safetensors bare, .onnx onnx]"
         ),
     ] = None,
     alpha: Annotated[float | None, typer.Option(help="Of a bare source, which does not tell it.")] = None,
     base: Annotated[Path | None, typer.Option(help="Base to wrap. [default: the one the adapter names]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
 ) -> None:
-    """Convert adapters between PEFT's folders and the reference system's files."""
+    """Convert adapters between PEFT's folders and the reference system's files, and whole models to ONNX."""
     from stickgen.export.convert import convert as convert_adapter
 
     typer.echo(f"{output}: {convert_adapter(source, output, to, alpha=alpha, base=base, overwrite=overwrite)}")
