@@ -1,19 +1,17 @@
 """What a comparison shows: for every prompt or clip the motions of all models, the real one among them."""
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from stickgen.artifacts.model import LoadedModel
 from stickgen.config import DataConfig
 from stickgen.errors import DataError
-from stickgen.evaluation.evaluate import FROZEN, clips_for
+from stickgen.evaluation.evaluate import clips_for
 from stickgen.generation.clips import choose_clips, go_on_with
 from stickgen.generation.generate import generate_with
 from stickgen.generation.rollout import until_exploded
-from stickgen.lora import detach_lora_adapters
 from stickgen.render import Panel
 from stickgen.render.panel import limb_of
 from stickgen.skeleton import FPS
@@ -38,17 +36,6 @@ class Scene:
     caption: str
     panels: list[Panel]
     has_reference: bool
-
-
-def with_frozen_base(models: Models) -> list[tuple[str, LoadedModel]]:
-    """Return the models, before them the base of the first that has adapters."""
-    adapted = next((one for _, one in models if one.adapted), None)
-    if adapted is None:
-        return list(models)
-    # The base's weights are shared: only the layers around them are copied.
-    shared = {id(tensor): tensor for tensor in (*adapted.model.parameters(), *adapted.model.buffers())}
-    base = detach_lora_adapters(copy.deepcopy(adapted.model, shared)).eval()
-    return [(FROZEN, replace(adapted, model=base, adapted=False)), *models]
 
 
 def scenes_of_prompts(

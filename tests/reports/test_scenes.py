@@ -2,17 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from stickgen.artifacts.base import load_base
 from stickgen.artifacts.model import load_model
 from stickgen.config import DataConfig, SampleConfig
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import ConfigError, DataError
 from stickgen.generation import rollout
 from stickgen.render import Panel
-from stickgen.reports.scenes import limb_errors, scenes_of_clips, with_frozen_base
-from tests.artifacts.test_model import make_adapter
+from stickgen.reports.scenes import limb_errors, scenes_of_clips
 from tests.render.figures import walking
 from tests.runs import make_base
 
@@ -39,19 +36,6 @@ def test_an_error_is_how_far_a_limb_is_off(dim: int) -> None:
 
 def test_errors_go_as_far_as_both_motions() -> None:
     assert {len(error) for error in limb_errors(Panel(walking(5)), Panel(walking(9))).values()} == {5}
-
-
-def test_the_base_stands_before_the_first_adapter(tmp_path: Path) -> None:
-    path = make_base(tmp_path / "base.safetensors")
-    adapted = load_model(make_adapter(path, tmp_path / "adapter"))
-    models = with_frozen_base([("plain", load_model(path)), ("mine", adapted)])
-    assert [label for label, _ in models] == ["frozen base", "plain", "mine"]
-    motion, text = torch.randn(5, 1, 20), torch.randn(1, 1024)
-    with torch.no_grad():
-        base = load_base(path).model.eval()(motion, text)
-        assert torch.equal(models[0][1].model(motion, text), base)
-        assert not torch.allclose(models[2][1].model(motion, text), base)
-    assert [label for label, _ in with_frozen_base([("plain", load_model(path))])] == ["plain"]
 
 
 def test_clips_are_held_out_and_gone_on_with(tmp_path: Path) -> None:
