@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, is_zipfile
 
-from stickgen.errors import OutputExistsError, StickgenError
+from stickgen.errors import ConfigError, OutputExistsError, StickgenError
 
 # What torch's readers of both formats raise over damaged files; they check little before they use it.
 _DAMAGE = (
@@ -84,17 +84,23 @@ def check_absent(path: Path, *, overwrite: bool = False, file: bool = False) -> 
         raise OutputExistsError(f"{path}: already exists and was kept; {way_out}")
 
 
-def check_writable(path: Path) -> None:
-    """Refuse an output that has no place to be written to, before any work is spent on it.
+def check_writable(*outputs: Path) -> None:
+    """Refuse outputs that could not be written when the work is done, before any is spent on them.
+
+    Args:
+        outputs: files that are to be written; their folders need not be there yet.
 
     Raises:
-        StickgenError: the nearest folder above it that exists is read-only, or a file.
+        ConfigError: a folder can neither be written to nor be made, or two of the outputs are one file.
     """
-    place = next(folder for folder in path.absolute().parents if folder.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise StickgenError(
-            f"{path}: cannot be written, since {place} {'is read-only' if place.is_dir() else 'is a file'}"
-        )
+    for path in outputs:
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not folder.is_dir():
+            raise ConfigError(f"{path}: {folder} is a file, so nothing can be written in it; name another output")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise ConfigError(f"{path}: {folder} may not be written to; name another output")
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise ConfigError(f"{outputs[0]}: named for two outputs; give each its own file")
 
 
 def check_folder(path: Path, names: Collection[str], *, overwrite: bool = False) -> None:

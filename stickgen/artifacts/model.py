@@ -23,12 +23,16 @@ class LoadedModel:
         record: of its base, completed by the adapter's where it has one.
         adapted: whether it has adapters.
         run: the settings of the run it comes from; None where it lies alone.
+        fingerprint: of what its path brings by itself, see :func:`trained_fingerprint`.
+        base_path: of the base below its adapters, or of the one that its weights began as; None where there is none.
     """
 
     model: StickFigureTransformer
     record: BaseRecord
     adapted: bool
     run: TrainConfig | None
+    fingerprint: str
+    base_path: Path | None
 
 
 def load_model(path: Path, base: Path | None = None, *, allow_other_base: bool = False) -> LoadedModel:
@@ -44,11 +48,13 @@ def load_model(path: Path, base: Path | None = None, *, allow_other_base: bool =
     """
     if is_whole(path):
         whole, run = load_base(path), RunFolder(path)
-        return LoadedModel(whole.model, whole.record, False, run.read_config() if run.exists() else None)
+        config = run.read_config() if run.exists() else None
+        return LoadedModel(whole.model, whole.record, False, config, whole.fingerprint, _began_as(whole.record))
     adapter, settings = read_adapter(path)
     below = base_for(adapter, base, str(path))
     attach_adapter(below, adapter, str(path), allow_other_base=allow_other_base)
-    return LoadedModel(below.model.eval(), record_on(below, adapter), True, settings)
+    record, digest = record_on(below, adapter), fingerprint(adapter.state)
+    return LoadedModel(below.model.eval(), record, True, settings, digest, below.path)
 
 
 def record_on(base: Base, adapter: Adapter) -> BaseRecord:
@@ -134,6 +140,12 @@ def is_whole(path: Path) -> bool:
     if run.exists():
         return not run.read_config().lora.enabled
     return path.suffix != ".ckpt" and not (path / CONFIG_FILE).is_file()
+
+
+def _began_as(record: BaseRecord) -> Path | None:
+    """Return where the base lay that whole weights were trained from, as their record has it; None from scratch."""
+    source = record.origin.get("from")
+    return Path(source) if isinstance(source, str) and source != "scratch" else None
 
 
 def _adapter_of_checkpoint(path: Path) -> tuple[Adapter, TrainConfig]:

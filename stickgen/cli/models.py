@@ -19,7 +19,9 @@ def evaluate(
         bool, typer.Option("--allow-other-base", help="Put adapters on a base that they were not trained on.")
     ] = False,
     split: Annotated[str, typer.Option(help="Which clips: val or test.")] = "test",
-    given: Annotated[int, typer.Option(help="Frames of each clip that a rollout is given.", min=1)] = 10,
+    given: Annotated[
+        int, typer.Option(help="Frames of each clip that a rollout is given; 0: it sets out from the rest pose.", min=0)
+    ] = 10,
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw them here: .png, .svg or .pdf.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
@@ -28,23 +30,23 @@ def evaluate(
     from rich.console import Console
 
     from stickgen.evaluation.evaluate import evaluate as score
-    from stickgen.evaluation.evaluate import fingerprints, print_report
     from stickgen.evaluation.figure import check_figure, save_figure
     from stickgen.evaluation.rollouts import RolloutProtocol
-    from stickgen.evaluation.scores import ScoresFile
-    from stickgen.files import check_absent
+    from stickgen.evaluation.table import print_scores
+    from stickgen.files import check_absent, check_writable
 
     if json is not None:
         check_absent(json, overwrite=overwrite, file=True)
     if figure is not None:
         check_figure(figure, overwrite=overwrite)
+    check_writable(*(output for output in (json, figure) if output is not None))
     protocol = RolloutProtocol(given=given)
-    report = score(models, data or (), base=base, allow_other_base=allow_other_base, split=split, protocol=protocol)
-    print_report(Console(), report)
+    scores = score(models, data or (), base=base, allow_other_base=allow_other_base, split=split, protocol=protocol)
+    print_scores(Console(), scores)
     if json is not None:
-        ScoresFile(split, protocol, fingerprints(models), report).write(json)
+        scores.write(json)
     if figure is not None:
-        save_figure(report, figure, overwrite=overwrite)
+        save_figure(scores.report, figure, overwrite=overwrite)
 
 
 def convert(

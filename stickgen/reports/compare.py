@@ -9,12 +9,13 @@ from stickgen.artifacts.model import label_and_path, load_model
 from stickgen.artifacts.run import RunFolder, read_json
 from stickgen.config import DataConfig
 from stickgen.errors import CheckpointError, ConfigError
-from stickgen.evaluation.evaluate import TITLES, Summary, summary_text
-from stickgen.evaluation.scores import ScoresFile
+from stickgen.evaluation.frozen import frozen_bases
+from stickgen.evaluation.scores import ScoresFile, Summary
+from stickgen.evaluation.table import TITLES, summary_text
 from stickgen.files import atomic_write, check_absent, check_writable
 from stickgen.generation.generate import check_labels, check_request
 from stickgen.reports.page import Table, page
-from stickgen.reports.scenes import REAL, Scene, scenes_of_clips, scenes_of_prompts, with_frozen_base
+from stickgen.reports.scenes import REAL, Scene, scenes_of_clips, scenes_of_prompts
 from stickgen.skeleton import FPS
 
 MOST_SCENES = 50
@@ -116,7 +117,7 @@ def compare(
     settings = next((model.run.data for _, model in loaded if model.run is not None), None)
     if shown.data is None and not shown.prompts and settings is None:
         raise ConfigError("nothing to show: no model comes from a run that names data; give --prompts or --data")
-    loaded = with_frozen_base(loaded)
+    loaded = [*frozen_bases(loaded), *loaded]
     check_labels([label for label, _ in loaded])
     scenes: list[Scene] = []
     if shown.data is not None or not shown.prompts:
@@ -135,7 +136,7 @@ def _tables_of_scores(path: Path) -> list[Table]:
     file = ScoresFile.read(path)
     return [
         Table(
-            f"{source} · {file.split} clips, rolled out of {file.protocol.given} frames",
+            f"{source} · {file.split} clips, rolled out of {file.protocol.start}",
             list(rows),
             {
                 title: [summary_text(metric, metrics.get(metric)) for metrics in rows.values()]

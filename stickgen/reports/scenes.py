@@ -1,21 +1,17 @@
 """What a comparison shows: for every prompt or clip the motions of all models, the real one among them."""
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
-from stickgen.artifacts.model import LoadedModel, load_model
-from stickgen.artifacts.record import fingerprint
+from stickgen.artifacts.model import LoadedModel
 from stickgen.config import DataConfig
 from stickgen.errors import DataError
-from stickgen.evaluation.evaluate import FROZEN, clips_for
+from stickgen.evaluation.evaluate import clips_for
 from stickgen.generation.clips import choose_clips, go_on_with
 from stickgen.generation.generate import generate_with
 from stickgen.generation.rollout import until_exploded
-from stickgen.lora import detach_lora_adapters
 from stickgen.render import Panel
 from stickgen.render.panel import limb_of
 from stickgen.skeleton import FPS, skeleton_of, to_stick_5
@@ -42,36 +38,6 @@ class Scene:
     caption: str
     panels: list[Panel]
     has_reference: bool
-
-
-def with_frozen_base(models: Models) -> list[tuple[str, LoadedModel]]:
-    """Return the models, before them each base that they were trained from, once, and where there are several, whose.
-
-    The base of whole weights is where their run had it; they go without where it is gone.
-    """
-    bases: dict[str, LoadedModel] = {}
-    trained: dict[str, list[str]] = {}
-    for label, one in models:
-        below = _base_of(one)
-        if below is not None:
-            digest = fingerprint(below.model.state_dict())
-            bases.setdefault(digest, below)
-            trained.setdefault(digest, []).append(label)
-    one_only = len(bases) == 1
-    named = [
-        (FROZEN if one_only else f"{FROZEN} of {', '.join(trained[digest])}", base) for digest, base in bases.items()
-    ]
-    return [*named, *models]
-
-
-def _base_of(one: LoadedModel) -> LoadedModel | None:
-    if one.adapted:
-        # The base's weights are shared: only the layers around them are copied.
-        shared = {id(tensor): tensor for tensor in (*one.model.parameters(), *one.model.buffers())}
-        base = detach_lora_adapters(copy.deepcopy(one.model, shared)).eval()
-        return replace(one, model=base, adapted=False)
-    path = None if one.run is None else one.run.base.checkpoint
-    return None if path is None or not Path(path).exists() else load_model(Path(path))
 
 
 def scenes_of_prompts(

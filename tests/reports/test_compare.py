@@ -11,9 +11,8 @@ from stickgen.config import BaseConfig, DataConfig, LoRAConfig, SampleConfig, Tr
 from stickgen.data.file import write_sequences
 from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.errors import CheckpointError, ConfigError, OutputExistsError, StickgenError
-from stickgen.evaluation.evaluate import Summary
 from stickgen.evaluation.rollouts import RolloutProtocol
-from stickgen.evaluation.scores import ScoresFile
+from stickgen.evaluation.scores import ScoresFile, Summary
 from stickgen.reports.compare import Shown, compare, read_prompts
 from tests.artifacts.test_model import make_adapter
 from tests.generation.test_generate import Encoder
@@ -64,7 +63,7 @@ def test_base_adapter_and_real_clips_stand_side_by_side(
     assert [panel["label"] for panel in prompts[0]["panels"]] == ["frozen base", "mine"]
     assert prompts[0]["panels"][0]["lines"] != prompts[0]["panels"][1]["lines"]
     text = Path("new/page.html").read_text(encoding="utf-8")
-    assert "x.pt · test clips, rolled out of 10 frames" in text
+    assert "x.pt · test clips, rolled out of the caption and the first 10 frames" in text
     assert "<td>0.25 ± 0.1</td>" in text
 
     before = Path("new/page.html").read_bytes()

@@ -1,22 +1,19 @@
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from stickgen.artifacts.base import load_base
 from stickgen.artifacts.model import load_model
-from stickgen.config import BaseConfig, DataConfig, LoRAConfig, SampleConfig, TrainConfig
+from stickgen.config import DataConfig, SampleConfig
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.data.file import write_sequences
 from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.errors import ConfigError, DataError
 from stickgen.generation import rollout
 from stickgen.render import Panel
-from stickgen.reports.scenes import limb_errors, scenes_of_clips, with_frozen_base
+from stickgen.reports.scenes import limb_errors, scenes_of_clips
 from stickgen.skeleton import to_stick_5
-from tests.artifacts.test_model import make_adapter
 from tests.render.figures import walking
 from tests.runs import make_base
 
@@ -51,48 +48,6 @@ def test_figures_of_two_kinds_are_compared_as_the_smaller() -> None:
 
 def test_errors_go_as_far_as_both_motions() -> None:
     assert {len(error) for error in limb_errors(Panel(walking(5)), Panel(walking(9))).values()} == {5}
-
-
-def test_the_base_stands_before_the_first_adapter(tmp_path: Path) -> None:
-    path = make_base(tmp_path / "base.safetensors")
-    adapted = load_model(make_adapter(path, tmp_path / "adapter"))
-    models = with_frozen_base([("plain", load_model(path)), ("mine", adapted)])
-    assert [label for label, _ in models] == ["frozen base", "plain", "mine"]
-    motion, text = torch.randn(5, 1, 20), torch.randn(1, 1024)
-    with torch.no_grad():
-        base = load_base(path).model.eval()(motion, text)
-        assert torch.equal(models[0][1].model(motion, text), base)
-        assert not torch.allclose(models[2][1].model(motion, text), base)
-    assert [label for label, _ in with_frozen_base([("plain", load_model(path))])] == ["plain"]
-
-
-def test_each_base_stands_before_its_models_once(tmp_path: Path) -> None:
-    first, second = (make_base(tmp_path / f"{seed}.safetensors", seed=seed) for seed in (0, 1))
-    made = [
-        (label, load_model(make_adapter(base, tmp_path / label)))
-        for label, base in (("tired", first), ("sneaky", second), ("old", first))
-    ]
-    models = with_frozen_base(made)
-    assert [label for label, _ in models] == [
-        "frozen base of tired, old", "frozen base of sneaky", "tired", "sneaky", "old",
-    ]  # fmt: skip
-    motion, text = torch.randn(5, 1, 20), torch.randn(1, 1024)
-    with torch.no_grad():
-        for shown, path in zip(models, (first, second), strict=False):
-            assert torch.equal(shown[1].model(motion, text), load_base(path).model.eval()(motion, text))
-
-
-def test_whole_weights_stand_beside_the_base_of_their_run(tmp_path: Path) -> None:
-    base, trained = (make_base(tmp_path / f"{seed}.safetensors", seed=seed) for seed in (0, 1))
-    of_run = TrainConfig(base=BaseConfig(checkpoint=str(base)), lora=LoRAConfig(enabled=False))
-    one = replace(load_model(trained), run=of_run)
-    (label, shown), _ = with_frozen_base([("mine", one)])
-    assert label == "frozen base"
-    assert torch.equal(shown.model.pose_decoder[0].weight, load_base(base).model.pose_decoder[0].weight)
-    base.unlink()
-    assert [label for label, _ in with_frozen_base([("mine", one)])] == ["mine"]
-    new = replace(of_run, base=BaseConfig(from_scratch=True, d_model=48, nhead=4, num_layers=2))
-    assert [label for label, _ in with_frozen_base([("mine", replace(one, run=new))])] == ["mine"]
 
 
 def test_both_figures_of_a_clip_are_shown_and_the_model_moves_one(tmp_path: Path) -> None:
