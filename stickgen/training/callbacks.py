@@ -7,7 +7,7 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 
-from stickgen.config import TrainConfig
+from stickgen.config import TrainConfig, higher_is_better
 from stickgen.training.pruning import Pruning
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ def make_callbacks(run: TrainConfig, checkpoints: Path) -> list[Callback]:
         dirpath=checkpoints,
         filename="best",
         monitor=config.monitor,
-        mode="max" if config.monitor.endswith("accuracy") else "min",
+        mode="max" if higher_is_better(config.monitor) else "min",
         save_top_k=1,
         save_on_train_epoch_end=False,  # but after a validation: an epoch that max_steps cuts short has none
         enable_version_counter=False,
