@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, is_zipfile
 
-from stickgen.errors import OutputExistsError, StickgenError
+from stickgen.errors import CheckpointError, OutputExistsError, StickgenError
 
 # What torch's readers of both formats raise over damaged files; they check little before they use it.
 _DAMAGE = (
@@ -66,6 +66,16 @@ def _numpy_scalars() -> list[Any]:
     return [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, *kinds]
 
 
+def check_exists(path: Path) -> None:
+    """Refuse an input that is not there, before any work is spent on reading it.
+
+    Raises:
+        CheckpointError: ``path`` does not exist.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file or folder")
+
+
 def check_absent(path: Path, *, overwrite: bool = False, file: bool = False) -> None:
     """Refuse an output that is already there, before any work is spent on it.
 
@@ -97,8 +107,7 @@ def atomic_write(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         OSError: the place cannot be written to.
     """
     check_absent(path, overwrite=overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    scratch = _make_scratch(path)
     try:
         written = scratch / path.name
         yield written
@@ -110,6 +119,15 @@ def atomic_write(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
         os.replace(written, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _make_scratch(path: Path) -> Path:
+    """Make a folder beside a path; where that cannot be, the error names the path that was asked for."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from None
 
 
 def _is_a_folder(path: Path) -> OutputExistsError:
