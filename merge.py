@@ -1,10 +1,13 @@
 """Merge an adapter into its base: ``python merge.py checkpoint=<run | .ckpt | adapter folder> output=merged.pth``."""
 
+from pathlib import Path
+
 import hydra
 from omegaconf import DictConfig
 
 from stickgen.config import MergeConfig, register, typed
 from stickgen.console import job_errors, run_hydra
+from stickgen.files import check_absent, check_exists
 from stickgen.signals import pass_signals_on
 
 register()
@@ -15,7 +18,10 @@ def main(composed: DictConfig) -> None:
     """Merge, verify and write."""
     with job_errors(MergeConfig):
         config = typed(composed, MergeConfig)
-        # Here, and not above: --help and a mistyped key need no torch.
+        for source in config.sources:
+            check_exists(Path(source))
+        check_absent(Path(config.output), overwrite=config.overwrite, file=True)
+        # Here, and not above: --help, and mistakes that are seen without torch, do not wait for it.
         from rich.console import Console
 
         from stickgen.export.merge import merge

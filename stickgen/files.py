@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, is_zipfile
 
-from stickgen.errors import ConfigError, OutputExistsError, StickgenError
+from stickgen.errors import CheckpointError, ConfigError, OutputExistsError, StickgenError
 
 # What torch's readers of both formats raise over damaged files; they check little before they use it.
 _DAMAGE = (
@@ -64,6 +64,16 @@ def _numpy_scalars() -> list[Any]:
     scalar = np.float64().__reduce__()[0]
     kinds = {type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)}
     return [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, *kinds]
+
+
+def check_exists(path: Path) -> None:
+    """Refuse an input that is not there, before any work is spent on reading it.
+
+    Raises:
+        CheckpointError: ``path`` does not exist.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file or folder")
 
 
 def check_absent(path: Path, *, overwrite: bool = False, file: bool = False) -> None:
@@ -162,8 +172,7 @@ def atomic_write(path: Path, *, overwrite: bool = False, folder_of: Collection[s
         check_absent(path, overwrite=overwrite, file=True)
     else:
         check_folder(path, folder_of, overwrite=overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    scratch = _make_scratch(path)
     try:
         written = scratch / path.name
         yield written
@@ -173,6 +182,15 @@ def atomic_write(path: Path, *, overwrite: bool = False, folder_of: Collection[s
         os.replace(written, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _make_scratch(path: Path) -> Path:
+    """Make a folder beside a path; where that cannot be, the error names the path that was asked for."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from None
 
 
 def _is_a_folder(path: Path) -> OutputExistsError:

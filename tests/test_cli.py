@@ -22,7 +22,7 @@ def convert(source, output, *rest, **options):
         time.sleep(60)
 
 sys.modules["stickgen.export.convert"] = types.SimpleNamespace(convert=convert)
-sys.argv = ["stickgen", "convert", "source", "output.pth"]
+sys.argv = ["stickgen", "convert", ".", "output.pth"]
 from stickgen.cli import main
 main()
 """
@@ -70,6 +70,31 @@ def test_a_mistake_in_the_command_line_is_one_line(
     assert captured.out == ""
     assert captured.err.startswith(f"error: {line}")
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["convert", "nowhere", "x.pth"], "nowhere: no such file or folder"),
+        (["convert", "here", "there.pth"], "there.pth: already exists and was kept"),
+        (["card", "nowhere"], "nowhere: no such file or folder"),
+        (["card", "here", "--scores", "scores.json"], "scores.json: no such file or folder"),
+    ],
+)
+def test_a_wrong_path_does_not_wait_for_torch(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    words: str,
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there.pth").touch()
+    monkeypatch.chdir(tmp_path)
+    for module in ("convert", "card"):
+        monkeypatch.setitem(sys.modules, f"stickgen.export.{module}", None)  # what would import it
+    assert run_command(monkeypatch, *arguments) == 1
+    assert capsys.readouterr().err.startswith(f"error: {words}")
 
 
 def test_help_and_no_command_at_all(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

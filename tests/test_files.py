@@ -1,3 +1,4 @@
+import errno
 import io
 import random
 from pathlib import Path
@@ -107,6 +108,18 @@ def test_a_body_that_writes_nothing_is_an_error_and_keeps_the_old(tmp_path: Path
     with pytest.raises(OSError, match="out"), atomic_write(path, overwrite=True):
         pass
     assert path.read_text() == "old"
+
+
+def test_a_place_that_cannot_be_written_to_is_told_by_the_name_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(prefix: str, dir: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", f"{dir}/{prefix}x2k_a")
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    with pytest.raises(PermissionError) as refused, atomic_write(tmp_path / "model.pth"):
+        pass
+    assert refused.value.filename == str(tmp_path / "model.pth")
 
 
 def test_a_place_that_is_no_folder(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """merge.py, as a user runs it."""
 
 import json
+import math
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,7 @@ from stickgen.lora import merge_lora_weights
 from stickgen.model import StickFigureTransformer
 from stickgen.training import fit
 from tests.export.graphs import assert_same_outputs
-from tests.runs import make_base, run_script, short_run
+from tests.runs import ROOT, environment, make_base, run_script, short_run
 
 
 @pytest.fixture(scope="module")
@@ -173,20 +176,21 @@ def test_a_merged_file_becomes_a_graph_later(run: RunFolder, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("weights", "words"),
     [
-        ("[1,-1]", "weights=[1.0, -1.0]: numbers that do not sum to zero expected"),
-        ("[1]", "weights=[1.0]: one number an adapter expected"),
-        ("[1,nan]", "weights=[1.0, nan]: finite numbers expected"),
+        ([1.0, -1.0], "weights [1, -1]: they sum to zero"),
+        ([1.0], "weights [1]: 2 expected, one an adapter"),
+        ([1.0, math.nan], "weights [1, nan]: finite numbers expected"),
     ],
 )
-def test_weights_that_mean_nothing_end_in_one_line(tmp_path: Path, weights: str, words: str) -> None:
-    done = run_script("merge.py", "checkpoint=[a,b]", f"weights={weights}", cwd=tmp_path)
-    assert (done.returncode, done.stderr.strip()) == (1, f"error: {words}")
+def test_weights_that_mean_nothing_are_refused_before_anything_is_read(weights: list[float], words: str) -> None:
+    with pytest.raises(StickgenError, match=re.escape(words)):
+        merge(MergeConfig(checkpoint=["a", "b"], weights=weights))
 
 
-def test_another_base_can_be_insisted_on(run: RunFolder, tmp_path: Path) -> None:
+def test_another_base_can_be_insisted_on(run: RunFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     other = make_base(tmp_path / "other.safetensors", seed=1)
     config = MergeConfig(checkpoint=str(run.path), base_checkpoint=str(other), output=str(tmp_path / "merged.pth"))
     merge(replace(config, allow_other_base=True))
+    assert caplog.text.count("trained on another base") == 1
     assert load_base(tmp_path / "merged.pth").record.origin["base_fingerprint"] == load_base(other).fingerprint
 
 
@@ -205,6 +209,28 @@ def test_mistakes_on_the_command_line_end_in_one_line(tmp_path: Path, overrides:
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["checkpoint=nowhere"], "nowhere: no such file or folder"),
+        (["checkpoint=[here,nowhere]"], "nowhere: no such file or folder"),
+        (["checkpoint=here", "output=there.pth"], "there.pth: already exists and was kept"),
+    ],
+)
+def test_a_wrong_path_does_not_wait_for_torch(tmp_path: Path, overrides: list[str], words: str) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there.pth").touch()
+    code = "import runpy, sys; sys.modules['torch'] = None; runpy.run_path(sys.argv[0], run_name='__main__')"
+    code = f"import sys; sys.argv.pop(0); {code}"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(ROOT / "merge.py"), *overrides],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {words}")
+    assert done.stderr.count("\n") == 1
 
 
 def test_an_existing_output_is_kept_unless_told(run: RunFolder, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from stickgen.artifacts.record import BaseRecord, fingerprint
 from stickgen.artifacts.reference import SUFFIXES, read_reference_adapter
 from stickgen.artifacts.run import RunFolder, read_checkpoint
 from stickgen.config import TrainConfig
-from stickgen.errors import CheckpointError
+from stickgen.errors import CheckpointError, ConfigError
+from stickgen.files import check_exists
 from stickgen.model import StickFigureTransformer
 
 
@@ -81,9 +82,14 @@ def label_and_path(model: str) -> tuple[str, str]:
     """Return the label and the path of a model that a command names, bare or as ``label=path``.
 
     A bare path, also one with a = in it as in a sweep's folder, is its own label.
+
+    Raises:
+        ConfigError: there is a label, and no path.
     """
     label, given, path = model.partition("=")
     labelled = given and "/" not in label and not Path(model).exists()
+    if labelled and not path:
+        raise ConfigError(f"{model}: a path expected after the =")
     return (label, path) if labelled else (model, model)
 
 
@@ -100,11 +106,12 @@ def read_adapter(path: Path, alpha: float | None = None) -> tuple[Adapter, Train
     Raises:
         CheckpointError: there is none, or ``alpha`` is given of one that tells its own.
     """
+    check_exists(path)
     if path.is_file() and path.name == WEIGHTS_FILE and (path.parent / CONFIG_FILE).is_file():
         raise CheckpointError(f"{path}: tells neither rank nor alpha; name its folder, {path.parent}")
     if path.is_file() and path.suffix in SUFFIXES:
         return read_reference_adapter(path, alpha), None
-    if alpha is not None and path.exists():
+    if alpha is not None:
         raise CheckpointError(f"alpha={alpha}: is for files that do not tell it; {path} does")
     if path.is_dir():
         run = RunFolder(path)
@@ -120,9 +127,7 @@ def read_adapter(path: Path, alpha: float | None = None) -> tuple[Adapter, Train
         return load_adapter(path), parent.read_config() if parent.exists() else None
     if path.suffix == ".ckpt":
         return _adapter_of_checkpoint(path)
-    if path.is_file():
-        raise CheckpointError(f"{path}: a run folder, a .ckpt of one or an adapter expected")
-    raise CheckpointError(f"{path}: no such file or folder")
+    raise CheckpointError(f"{path}: a run folder, a .ckpt of one or an adapter expected")
 
 
 def parts(path: Path) -> list[Path]:

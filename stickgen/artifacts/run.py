@@ -28,6 +28,9 @@ from stickgen.files import atomic_write
 CHECKPOINT_KEY = "stickgen"
 """Under this key a .ckpt holds the run's settings and its base's fingerprint."""
 
+PRUNED_AFTER = "pruned"
+"""The epoch after which a search stopped a run: in its ``metrics.json``, and among its trial's user attributes."""
+
 _RECORDED = ("torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "safetensors", "numpy")
 
 

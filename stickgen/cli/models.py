@@ -71,6 +71,11 @@ def convert(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
 ) -> None:
     """Convert adapters between PEFT's folders and the reference system's files, and whole models to ONNX."""
+    from stickgen.files import check_absent, check_exists
+
+    check_exists(source)
+    check_absent(output, overwrite=overwrite)
+
     from stickgen.export.convert import convert as convert_adapter
 
     typer.echo(f"{output}: {convert_adapter(source, output, to, alpha=alpha, base=base, overwrite=overwrite)}")
@@ -102,6 +107,12 @@ def card(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a README.md of your own.")] = False,
 ) -> None:
     """Write a run's model card, README.md beside its weights, with its scores beside the baselines."""
+    from stickgen.files import check_exists
+
+    for path in (run, scores):
+        if path is not None:
+            check_exists(path)
+
     from stickgen.export.card import Published, write_card
 
     published = Published(name=name, license=license_id, base_model=base_model, datasets=tuple(dataset or ()))

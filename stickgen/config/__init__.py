@@ -18,6 +18,7 @@ from stickgen.config.running import (
     LoggerConfig,
     ShowMotionConfig,
     TrainerConfig,
+    higher_is_better,
 )
 from stickgen.config.train import TrainConfig
 
@@ -42,6 +43,7 @@ __all__ = [
     "TrainConfig",
     "TrainerConfig",
     "as_plain",
+    "higher_is_better",
     "register",
     "setting_keys",
     "typed",

@@ -17,7 +17,7 @@ def check(key: str, value: Any, good: bool, expected: str) -> None:
         raise ConfigError(f"{key}={value}: {expected} expected")
 
 
-def check_weights(key: str, weights: Any) -> None:
+def check_loss_weights(key: str, weights: Any) -> None:
     """Refuse a dataclass of weights, under ``key``, of which one is negative or not finite.
 
     Raises:

@@ -1,6 +1,5 @@
 """Settings of a merge."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,11 +33,6 @@ class MergeConfig:
         given = self.checkpoint
         good = isinstance(given, str) or (isinstance(given, list) and given and all(isinstance(p, str) for p in given))
         check("checkpoint", given, bool(good), "a path, or a list of paths,")
-        if self.weights:
-            check("weights", self.weights, len(self.weights) == len(self.sources), "one number an adapter")
-            check("weights", self.weights, all(map(math.isfinite, self.weights)), "finite numbers")
-            total, sizes = sum(self.weights), sum(map(abs, self.weights))
-            check("weights", self.weights, abs(total) > 1e-9 * sizes, "numbers that do not sum to zero")
         suffixes = (".pth", ".safetensors", ".onnx")
         check("output", self.output, self.output.endswith(suffixes), "a name ending in .pth, .safetensors or .onnx")
         widths = ("float32",) if self.output.endswith(".onnx") else ("float32", "float16", "bfloat16")

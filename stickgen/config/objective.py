@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from stickgen.config.checks import check, check_weights
+from stickgen.config.checks import check, check_loss_weights
 
 
 @dataclass
@@ -16,7 +16,7 @@ class LossWeights:
     physics: float = 0.25
 
     def __post_init__(self) -> None:
-        check_weights("objective.weights", self)
+        check_loss_weights("objective.weights", self)
 
 
 @dataclass
@@ -29,7 +29,7 @@ class PhysicsWeights:
     consistency: float = 0.2
 
     def __post_init__(self) -> None:
-        check_weights("objective.physics_weights", self)
+        check_loss_weights("objective.physics_weights", self)
 
 
 @dataclass

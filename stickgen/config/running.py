@@ -13,6 +13,11 @@ METRICS = ("pose_mse", "action_accuracy", "temporal_consistency_error", "loss")
 MONITORED = tuple(f"val/{name}" for name in METRICS)
 
 
+def higher_is_better(metric: str) -> bool:
+    """Return whether a metric, by whichever split's name, is the better the higher it is; errors are not."""
+    return metric.endswith("accuracy")
+
+
 @dataclass
 class TrainerConfig:
     """How long, on what and how precisely; passed on to lightning.Trainer."""

@@ -19,7 +19,7 @@ from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import AdapterError, CheckpointError
 from stickgen.export.onnx import require_onnx, write_onnx
 from stickgen.files import check_absent, check_keeps
-from stickgen.lora import combine_adapters, merge_lora_weights
+from stickgen.lora import check_weights, combine_adapters, merge_lora_weights
 from stickgen.model import StickFigureTransformer
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,8 @@ def merge(config: MergeConfig) -> MergeReport:
         StickgenError: the output is an .onnx, and a package for that is not installed.
     """
     output = Path(config.output)
+    shares = config.weights or [1 / len(config.sources)] * len(config.sources)
+    check_weights(shares, len(config.sources))
     if output.suffix == ".onnx":
         require_onnx()
         check_absent(output, overwrite=config.overwrite, file=True)
@@ -76,11 +78,12 @@ def merge(config: MergeConfig) -> MergeReport:
         raise CheckpointError(f"{base.path}: has this adapter merged into it already")
     for source, (adapter, _) in zip(config.sources, read, strict=True):
         check_base(base, adapter, source, allow_other_base=config.allow_other_base)
-    together = _together([adapter for adapter, _ in read], config.weights)
+    # Of this base, as far as was just asked: what is attached below is not asked again.
+    together = replace(_together([adapter for adapter, _ in read], shares), base_fingerprint=base.fingerprint)
     batches = _batches(config, run, base.model)
     plain = _outputs(base.model, batches)
     shown = ", ".join(config.sources)
-    attach_adapter(base, together, shown, allow_other_base=True)  # which was asked about above
+    attach_adapter(base, together, shown)
     adapted = _outputs(base.model, batches)
     merge_lora_weights(base.model)
     merged = _outputs(base.model, batches)
@@ -129,10 +132,9 @@ def _write(model: StickFigureTransformer, record: BaseRecord, output: Path, conf
     return None
 
 
-def _together(adapters: Sequence[Adapter], weights: Sequence[float]) -> Adapter:
+def _together(adapters: Sequence[Adapter], shares: Sequence[float]) -> Adapter:
     """Return adapters, weighted, as one: a single one as it is."""
-    shares = list(weights) or [1 / len(adapters)] * len(adapters)
-    if shares == [1.0]:
+    if list(shares) == [1.0]:
         return adapters[0]
     combined = combine_adapters(adapters, shares)
     return replace(adapters[0], state=combined.state, settings=combined.settings)

@@ -1,7 +1,7 @@
 """Low-rank adaptation (Hu et al. 2021, arXiv:2106.09685) of any ``nn.Module``'s Linear layers."""
 
 from stickgen.lora.adapters import NamedAdapters
-from stickgen.lora.combine import Combination, combine_adapters, truncate_adapter
+from stickgen.lora.combine import Combination, check_weights, combine_adapters, truncate_adapter
 from stickgen.lora.dora import DoRALinear
 from stickgen.lora.inject import (
     adapted_layers,
@@ -25,6 +25,7 @@ __all__ = [
     "NamedAdapters",
     "adapted_layers",
     "adapters_disabled",
+    "check_weights",
     "combine_adapters",
     "detach_lora_adapters",
     "get_lora_state_dict",

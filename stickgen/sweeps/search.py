@@ -17,10 +17,12 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
+from stickgen.artifacts.run import PRUNED_AFTER
+from stickgen.config import higher_is_better
 from stickgen.errors import ConfigError, StickgenError
 from stickgen.files import atomic_write
 from stickgen.sweeps.settings import RECORD_FILE, SEARCHED_BY, difference, flat
-from stickgen.training.pruning import PRUNED, open_study
+from stickgen.training.pruning import open_study
 
 if TYPE_CHECKING:
     import optuna
@@ -88,7 +90,7 @@ class Search:
         folder = Path(str(self.config.hydra.sweep.dir))
         folder.mkdir(parents=True, exist_ok=True)
         journal = (folder / JOURNAL).resolve()
-        study = open_study(journal, maximize=str(self.config.callbacks.monitor).endswith("accuracy"))
+        study = open_study(journal, maximize=higher_is_better(self.config.callbacks.monitor))
         _check_space(study, space, folder)
         _check_same(study, self.config, folder, space)
         with atomic_write(folder / RECORD_FILE, overwrite=True) as scratch:
@@ -214,7 +216,7 @@ def _tell(study: "optuna.Study", trial: "optuna.trial.FrozenTrial", job: Any) ->
     now = next(one for one in study.get_trials(deepcopy=False) if one.number == trial.number)
     if math.isnan(value):
         study.tell(trial.number, state=TrialState.FAIL)
-    elif PRUNED in now.user_attrs:
+    elif PRUNED_AFTER in now.user_attrs:
         study.tell(trial.number, state=TrialState.PRUNED)  # its value is the last one reported
     else:
         study.tell(trial.number, value)

@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from stickgen.artifacts.run import RunFolder, read_json
-from stickgen.config import as_plain
+from stickgen.artifacts.run import PRUNED_AFTER, RunFolder, read_json
+from stickgen.config import as_plain, higher_is_better
 from stickgen.errors import ERROR_FILE, CheckpointError, ConfigError
 from stickgen.files import atomic_write
 from stickgen.sweeps.settings import OVERRIDES_FILE, RECORD_FILE, SEARCHED_BY, flat, value_of
@@ -78,7 +78,7 @@ class Sweep:
     @property
     def maximize(self) -> bool:
         """Whether more is better."""
-        return self.monitor.endswith("accuracy")
+        return higher_is_better(self.monitor)
 
     @property
     def best(self) -> Job | None:
@@ -225,7 +225,7 @@ def _job(
                 for name, value in values.items()
             }
             monitored = math.nan if metrics["monitored"] is None else float(metrics["monitored"])
-            seconds, after = float(metrics["seconds"]), metrics.get("pruned")
+            seconds, after = float(metrics["seconds"]), metrics.get(PRUNED_AFTER)
         except CheckpointError as mistake:
             return Job(number, FAILED, known, command=command, said=str(mistake))
         except (KeyError, TypeError, ValueError, AttributeError) as mistake:

@@ -8,7 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from torch import Tensor
 
-from stickgen.config import TrainConfig
+from stickgen.config import TrainConfig, higher_is_better
 from stickgen.training.pruning import Pruning
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def make_callbacks(run: TrainConfig, checkpoints: Path, prompts: Tensor | None =
         dirpath=checkpoints,
         filename="best",
         monitor=config.monitor,
-        mode="max" if config.monitor.endswith("accuracy") else "min",
+        mode="max" if higher_is_better(config.monitor) else "min",
         save_top_k=1,
         save_on_train_epoch_end=False,  # but after a validation: an epoch that max_steps cuts short has none
         enable_version_counter=False,

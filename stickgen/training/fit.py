@@ -14,7 +14,7 @@ from rich.console import Console
 
 from stickgen.artifacts.adapter import FILES, Adapter, save_adapter
 from stickgen.artifacts.base import MODEL_FILE, save_base
-from stickgen.artifacts.run import RunFolder, environment, read_checkpoint, write_json
+from stickgen.artifacts.run import PRUNED_AFTER, RunFolder, environment, read_checkpoint, write_json
 from stickgen.config import TrainConfig, typed
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import ConfigError, OutputExistsError
@@ -124,7 +124,7 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
             "data": data.report.record(data.split),
             "parameters": {"trainable": subject.trainable, "total": subject.total},
             "optimizer_steps": trainer.global_step,
-            "pruned": next((c.after for c in trainer.callbacks if isinstance(c, Pruning)), None),  # type: ignore[attr-defined]
+            PRUNED_AFTER: next((c.after for c in trainer.callbacks if isinstance(c, Pruning)), None),  # type: ignore[attr-defined]
             "seconds": round(module.seconds + before, 1),
         },
     )

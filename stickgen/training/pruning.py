@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from lightning import Callback, LightningModule, Trainer
 
+from stickgen.artifacts.run import PRUNED_AFTER
+from stickgen.config import higher_is_better
 from stickgen.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STUDY = "stickgen"
-PRUNED = "pruned"
-"""A trial's user attribute: the epoch after which it was stopped."""
 
 
 def open_study(journal: Path, *, maximize: bool) -> "optuna.Study":
@@ -63,7 +63,7 @@ class Pruning(Callback):
         self.monitor = monitor
         self.after: int | None = None
         """The epoch after which the run was stopped."""
-        study = open_study(Path(journal), maximize=monitor.endswith("accuracy"))
+        study = open_study(Path(journal), maximize=higher_is_better(monitor))
         found = [frozen for frozen in study.get_trials(deepcopy=False) if frozen.number == int(number)]
         if not found:
             raise ConfigError(f"callbacks.trial={trial}: the study has no such trial")
@@ -81,7 +81,7 @@ class Pruning(Callback):
             prune = not _is_at_its_end(trainer) and self.trial.should_prune()
             if prune:
                 self.after = trainer.current_epoch + 1
-                self.trial.set_user_attr(PRUNED, self.after)
+                self.trial.set_user_attr(PRUNED_AFTER, self.after)
                 log.info("pruned after epoch %d: others were better by then", self.after)
         trainer.should_stop = trainer.strategy.reduce_boolean_decision(prune, all=False) or trainer.should_stop
 

@@ -5,8 +5,8 @@ import torch
 
 from stickgen.artifacts.adapter import Adapter, save_adapter
 from stickgen.artifacts.base import load_base
-from stickgen.artifacts.model import load_model, trained_fingerprint
-from stickgen.errors import CheckpointError
+from stickgen.artifacts.model import label_and_path, load_model, trained_fingerprint
+from stickgen.errors import CheckpointError, ConfigError
 from stickgen.lora import adapted_layers, get_lora_state_dict, inject_lora_adapters, lora_settings
 from tests.runs import make_base
 
@@ -107,3 +107,9 @@ def test_another_base_is_taken_where_that_is_asked_for(tmp_path: Path) -> None:
     loaded = load_model(folder, other, allow_other_base=True)
     assert loaded.adapted
     assert loaded.record.objective == "bidirectional", "the record is that of the base it now has"
+
+
+def test_a_label_needs_a_path() -> None:
+    assert label_and_path("walk=runs/a") == ("walk", "runs/a")
+    with pytest.raises(ConfigError, match="walk=: a path expected after the ="):
+        label_and_path("walk=")
