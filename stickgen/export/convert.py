@@ -5,12 +5,8 @@ from pathlib import Path
 from stickgen.artifacts.adapter import FILES, base_for, check_base, save_adapter
 from stickgen.artifacts.base import base_files, check_outputs_absent, save_base
 from stickgen.artifacts.model import parts, read_adapter
-from stickgen.artifacts.reference import (
-    SUFFIXES,
-    read_reference_adapter,
-    read_wrapped_base,
-    write_reference_adapter,
-)
+from stickgen.artifacts.reference import SUFFIXES, read_reference_adapter, write_reference_adapter
+from stickgen.artifacts.wrapped import read_wrapped_base
 from stickgen.errors import ConfigError
 from stickgen.files import check_absent, check_folder, check_keeps
 
@@ -76,7 +72,7 @@ def convert(
     whole = None
     if form == "wrapped":
         whole = base_for(adapter, base, str(source))
-        check_base(whole, adapter, str(source), allow_other_base=None)
+        check_base(whole, adapter, str(source), way_out="--base names its own")
     write_reference_adapter(adapter, output, bare=form == "bare", base=whole, overwrite=overwrite)
     # Read as alpha / rank, whatever the rule was.
     alpha_to_give = adapter.settings.scaling_of("") * adapter.settings.rank
