@@ -53,8 +53,9 @@ def read_torch(path: Path, *, mistake: type[StickgenError], instead: str, mmap: 
             ) from None
         raise mistake(f"{path}: not a torch file, or damaged") from None
     except _DAMAGE as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise mistake(f"{path}: not a torch file, or damaged: {first}") from None
+        # What torch's readers say is of their own insides: a key of theirs, or a bug that they may have.
+        reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+        raise mistake(f"{path}: not a torch file, or damaged{reason}") from None
 
 
 def _numpy_scalars() -> list[Any]:

@@ -185,6 +185,10 @@ def test_damage_of_any_kind_is_told_in_one_line(tmp_path: Path, new_format: bool
             messages.append(str(error))
     assert len(messages) > 100
     assert all(message.startswith(f"{path}: ") and "\n" not in message for message in messages)
+    told = {message.removeprefix(f"{path}: ").partition(":")[0] for message in messages}
+    ours = ("not a torch file, or damaged", "holds Python objects")
+    assert all(one.startswith(ours) for one in told), "and nothing of torch's insides"
+    assert not any("miniz" in message or message[-1].isdigit() for message in messages)
 
 
 def test_an_archive_that_says_it_spans_disks(tmp_path: Path) -> None:

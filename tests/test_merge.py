@@ -261,3 +261,12 @@ def test_overwriting_loses_neither_base_nor_adapter(run: RunFolder, base: Path, 
     with pytest.raises(OutputExistsError, match=r"would replace what it is made from|is a folder and was kept"):
         merge(config)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_wrapped_checkpoint_is_merged_into_the_base_inside_it(run: RunFolder, base: Path, tmp_path: Path) -> None:
+    convert(run.path, tmp_path / "wrapped.pth", "wrapped")
+    for source, name in ((tmp_path / "wrapped.pth", "a.safetensors"), (run.path, "b.safetensors")):
+        merge(MergeConfig(checkpoint=str(source), output=str(tmp_path / name)))
+    first, second = load_base(tmp_path / "a.safetensors"), load_base(tmp_path / "b.safetensors")
+    assert first.fingerprint == second.fingerprint
+    assert first.record.settings == second.record.settings

@@ -21,10 +21,12 @@ from stickgen.artifacts.peft_format import (
     peft_state,
 )
 from stickgen.artifacts.peft_targets import compare_targets
+from stickgen.artifacts.provenance import provenance_json, read_provenance
 from stickgen.artifacts.record import RECORD_KEY, BaseRecord
 from stickgen.artifacts.tensors import read_safetensors
+from stickgen.artifacts.wrapped import read_wrapped_base
 from stickgen.config import LoRAConfig
-from stickgen.errors import CheckpointError
+from stickgen.errors import AdapterError, CheckpointError
 from stickgen.files import atomic_write
 from stickgen.lora import LoRASettings, inject_lora_adapters, load_lora_state_dict, module_paths
 
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 CARD_FILE = "README.md"
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
 """What an adapter folder holds."""
+
+_ALLOWING = "--allow-other-base (merge.py: allow_other_base=true) puts it there nevertheless"
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Adapter:
         base_path: where that base lay.
         base_record: that base's settings, encoder, conditions and vocabulary; None where the file does not tell.
         origin: how it came about.
+        wrapped_in: the reference system's checkpoint that holds its base too, where it was read from one.
     """
 
     state: dict[str, Tensor]
@@ -55,6 +60,7 @@ class Adapter:
     base_path: str | None = None
     base_record: BaseRecord | None = None
     origin: dict[str, Any] = field(default_factory=dict)
+    wrapped_in: Path | None = None
 
     @property
     def modules(self) -> list[str]:
@@ -68,18 +74,12 @@ def save_adapter(adapter: Adapter, folder: Path, *, overwrite: bool = False) -> 
     Raises:
         OutputExistsError: the folder exists and ``overwrite`` is false, or it holds anything beside an adapter's files.
     """
-    own = {
-        "base_fingerprint": adapter.base_fingerprint,
-        "base_path": adapter.base_path,
-        "base_record": None if adapter.base_record is None else adapter.base_record.to_json(),
-        "origin": adapter.origin,
-    }
     tensors = {peft_key(key): value.contiguous() for key, value in adapter.state.items()}
     with atomic_write(folder, overwrite=overwrite, folder_of=FILES) as scratch:
         scratch.mkdir()
         config = json.dumps(peft_config(adapter.settings, adapter.modules, adapter.base_path), indent=2, sort_keys=True)
         (scratch / CONFIG_FILE).write_text(config + "\n", encoding="utf-8")
-        metadata = {"format": "pt", RECORD_KEY: json.dumps(own, sort_keys=True)}
+        metadata = {"format": "pt", RECORD_KEY: provenance_json(adapter)}
         save_file(tensors, scratch / WEIGHTS_FILE, metadata=metadata)
         (scratch / CARD_FILE).write_text(short_card(adapter), encoding="utf-8")
 
@@ -100,24 +100,14 @@ def load_adapter(folder: Path) -> Adapter:
         raise CheckpointError(f"{config_path}: not JSON: {error}") from None
     settings = peft_settings(config, config_path)
     tensors, metadata = read_safetensors(folder / WEIGHTS_FILE)
-    try:
-        own = json.loads(metadata.get(RECORD_KEY, "{}"))
-        if not isinstance(own, dict):
-            raise ValueError("not an object")
-    except ValueError:
-        raise CheckpointError(f"{folder / WEIGHTS_FILE}: the record in its metadata is damaged") from None
     state = peft_state(tensors, settings, folder / WEIGHTS_FILE)
     compare_targets(config, module_paths(state), config_path, folder / WEIGHTS_FILE)
-    return Adapter(
-        state=state,
-        settings=for_layers(settings, state),
-        base_fingerprint=own.get("base_fingerprint"),
-        base_path=own.get("base_path") or config.get("base_model_name_or_path"),
-        base_record=BaseRecord.from_json(record, str(folder / WEIGHTS_FILE))
-        if (record := own.get("base_record"))
-        else None,
-        origin=own.get("origin") or {},
-    )
+    told = read_provenance(metadata.get(RECORD_KEY), folder / WEIGHTS_FILE)
+    named = config.get("base_model_name_or_path")
+    if not isinstance(named, str | None):
+        raise CheckpointError(f"{config_path}: base_model_name_or_path={named!r}: a name or path expected")
+    told["base_path"] = told["base_path"] or named
+    return Adapter(state, for_layers(settings, state), **told)
 
 
 def base_for(adapter: Adapter, given: Path | None, where: str, option: str = "--base") -> Base:
@@ -125,7 +115,7 @@ def base_for(adapter: Adapter, given: Path | None, where: str, option: str = "--
 
     Args:
         adapter: the adapter.
-        given: the base's path; None: see :func:`~stickgen.artifacts.find.find_base`.
+        given: the base's path; None: the one in the same file, else see :func:`~stickgen.artifacts.find.find_base`.
         where: what messages call the adapter.
         option: what they say a base is given by.
 
@@ -134,6 +124,8 @@ def base_for(adapter: Adapter, given: Path | None, where: str, option: str = "--
     """
     if given is not None:
         return load_base(given)
+    if adapter.wrapped_in is not None:
+        return read_wrapped_base(adapter.wrapped_in)
     return find_base(adapter.base_path, adapter.base_fingerprint, where, option)
 
 
@@ -151,18 +143,24 @@ def attach_adapter(base: Base, adapter: Adapter, where: str, *, allow_other_base
         AdapterError: it does not fit the model.
     """
     check_base(base, adapter, where, allow_other_base=allow_other_base)
-    inject_lora_adapters(base.model, adapter.modules, **vars(adapter.settings))
-    load_lora_state_dict(base.model, adapter.state, settings=adapter.settings)
+    try:
+        inject_lora_adapters(base.model, adapter.modules, **vars(adapter.settings))
+        load_lora_state_dict(base.model, adapter.state, settings=adapter.settings)
+    except AdapterError as error:
+        raise AdapterError(f"{where}, on {base.path}: {error}") from None
 
 
-def check_base(base: Base, adapter: Adapter, where: str, *, allow_other_base: bool | None = False) -> None:
+def check_base(
+    base: Base, adapter: Adapter, where: str, *, allow_other_base: bool = False, way_out: str = _ALLOWING
+) -> None:
     """Refuse a base that an adapter was not trained on; see :func:`attach_adapter`.
 
     Args:
         base: see there.
         adapter: see there.
         where: see there.
-        allow_other_base: only warn; None: nor is that to be had by asking.
+        allow_other_base: only warn.
+        way_out: what the message ends with.
 
     Raises:
         CheckpointError: it was trained on another base.
@@ -174,8 +172,7 @@ def check_base(base: Base, adapter: Adapter, where: str, *, allow_other_base: bo
         f"{base.path} has {base.fingerprint}"
     )
     if not allow_other_base:
-        hint = "; --allow-other-base (merge.py: allow_other_base=true) puts it there nevertheless"
-        raise CheckpointError(message if allow_other_base is None else message + hint)
+        raise CheckpointError(f"{message}; {way_out}")
     log.warning("%s; put there nevertheless, as allow_other_base says", message)
 
 

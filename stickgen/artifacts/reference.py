@@ -1,4 +1,4 @@
-"""Adapters in the reference system's files, which are one .pth with no word on the base they belong to."""
+"""Adapters in the reference system's files; of the base they belong to, only those that we wrote tell."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -10,18 +10,17 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stickgen.artifacts.adapter import Adapter
-from stickgen.artifacts.base import Base, base_of
+from stickgen.artifacts.base import Base
 from stickgen.artifacts.peft_format import check_state, is_number
-from stickgen.artifacts.record import fingerprint
+from stickgen.artifacts.provenance import provenance_json, read_provenance
+from stickgen.artifacts.record import RECORD_KEY, fingerprint
 from stickgen.artifacts.tensors import read_safetensors, read_torch
+from stickgen.artifacts.wrapped import MARKS, unwrapped, wrap, wrapped_state
 from stickgen.errors import CheckpointError
 from stickgen.files import atomic_write
-from stickgen.lora import LoRALinear, LoRASettings
+from stickgen.lora import LoRASettings
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
-
-_MARKS = tuple(f".{factor}" for factor in LoRALinear.FACTORS)
-_WRAPPED = ".base_layer."
 
 
 def read_reference_adapter(path: Path, alpha: float | None = None) -> Adapter:
@@ -39,11 +38,11 @@ def read_reference_adapter(path: Path, alpha: float | None = None) -> Adapter:
         CheckpointError: the file is missing or damaged, holds objects or no adapter, or a tensor is not one's; its rank
             or alpha contradicts what it says or what is given, or alpha is not to be found.
     """
-    content = _read(path)
-    wrapped = _wrapped_state(content)
+    content, own = _read(path)
+    wrapped = wrapped_state(content)
     inside = content.get("lora_state_dict")
     holder = inside if isinstance(inside, dict) and inside else wrapped or content
-    state = {key: value for key, value in holder.items() if str(key).endswith(_MARKS)}
+    state = {key: value for key, value in holder.items() if str(key).endswith(MARKS)}
     if not state:
         raise CheckpointError(
             f"{path}: a run folder, a .ckpt of one or an adapter expected; a model file is merged already"
@@ -56,23 +55,10 @@ def read_reference_adapter(path: Path, alpha: float | None = None) -> Adapter:
         raise CheckpointError(f"{path}: lora_config: a dict expected")
     settings = _settings(state, config, alpha, path)
     check_state(state, settings, str(path))
-    digest = config.get("base_fingerprint")
+    told = read_provenance(own, path)
     if wrapped is not None:
-        digest = fingerprint(_unwrapped(wrapped))
-    return Adapter({key: value.float() for key, value in state.items()}, settings, digest, config.get("base_path"))
-
-
-def read_wrapped_base(path: Path) -> Base:
-    """Return the base inside a checkpoint of a LoRA run of the reference system.
-
-    Raises:
-        CheckpointError: the file holds no such checkpoint, or what is left without its adapters is no base.
-    """
-    content = _read(path)
-    wrapped, record = _wrapped_state(content), content.get("base_record")  # the latter in ours alone
-    if wrapped is None:
-        raise CheckpointError(f"{path}: has no base_layer weights; the checkpoint of a LoRA run expected")
-    return base_of(_unwrapped(wrapped), record if isinstance(record, str) else None, path)
+        told |= {"base_fingerprint": fingerprint(unwrapped(wrapped)), "wrapped_in": path}
+    return Adapter({key: value.float() for key, value in state.items()}, settings, **told)
 
 
 def write_reference_adapter(
@@ -106,49 +92,27 @@ def write_reference_adapter(
             "alpha": alpha,
             "dropout": settings.dropout,
             "target_modules": adapter.modules,
-            "base_fingerprint": adapter.base_fingerprint,
-            "base_path": adapter.base_path,
         }
-        content = {"lora_enabled": True, "lora_state_dict": state, "lora_config": config}
+        own = {RECORD_KEY: provenance_json(adapter)}
+        content = {"lora_enabled": True, "lora_state_dict": state, "lora_config": config, **own}
     if base is not None:
-        content["base_record"] = base.record.to_json()
-        content["model_state_dict"] = _with_adapters(base, adapter, path)
+        content |= wrap(base, state, path)
     with atomic_write(path, overwrite=overwrite) as scratch:
         if path.suffix == ".safetensors":
-            save_file(content, scratch, metadata={"format": "pt"})
+            save_file(content, scratch, metadata={"format": "pt", RECORD_KEY: provenance_json(adapter)})
         else:
             torch.save(content, scratch)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    content: Any = read_safetensors(path)[0] if path.suffix == ".safetensors" else read_torch(path)
+def _read(path: Path) -> tuple[dict[str, Any], Any]:
+    """Return what a file holds, and what it tells of itself where it is ours."""
+    if path.suffix == ".safetensors":
+        tensors, metadata = read_safetensors(path)
+        return dict(tensors), metadata.get(RECORD_KEY)
+    content = read_torch(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: neither a state dict nor a checkpoint")
-    return content
-
-
-def _wrapped_state(content: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the state dict with wrapped layers that a file holds or is; None where there is none."""
-    inner = content.get("model_state_dict")
-    state = inner if isinstance(inner, dict) else content
-    return dict(state) if any(_WRAPPED in str(key) for key in state) else None
-
-
-def _unwrapped(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {key.replace(_WRAPPED, "."): value for key, value in state.items() if not str(key).endswith(_MARKS)}
-
-
-def _with_adapters(base: Base, adapter: Adapter, path: Path) -> dict[str, Tensor]:
-    plain = base.model.state_dict()
-    lacking = [module for module in adapter.modules if f"{module}.weight" not in plain]
-    if lacking:
-        raise CheckpointError(f"{path}: {base.path} has no layer {lacking[0]}; it is not this adapter's base")
-    wrapped = set(adapter.modules)
-    state = {}
-    for key, value in plain.items():
-        module, _, name = key.rpartition(".")
-        state[f"{module}{_WRAPPED}{name}" if module in wrapped else key] = value
-    return {**state, **adapter.state}
+    return content, content.get(RECORD_KEY)
 
 
 def _settings(state: Mapping[str, Any], config: Mapping[str, Any], alpha: float | None, path: Path) -> LoRASettings:

@@ -54,7 +54,7 @@ class LoRAConfig:
     """The adapters; see :class:`stickgen.lora.LoRASettings`."""
 
     enabled: bool = True
-    """false trains every weight of the base instead."""
+    """false trains every weight of the base instead; the other settings of this group then say nothing."""
     rank: int = 8
     alpha: float = 16.0
     dropout: float = 0.05

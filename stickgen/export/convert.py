@@ -5,7 +5,8 @@ from pathlib import Path
 from stickgen.artifacts.adapter import FILES, base_for, check_base, save_adapter
 from stickgen.artifacts.base import base_files, check_outputs_absent, load_base, save_base
 from stickgen.artifacts.model import is_whole, parts, read_adapter
-from stickgen.artifacts.reference import SUFFIXES, read_wrapped_base, write_reference_adapter
+from stickgen.artifacts.reference import SUFFIXES, write_reference_adapter
+from stickgen.artifacts.wrapped import read_wrapped_base
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.export.onnx import require_onnx, write_onnx
 from stickgen.files import check_absent, check_folder, check_keeps
@@ -77,7 +78,7 @@ def convert(
     whole = None
     if form == "wrapped":
         whole = base_for(adapter, base, str(source))
-        check_base(whole, adapter, str(source), allow_other_base=None)
+        check_base(whole, adapter, str(source), way_out="--base names its own")
     write_reference_adapter(adapter, output, bare=form == "bare", base=whole, overwrite=overwrite)
     # Read as alpha / rank, whatever the rule was.
     alpha_to_give = adapter.settings.scaling_of("") * adapter.settings.rank

@@ -45,8 +45,10 @@ def match_targets(model: nn.Module, target_modules: Iterable[str], layers: Itera
 def _in_blocks(paths: list[str], wanted: set[int]) -> list[str]:
     blocks = {path: _block(path) for path in paths}
     there = sorted({number for number in blocks.values() if number is not None})
+    if not there:
+        raise AdapterError(f"layers {sorted(wanted)}: the targets lie in no numbered block; leave layers out")
     if not wanted or not wanted <= set(there):
-        raise AdapterError(f"layers {sorted(wanted)}: the targets lie in layers {', '.join(map(str, there)) or 'none'}")
+        raise AdapterError(f"layers {sorted(wanted)}: the targets lie in layers {', '.join(map(str, there))}")
     return [path for path, number in blocks.items() if number is None or number in wanted]
 
 

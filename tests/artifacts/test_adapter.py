@@ -200,6 +200,23 @@ def test_what_peft_would_read_otherwise(folder: Path, changes: dict[str, Any], m
     refused(folder, message)
 
 
+@pytest.mark.parametrize(
+    "record",
+    [{"base_path": 3}, {"base_fingerprint": ["0"]}, {"origin": [1]}, {"base_record": {}}, {"base_record": "{}"}],
+    ids=str,
+)
+def test_a_record_of_wrong_types(folder: Path, record: dict[str, Any]) -> None:
+    metadata = {"format": "pt", "stickgen": json.dumps(record)}
+    save_file(load_file(folder / WEIGHTS_FILE), folder / WEIGHTS_FILE, metadata=metadata)
+    refused(folder, "record .* is damaged")
+
+
+def test_a_base_that_is_named_by_a_number(folder: Path) -> None:
+    change_tensors(folder, lambda tensors: None)
+    change_config(folder, base_model_name_or_path=3)
+    refused(folder, "base_model_name_or_path=3: a name or path expected")
+
+
 def test_whole_numbers_are_no_factors(folder: Path) -> None:
     change_tensors(folder, lambda tensors: tensors.update({KEY: torch.ones(3, 24, dtype=torch.int64)}))
     refused(folder, r"q_proj\.lora_A\.weight is of torch\.int64; floating-point numbers expected")
@@ -437,8 +454,9 @@ def rename(old: str, new: str):
     ids=["renamed", "another layer", "another width", "nan"],
 )
 def test_an_adapter_that_does_not_fit(base: Base, adapter: Adapter, change, message: str) -> None:
-    with pytest.raises(AdapterError, match=message):
+    with pytest.raises(AdapterError, match=message) as caught:
         attach_adapter(base, replace(adapter, state=change(adapter.state)), "here")
+    assert str(caught.value).startswith(f"here, on {base.path}: ")
 
 
 def test_a_second_adapter_is_refused(base: Base, adapter: Adapter) -> None:

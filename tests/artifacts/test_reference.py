@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from stickgen.artifacts.adapter import Adapter, attach_adapter, load_adapter, save_adapter
+from stickgen.artifacts.adapter import Adapter, attach_adapter, base_for, load_adapter, save_adapter
 from stickgen.artifacts.base import Base, load_base
 from stickgen.artifacts.model import load_model, read_adapter
-from stickgen.artifacts.reference import read_reference_adapter, read_wrapped_base
+from stickgen.artifacts.reference import read_reference_adapter
 from stickgen.artifacts.run import RunFolder
+from stickgen.artifacts.wrapped import read_wrapped_base
 from stickgen.config import BaseConfig, LoRAConfig, TrainConfig
 from stickgen.errors import CheckpointError, OutputExistsError
 from stickgen.export.convert import convert
@@ -179,6 +180,50 @@ def test_a_base_that_we_wrapped_keeps_its_record(base: Base, adapter: Adapter, t
     convert(tmp_path / "adapter", tmp_path / "wrapped.pth", "wrapped")
     convert(tmp_path / "wrapped.pth", tmp_path / "out.safetensors", "base")
     assert load_base(tmp_path / "out.safetensors").record.settings == base.record.settings
+
+
+@pytest.mark.parametrize("form", ["peft", "checkpoint", "wrapped", "bare"])
+def test_what_an_adapter_tells_of_itself_goes_along(base: Base, adapter: Adapter, tmp_path: Path, form: str) -> None:
+    told = replace(adapter, base_record=base.record)
+    save_adapter(told, tmp_path / "first")
+    middle = tmp_path / {"peft": "middle", "bare": "middle.safetensors"}.get(form, "middle.pth")
+    convert(tmp_path / "first", middle, form)
+    convert(middle, tmp_path / "last", alpha=6.0 if form == "bare" else None)
+    again = load_adapter(tmp_path / "last")
+    for name in ("base_fingerprint", "base_path", "base_record", "origin"):
+        assert getattr(again, name) == getattr(told, name), name
+
+
+@pytest.mark.parametrize("record", ["{", 3, '{"base_path": 3}', "[]"])
+def test_a_record_that_is_none(adapter: Adapter, tmp_path: Path, record: Any) -> None:
+    config = {"rank": 3, "alpha": 6.0}
+    torch.save({"lora_state_dict": adapter.state, "lora_config": config, "stickgen": record}, tmp_path / "bad.pth")
+    with pytest.raises(CheckpointError, match=r"bad\.pth: the record in its metadata is damaged"):
+        read_reference_adapter(tmp_path / "bad.pth")
+
+
+@pytest.mark.parametrize(("factor", "shape"), [("lora_A", (3, 5)), ("lora_B", (7, 3))])
+def test_a_base_of_other_shapes_is_not_wrapped(
+    base: Base, adapter: Adapter, tmp_path: Path, factor: str, shape: tuple[int, int]
+) -> None:
+    state = {**adapter.state, f"pose_decoder.0.{factor}": torch.zeros(shape)}
+    save_adapter(replace(adapter, state=state, base_fingerprint=None), tmp_path / "adapter")
+    with pytest.raises(CheckpointError, match=r"x\.pth: pose_decoder\.0 has shape \[12, 24\] in .*base\.safetensors"):
+        convert(tmp_path / "adapter", tmp_path / "x.pth", "wrapped")
+    assert not (tmp_path / "x.pth").exists()
+
+
+def test_another_base_is_not_wrapped(adapter: Adapter, tmp_path: Path) -> None:
+    save_adapter(replace(adapter, base_fingerprint="0123"), tmp_path / "adapter")
+    with pytest.raises(CheckpointError, match=r"trained on another base .*; --base names its own$"):
+        convert(tmp_path / "adapter", tmp_path / "x.pth", "wrapped")
+
+
+def test_a_wrapped_checkpoint_brings_its_base(files: dict[str, Path], base: Base, adapter: Adapter) -> None:
+    read = read_adapter(files["wrapped.pth"])[0]
+    inside = base_for(read, None, "here")
+    assert inside.fingerprint == base.fingerprint == read.base_fingerprint
+    attach_adapter(inside, read, "here")
 
 
 def test_the_scaling_of_rank_stabilised_adapters_becomes_an_alpha(adapter: Adapter, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_a_subset_of_the_layers(transformer, targets: list[str], layers: list[in
         (["q_proj"], [2], r"layers \[2\]: the targets lie in layers 0, 1"),
         (["q_proj"], [0, 7], r"layers \[0, 7\]"),
         (["q_proj"], [], r"layers \[\]"),
-        (["pose_decoder"], [0], "lie in layers none"),
+        (["pose_decoder"], [0], r"layers \[0\]: the targets lie in no numbered block; leave layers out"),
     ],
 )
 def test_layers_that_are_not_there(transformer, targets: list[str], layers: list[int], message: str) -> None:
