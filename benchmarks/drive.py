@@ -1,13 +1,18 @@
 """How a base holds out: ten seconds rolled out of the first frames and the caption of every held-out clip.
 
     python benchmarks/drive.py base.safetensors --data data/pretrain.pt --actions walk run
+    python benchmarks/drive.py base.safetensors --data data/pretrain.pt --given 0    # from the rest pose
 
-Prints how many rollouts exploded, and for the clips of each action, from each source, their speed in the last two
-seconds beside the real clip's mean speed, and the error of torso and bone lengths.
+Prints how many rollouts exploded, and for the clips of each action, from each source: their speed in the last two
+seconds and how fast they got on in all ten, beside the real clip's means, and the error of torso and bone lengths.
+From rest nothing tells a figure the clip's lengths and direction: lengths are then compared with the resting figure's,
+and ahead is +x, where it looks.
 """
 
 import argparse
+import math
 import statistics
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
@@ -22,9 +27,13 @@ from stickgen.data.clips import Clip
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.evaluation.motion_quality import BoneLengthError, ExplodedShare, TorsoLengthError
 from stickgen.generation import generator_for
-from stickgen.skeleton import FPS
+from stickgen.generation.seed import standing
+from stickgen.skeleton import FPS, skeleton_of
 
 LAST = 2 * FPS
+TRAVELS = 0.25
+"""Body heights a second from which on a clip is one of somebody who gets on."""
+
 BATCH = 32
 
 
@@ -34,6 +43,13 @@ def pace(motion: Tensor) -> float:
     return float(torch.linalg.vector_norm(points.diff(dim=0), dim=-1).mean())
 
 
+def travel(motion: Tensor) -> float:
+    """Return how fast the pelvis gets on along x in ``[T, D]``, in body heights a frame."""
+    skeleton = skeleton_of(motion.shape[-1])
+    x = skeleton.to_joints(motion.double())[:, skeleton.joint("pelvis"), 0]
+    return float(x[-1] - x[0]) / (len(x) - 1)
+
+
 def main() -> None:
     """Roll out and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -41,7 +57,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--actions", nargs="*", default=["walk", "run"], help="shown clip by clip")
     parser.add_argument("--frames", type=int, default=10 * FPS)
-    parser.add_argument("--given", type=int, default=10)
+    parser.add_argument("--given", type=int, default=10, help="frames; 0: from the rest pose")
     args = parser.parse_args()
     with report_errors():
         _drive(args)
@@ -55,38 +71,68 @@ def _drive(args: argparse.Namespace) -> None:
     clips = [clip for clip in data.split.test if clip.length > args.given]
     generate = generator_for(loaded.model)
     everyone = ExplodedShare()
-    shown: dict[str, list[tuple[float, float, float]]] = {}
+    shown: dict[str, list[Beside]] = {}
     for start in range(0, len(clips), BATCH):
         group = clips[start : start + BATCH]
         batch = collate(group)
-        made = generate(loaded.model, batch.embedding, args.frames, batch.motion[: args.given], check=False)
+        given = batch.motion[: args.given] if args.given else None
+        made = generate(loaded.model, batch.embedding, args.frames, given, check=False)
         everyone.update(made, made, torch.ones(made.shape[:2], dtype=torch.bool))
         for column, clip in enumerate(group):
             action = main_action(clip)
             if action in args.actions:
-                shown.setdefault(f"{action} ({clip.source})", []).append(compare(made[:, column], clip.motion))
+                shown.setdefault(f"{action} ({clip.source})", []).append(
+                    beside(made[:, column], clip.motion, from_rest=not args.given)
+                )
     share = float(everyone.compute())
     print(f"{len(clips)} rollouts of {args.frames / FPS:g} s, {round(share * len(clips))} exploded")
     for action, figures in sorted(shown.items()):
-        speeds, torsos, bones = zip(*figures, strict=True)
+        speeds, travels, real, torsos, bones = ([getattr(one, name) for one in figures] for name in NAMES)
         alive = sum(0.5 <= speed <= 2 for speed in speeds)
+        # In views from the front the real figure stays where it is.
+        ways = [made for made, recorded in zip(travels, real, strict=True) if recorded * FPS > TRAVELS]
         print(
             f"{action}: {len(figures)} clips; speed in the last two seconds over the real clip's: median "
             f"{statistics.median(speeds):.2f}, {alive} within 0.5 to 2 ({min(speeds):.2f} to {max(speeds):.2f}); "
-            f"torso length off by {statistics.median(torsos):.1%} in the median, {max(torsos):.1%} at most; "
+            f"travel {sum(travels) / sum(real):.2f} of the real, {sum(way < 0 for way in ways)} of {len(ways)} "
+            f"backwards; torso length off by {statistics.median(torsos):.1%} in the median, {max(torsos):.1%} at most; "
             f"bone lengths by {statistics.median(bones):.1%}, {max(bones):.1%}"
         )
 
 
-def compare(made: Tensor, real: Tensor) -> tuple[float, float, float]:
-    """Return speed ratio, torso-length error and bone-length error of a rollout beside the clip it began as."""
-    target = real.repeat(-(-len(made) // len(real)), 1)[: len(made)]
+@dataclass(frozen=True)
+class Beside:
+    """A rollout beside the clip of its caption.
+
+    Attributes:
+        speed: over the real clip's.
+        travel: how fast it gets on the right way, in body heights a frame.
+        real: the same of the real clip.
+        torso: relative error of the torso's length.
+        bones: of all lengths.
+    """
+
+    speed: float
+    travel: float
+    real: float
+    torso: float
+    bones: float
+
+
+NAMES = [field.name for field in fields(Beside)]
+
+
+def beside(made: Tensor, real: Tensor, *, from_rest: bool) -> Beside:
+    """Return the figures of a rollout ``[T, D]`` beside a clip."""
+    body = standing(real.shape[1], 1)[:, 0] if from_rest else real
+    body = body.repeat(-(-len(made) // len(body)), 1)[: len(made)]
     mask = torch.ones(len(made), 1, dtype=torch.bool)
     errors = []
     for metric in (TorsoLengthError(), BoneLengthError()):
-        metric.update(made[:, None], target[:, None], mask)
+        metric.update(made[:, None], body[:, None], mask)
         errors.append(float(metric.compute()))
-    return pace(made[-LAST:]) / pace(real), errors[0], errors[1]
+    way = 1.0 if from_rest else math.copysign(1, travel(real))
+    return Beside(pace(made[-LAST:]) / pace(real), way * travel(made), abs(travel(real)), *errors)
 
 
 def main_action(clip: Clip) -> str | None:

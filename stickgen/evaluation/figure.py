@@ -11,11 +11,14 @@ from stickgen.files import atomic_write, check_absent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
 _COLUMNS = 4
 _REAL = "real clips"
+_OF_ALL = ("action_accuracy", "exploded")
+"""Shares of a whole, which read best on a scale that shows it."""
 _MARKS = ("o", "s", "^", "D", "v", "P")
 
 
@@ -53,6 +56,15 @@ def save_figure(report: Report, path: Path, *, overwrite: bool = False) -> None:
     """
     check_figure(path, overwrite=overwrite)
     from matplotlib import rc_context
+
+    figure = draw(report)
+    # Text stays text in an SVG: it can be searched and copied.
+    with rc_context({"svg.fonttype": "none"}), atomic_write(path, overwrite=overwrite) as scratch:
+        figure.savefig(scratch, format=path.suffix.lower()[1:], dpi=150)
+
+
+def draw(report: Report) -> "Figure":
+    """Return the picture of a report; see :func:`save_figure`."""
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for rows in report.values() for name in rows if name != _REAL))
@@ -67,14 +79,10 @@ def save_figure(report: Report, path: Path, *, overwrite: bool = False) -> None:
         axes.set_axis_off()
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
-    # Text stays text in an SVG: it can be searched and copied.
-    with rc_context({"svg.fonttype": "none"}), atomic_write(path, overwrite=overwrite) as scratch:
-        figure.savefig(scratch, format=path.suffix.lower()[1:], dpi=150)
+    return figure
 
 
 def _draw(axes: "Axes", metric: str, report: Report, names: list[str]) -> None:
-    from matplotlib.ticker import NullFormatter
-
     values: list[float] = []
     for number, (source, rows) in enumerate(report.items()):
         color = f"C{number}"
@@ -90,16 +98,28 @@ def _draw(axes: "Axes", metric: str, report: Report, names: list[str]) -> None:
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="x", labelsize=7)
     axes.grid(axis="x", alpha=0.3)
-    above_zero = [value for value in values if value > 0]
-    if metric not in SHARES and len(above_zero) == len(values) > 0 and max(values) > 10 * min(values):
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_formatter(NullFormatter())
+    _scale(axes, metric, values)
     left, right = axes.get_xlim()
     for number, rows in enumerate(report.values()):
         real = rows.get(_REAL, {}).get(metric)
         # An error that is 0, or nearly, has no place on a logarithmic scale.
         if real is not None and _known(real) and (axes.get_xscale() == "linear" or left <= real.mean <= right):
             axes.axvline(real.mean, color=f"C{number}", lw=1, ls="--", alpha=0.6)
+
+
+def _scale(axes: "Axes", metric: str, values: list[float]) -> None:
+    """Choose a scale for a panel and label it, also a logarithmic one that holds a single power of ten."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    if metric not in _OF_ALL and values and 0 < 10 * min(values) < max(values):
+        axes.set_xscale("log")
+        decades = math.log10(max(values) / min(values))
+        steps = (1, 2, 5) if decades < 2 else (1, 3) if decades < 3 else (1,)
+        axes.xaxis.set_major_locator(LogLocator(subs=steps))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    shown = "{:.3g}%" if metric in SHARES else "{:g}"
+    unit = 100 if metric in SHARES else 1
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: shown.format(unit * value).replace("e-0", "e-")))
 
 
 def _known(summary: Summary | None) -> bool:

@@ -77,14 +77,22 @@ class SpeedRatio(RatioToReal):
 class TravelRatio(MaskedMean):
     """How far figures get to where the real ones go, generated over real: 0 stays in place, below 0 goes backwards.
 
-    The sum over clips of the pelvis' way along x from the first to the last frame, counted in the real one's direction,
-    over the sum of the real ways: a clip on the spot has no ratio of its own.
+    The sum over clips of the pelvis' way along x from the first to the last frame, over the sum of the real ways: a
+    clip on the spot has no ratio of its own.
+
+    Args:
+        ahead: the direction that counts, 1 or −1 along x, for figures that nothing told the real one's; None: the way
+            that each real one goes.
     """
+
+    def __init__(self, ahead: int | None = None) -> None:
+        super().__init__()
+        self.ahead = ahead
 
     def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
         """Add a batch."""
         generated, real = (_way(motion, mask) for motion in (pose, target))
-        self.total += (generated * real.sign()).sum()
+        self.total += (generated * (real.sign() if self.ahead is None else self.ahead)).sum()
         self.count += real.abs().sum()
 
 

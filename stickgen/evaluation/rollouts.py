@@ -203,7 +203,8 @@ def rollout_metrics(protocol: RolloutProtocol) -> MetricCollection:
     metrics = {
         **({name: HorizonMSE(horizon) for name, horizon in HORIZONS.items()} if protocol.given else {}),
         "speed_ratio": SpeedRatio(2 * FPS),
-        "travel_ratio": TravelRatio(),
+        # Who sets out from rest looks to +x, whichever way the clip goes: captions do not tell.
+        "travel_ratio": TravelRatio(None if protocol.given else 1),
         "jerk_ratio": JerkRatio(),
         "foot_skating": FootSkating(),
         "bone_length_error": BoneLengthError(),

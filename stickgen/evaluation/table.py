@@ -32,8 +32,8 @@ SHARES = ("action_accuracy", "bone_length_error", "torso_length_error", "explode
 """Metrics shown in percent."""
 
 FROM_REST = (
-    "No rollout MSE: a figure that sets out from rest is at another place than the real one. Lengths are compared with "
-    "the resting figure's, so those of the real clips, of other people, differ too."
+    "No rollout MSE: a figure that sets out from rest is at another place than the real one. Travel counts to where it "
+    "looks, +x. Lengths are compared with its own, so those of the people in the real clips differ too."
 )
 
 _LONGEST_NAME = 24
@@ -61,7 +61,7 @@ def print_scores(console: Console, scores: ScoresFile) -> None:
             # A console makes nothing wider than itself.
             wide = Console(file=console.file, width=needed) if needed > console.width else console
             wide.print(table)
-    console.print(f"Rollouts are made of {scores.protocol.start}.", "" if scores.protocol.given else FROM_REST)
+    console.print(f"Rollouts are made of {scores.protocol.start}." + (not scores.protocol.given) * f" {FROM_REST}")
 
 
 def _short(name: str) -> str:

@@ -301,6 +301,6 @@ def test_from_rest_what_a_place_decides_is_left_out_and_why_is_said(
     rows = {metric: printed.partition(title)[2].split("│")[1:5] for metric, title in TITLES.items()}
     for metric in ("rollout_mse_400ms", "rollout_mse_1000ms", "rollout_mse_2000ms"):
         assert {cell.strip() for cell in rows[metric]} == {"–"}
-    assert [rows["travel_ratio"][column].strip() for column in (0, 1)] == ["1", "0"]
+    assert [rows["speed_ratio"][column].strip() for column in (0, 1)] == ["1", "0"]
     said = "Rollouts are made of the caption and the rest pose. No rollout MSE: a figure that sets out"
     assert said in " ".join(printed.split())

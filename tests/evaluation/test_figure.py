@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from stickgen.errors import ConfigError, OutputExistsError
-from stickgen.evaluation.figure import check_figure, save_figure
+from stickgen.evaluation.figure import check_figure, draw, save_figure
 from stickgen.evaluation.scores import Report, Summary
 
 
@@ -43,3 +43,30 @@ def test_impossible_outputs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputExistsError):
         save_figure(report("pose_mse"), tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("metric", ["pose_mse", "bone_length_error", "frechet_distance"])
+@pytest.mark.parametrize("smallest", [1.1e-5, 0.04, 0.079, 26.0])
+@pytest.mark.parametrize("spread", [11, 40, 150, 1500, 30_000])
+def test_a_logarithmic_panel_has_ticks_enough_to_be_read(metric: str, smallest: float, spread: float) -> None:
+    rows = {str(value): {metric: Summary(value, 0.0, 1)} for value in (smallest, 2 * smallest, spread * smallest)}
+    figure = draw({"a.pt": rows})
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    left, right = axes.get_xlim()
+    labels = [tick.get_text() for tick in axes.get_xticklabels() if left <= tick.get_position()[0] <= right]
+    assert axes.get_xscale() == "log"
+    assert 2 <= len(labels) == len(set(labels)) <= 8
+    assert all(label.endswith("%") == (metric == "bone_length_error") for label in labels)
+
+
+def test_shares_of_a_whole_stay_linear() -> None:
+    rows = {str(value): {"action_accuracy": Summary(value, 0.0, 1)} for value in (0.08, 1.0)}
+    assert draw({"a.pt": rows}).axes[0].get_xscale() == "linear"
+
+
+def test_values_of_one_size_are_on_a_linear_scale_without_a_factor_beside_it() -> None:
+    figure = draw({"a.pt": {str(value): {"pose_mse": Summary(value, 0.0, 1)} for value in (1.2e-5, 2.6e-5)}})
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_xscale() == "linear"
+    assert "2e-5" in [tick.get_text() for tick in figure.axes[0].get_xticklabels()]

@@ -201,6 +201,7 @@ def test_who_goes_the_other_way_travels_less_than_nothing() -> None:
     assert update(TravelRatio(), real, real) == 1
     assert update(TravelRatio(), -0.5 * real, real) == pytest.approx(-0.5)
     assert update(TravelRatio(), torch.cat((left, -right), dim=1), real) == pytest.approx((0.02 - 0.04) / 0.06)
+    assert update(TravelRatio(1), torch.cat((right, right), dim=1), real) == pytest.approx((0.04 + 0.04) / 0.06)
 
 
 def test_a_standing_figure_that_slides_skates_at_its_speed() -> None:

@@ -122,7 +122,17 @@ def test_from_rest_no_error_is_taken_that_a_place_decides() -> None:
     assert still["bone_length_error"] == pytest.approx(0, abs=1e-6)
     assert report["real clips"]["bone_length_error"] > 0.01
     assert still["travel_ratio"] == still["speed_ratio"] == 0
-    assert report["real clips"]["travel_ratio"] == report["real clips"]["speed_ratio"] == 1
+    assert report["real clips"]["speed_ratio"] == 1
+
+
+def test_from_rest_ahead_is_where_the_figure_looks() -> None:
+    clips = [replace(clip, motion=-clip.motion) for clip in CLIPS]
+    for given, other_way in ((4, 1.0), (0, -1.0)):
+        here, there = (
+            rollout_report({}, those, protocol=replace(PROTOCOL, given=given))["real clips"]["travel_ratio"]
+            for those in (CLIPS, clips)
+        )
+        assert there == pytest.approx(other_way * here)
 
 
 def test_batch_size_and_order_do_not_show() -> None:
