@@ -12,11 +12,12 @@ from tests.runs import environment, run_command
 
 # A conversion that waits with a half-written file, without torch's import.
 WAITING = """
-import sys, time, types
+import signal, sys, time, types
 from stickgen.files import atomic_write
 
 def convert(source, output, *rest, **options):
     with atomic_write(output) as scratch:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born without it
         scratch.write_text("half")
         print("writing", flush=True)
         time.sleep(60)
@@ -56,7 +57,7 @@ def test_a_command_that_is_stopped_says_so_and_leaves_nothing(
         (["convert", "a", "b", "--bogus"], "stickgen convert: no such option: --bogus"),
         (["convert", "a", "b", "c"], "stickgen convert: got unexpected extra argument"),
         (["evaluate", "a", "--given", "many"], "stickgen evaluate: invalid value for '--given': "),
-        (["evaluate", "a", "--given", "0"], "stickgen evaluate: invalid value for '--given': "),
+        (["evaluate", "a", "--given", "-1"], "stickgen evaluate: invalid value for '--given': "),
         (["convertt", "a"], "stickgen: no such command 'convertt'"),
         (["convert", "a", ""], "an argument is empty, as of a variable of the shell's that is not set"),
         (["convert", "a", "b", "--to="], "an argument is empty"),

@@ -102,7 +102,7 @@ def test_without_an_output_it_is_a_gif_here(base: Path, monkeypatch: pytest.Monk
         (["--out", "w.gif", "--seed-frames", "gone.pt"], "gone.pt: no such file"),
         (["--out", "w.gif", "--encoder", "org/none-such"], "org/none-such: not in the local cache"),
         (["--out", "w.motion", "A person runs."], "w.motion: holds one motion, and there are 2"),
-        (["--out", "w.gif", ""], "prompt 2 is empty"),
+        (["--out", "w.gif", " "], "prompt 2 is empty"),
         (["--out", "w.gif", "--seed", "-1"], "seed=-1: a whole number from 0"),
         (["--out", "w.gif", "--seed-clip", "1"], "name it with --seed-frames"),
         (["--out", "w.gif", "--action", "fly"], "action=fly: 'fly' is none"),

@@ -1,11 +1,12 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stickgen.artifacts.base import MODEL_FILE
+from stickgen.artifacts.base import MODEL_FILE, load_base, save_base
 from stickgen.artifacts.run import RunFolder, write_json
 from stickgen.config import BaseConfig, DataConfig, LoRAConfig, SampleConfig, TrainConfig
 from stickgen.data.file import write_sequences
@@ -80,7 +81,10 @@ def test_the_figures_of_a_run_are_shown_under_its_label(base: Path, tmp_path: Pa
     data = DataConfig(sample=SampleConfig(clips=24, actions=["walk"]))
     settings = TrainConfig(BaseConfig(checkpoint=str(base)), LoRAConfig(enabled=False), data, run_dir=str(run))
     RunFolder(run).write_start(settings)
-    (run / MODEL_FILE).write_bytes(base.read_bytes())
+    began = load_base(base)
+    record = replace(began.record, origin={"from": str(base)})
+    began.model.pose_decoder[0].weight.data += 0.01
+    save_base(began.model, record, run / MODEL_FILE)
     write_json(
         run / "metrics.json",
         {

@@ -6,7 +6,6 @@ from typer.testing import CliRunner
 from stickgen.cli import app
 from stickgen.data.file import read_sequences
 from stickgen.data.sample import SAMPLE_INFO, sample_sequences
-from stickgen.errors import OutputExistsError
 
 
 def test_sample_writes_a_data_file_and_keeps_an_older_one(tmp_path: Path) -> None:
@@ -21,5 +20,6 @@ def test_sample_writes_a_data_file_and_keeps_an_older_one(tmp_path: Path) -> Non
     assert all(torch.equal(s["motion"], e["motion"]) for s, e in zip(sequences, expected, strict=True))
 
     again = CliRunner().invoke(app, arguments)
-    assert isinstance(again.exception, OutputExistsError)
+    assert again.exit_code == 1
+    assert "tired.pt: already exists and was kept" in again.stderr
     assert CliRunner().invoke(app, [*arguments, "--overwrite"]).exit_code == 0
