@@ -5,6 +5,7 @@ from omegaconf import DictConfig
 
 from stickgen.config import MergeConfig, register, typed
 from stickgen.console import job_errors, run_hydra
+from stickgen.signals import pass_signals_on
 
 register()
 
@@ -33,4 +34,5 @@ def main(composed: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    pass_signals_on()
     run_hydra(main, MergeConfig)

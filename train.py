@@ -1,5 +1,7 @@
 """Fine-tune a base with LoRA adapters: ``python train.py lora.rank=8``; settings: ``python train.py --help``."""
 
+from pathlib import Path
+
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -21,9 +23,12 @@ def main(composed: DictConfig) -> float:
         from rich.console import Console
 
         from stickgen.sweeps.job import fit_job
+        from stickgen.sweeps.settings import write_overrides
         from stickgen.training import fit, resume_config
 
         hydra_settings = HydraConfig.get()
+        if hydra_settings.mode == RunMode.MULTIRUN:  # before they are found impossible
+            write_overrides(Path(hydra_settings.runtime.output_dir), hydra_settings.overrides.task)
         if composed.resume is None:
             if OmegaConf.is_missing(composed, "run_dir"):
                 composed.run_dir = hydra_settings.runtime.output_dir

@@ -30,10 +30,11 @@ from matplotlib.figure import Figure
 from stickgen.artifacts.run import RunFolder
 from stickgen.console import report_errors
 from stickgen.errors import StickgenError
-from stickgen.evaluation.evaluate import FROZEN, Report, evaluate, fingerprints, summary_text
+from stickgen.evaluation.evaluate import evaluate
 from stickgen.evaluation.figure import save_figure
-from stickgen.evaluation.rollouts import RolloutProtocol
-from stickgen.evaluation.scores import ScoresFile
+from stickgen.evaluation.frozen import FROZEN
+from stickgen.evaluation.scores import Report
+from stickgen.evaluation.table import summary_text
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -140,10 +141,10 @@ def _study(args: argparse.Namespace) -> None:
             _train(folder, all_settings)
             models.append(f"{label}={folder}")
     files = [args.data, *([args.own] if args.own else [])]
-    protocol = RolloutProtocol()
-    report = evaluate(models, files, protocol=protocol)
+    scores = evaluate(models, files)
+    report = scores.report
     target = args.out / f"{'-'.join([args.study, *map(_plain, args.only or ())])}.json"
-    ScoresFile("test", protocol, fingerprints(models), report).write(target)
+    scores.write(target)
     save_figure(report, target.with_suffix(".png"), overwrite=True)
     _print(report)
     if args.study == "forgetting" and args.own:

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from stickgen.config import setting_keys
 from stickgen.errors import ERROR_FILE, ConfigError, InterruptedRunError, StickgenError
+from stickgen.signals import received
 
 # A path that does not exist, may not be written or is full is the user's to mend; other system errors are not.
 _USERS_OWN = {
@@ -73,9 +74,11 @@ def run_hydra(main: Callable[[], Any], schema: type) -> None:
             main()
         except (HydraException, OmegaConfBaseException) as error:
             _exit(_override_mistake(error, schema))
-        except (RuntimeError, ValueError) as error:
+        except Exception as error:
+            if (signal := received()) is not None:  # workers that had yet to begin a job end without a word
+                _exit(f"{signal.name}: stopped", 128 + signal)
             said = next((line for word, line in _LAUNCHERS_OWN.items() if word in str(error)), None)
-            if said is None:
+            if said is None or not isinstance(error, RuntimeError | ValueError):
                 raise
             _exit(said)
 
@@ -97,7 +100,7 @@ def _override_mistake(error: Exception, schema: type) -> str:
         hint = f"did you mean {near[0]}?" if near else "--help lists them"
         return f"{key}: no such setting; {hint}"
     if plugin := re.match(r".*Could not find 'hydra/(launcher|sweeper)/(\w+)'", message):
-        install = "hydra-ray-launcher" if plugin[2].startswith("ray") else "'stickgen[sweep]'"
+        install = "'stickgen[ray]'" if plugin[2].startswith("ray") else "'stickgen[sweep]'"
         return f"hydra/{plugin[1]}={plugin[2]}: no such {plugin[1]} installed; pip install {install} brings conf's own"
     if error.__cause__ is not None:
         message += f": {str(error.__cause__).splitlines()[0]}"
@@ -126,6 +129,8 @@ def job_errors(schema: type) -> Iterator[None]:
         return
     with report_errors():
         try:
+            if (launcher := hydra.runtime.choices["hydra/launcher"]) != "basic":
+                raise ConfigError(f"launcher={launcher}: launches the jobs of a sweep, and this is one run; add -m")
             yield
         except StickgenError:
             _remove_unused(Path(hydra.runtime.output_dir))

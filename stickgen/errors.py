@@ -35,6 +35,12 @@ class ConfigError(StickgenError):
     """A setting has a value that cannot work; the message begins with its key."""
 
 
+class UsageError(StickgenError):
+    """A command line that no command understands."""
+
+    exit_status = 2  # what Unix commands report for one
+
+
 class DataError(StickgenError):
     """A data file, or a clip in it, is not what docs/data.md describes."""
 

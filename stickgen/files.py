@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, is_zipfile
 
-from stickgen.errors import OutputExistsError, StickgenError
+from stickgen.errors import ConfigError, OutputExistsError, StickgenError
 
 # What torch's readers of both formats raise over damaged files; they check little before they use it.
 _DAMAGE = (
@@ -83,6 +83,25 @@ def check_absent(path: Path, *, overwrite: bool = False, file: bool = False) -> 
     if path.exists() and not overwrite:
         way_out = "name another output, or replace it (--overwrite; merge.py: overwrite=true)"
         raise OutputExistsError(f"{path}: already exists and was kept; {way_out}")
+
+
+def check_writable(*outputs: Path) -> None:
+    """Refuse outputs that could not be written when the work is done, before any is spent on them.
+
+    Args:
+        outputs: files that are to be written; their folders need not be there yet.
+
+    Raises:
+        ConfigError: a folder can neither be written to nor be made, or two of the outputs are one file.
+    """
+    for path in outputs:
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not folder.is_dir():
+            raise ConfigError(f"{path}: {folder} is a file, so nothing can be written in it; name another output")
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise ConfigError(f"{path}: {folder} may not be written to; name another output")
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise ConfigError(f"{outputs[0]}: named for two outputs; give each its own file")
 
 
 def check_folder(path: Path, names: Collection[str], *, overwrite: bool = False) -> None:

@@ -53,6 +53,7 @@ def short_run(base: Path, **changes: object) -> list[str]:
 def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     """Run the `stickgen` command in this process; return its exit status."""
     monkeypatch.setattr(sys, "argv", ["stickgen", *map(str, arguments)])
+    monkeypatch.setattr(cli, "pass_signals_on", lambda: None)  # this process's own stay as they are
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     return int(stopped.value.code or 0)

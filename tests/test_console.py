@@ -227,9 +227,8 @@ def test_a_job_that_never_began_leaves_no_folder(
 @pytest.fixture
 def mode(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[RunMode], None]:
     def choose(mode: RunMode) -> None:
-        monkeypatch.setattr(
-            HydraConfig, "get", lambda: OmegaConf.create({"mode": mode, "runtime": {"output_dir": str(tmp_path)}})
-        )
+        runtime = {"output_dir": str(tmp_path), "choices": {"hydra/launcher": "basic"}}
+        monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create({"mode": mode, "runtime": runtime}))
 
     return choose
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from stickgen.errors import DataError, OutputExistsError
-from stickgen.files import atomic_write, check_absent, check_keeps, read_torch
+from stickgen.errors import ConfigError, DataError, OutputExistsError
+from stickgen.files import atomic_write, check_absent, check_keeps, check_writable, read_torch
 
 
 def test_a_file_appears_whole_with_its_folders(tmp_path: Path) -> None:
@@ -140,6 +140,22 @@ def damages(whole: bytes, count: int) -> list[bytes]:
             del copy[at : at + chance.randrange(1, 64)]
         copies.append(bytes(copy))
     return copies
+
+
+def test_what_could_not_be_written_in_the_end_is_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_writable()
+    check_writable(tmp_path / "new" / "folder" / "a.json", tmp_path / "b.json")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="file is a file, so nothing can be written in it"):
+        check_writable(tmp_path / "file" / "folder" / "a.json")
+    with pytest.raises(ConfigError, match="named for two outputs"):
+        check_writable(tmp_path / "a.json", tmp_path / "." / "a.json")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(ConfigError, match="may not be written to; name another output"):
+        check_writable(tmp_path / "a.json")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.filterwarnings("error")

@@ -21,6 +21,7 @@ from stickgen.export.merge import merge
 from stickgen.lora import merge_lora_weights
 from stickgen.model import StickFigureTransformer
 from stickgen.training import fit
+from tests.export.graphs import assert_same_outputs
 from tests.runs import make_base, run_script, short_run
 
 
@@ -161,6 +162,12 @@ def test_a_merged_model_as_a_graph(run: RunFolder, tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == 3, "and nothing of the exporter's"
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
     assert done.stderr == ""
+
+
+def test_a_merged_file_becomes_a_graph_later(run: RunFolder, tmp_path: Path) -> None:
+    merge(MergeConfig(checkpoint=str(run.path), output=str(tmp_path / "merged.pth")))
+    convert(tmp_path / "merged.pth", tmp_path / "later.onnx")
+    assert_same_outputs(load_base(tmp_path / "merged.pth").model, tmp_path / "later.onnx", 17, 3)
 
 
 @pytest.mark.parametrize(

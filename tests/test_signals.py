@@ -5,7 +5,13 @@ import time
 
 import pytest
 
-from stickgen.signals import STOPPING, pass_on, pass_signals_on
+from stickgen import signals
+from stickgen.signals import STOPPING, pass_on, pass_signals_on, received
+
+
+@pytest.fixture(autouse=True)
+def nothing_received(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signals, "_received", [])
 
 
 def test_a_process_without_workers_ends_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -13,6 +19,7 @@ def test_a_process_without_workers_ends_in_one_line(capsys: pytest.CaptureFixtur
         pass_on(signal.SIGTERM, None)
     assert stopped.value.code == 143
     assert capsys.readouterr().err == "error: SIGTERM: stopped\n"
+    assert received() == signal.SIGTERM
 
 
 def test_workers_are_told_and_decide_how_it_ends() -> None:

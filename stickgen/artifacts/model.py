@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stickgen.artifacts.adapter import Adapter, attach_adapter, base_for, load_adapter, settings_of
 from stickgen.artifacts.base import MODEL_FILE, Base, base_files, load_base
-from stickgen.artifacts.peft_format import CONFIG_FILE
+from stickgen.artifacts.peft_format import CONFIG_FILE, WEIGHTS_FILE
 from stickgen.artifacts.record import BaseRecord, fingerprint
 from stickgen.artifacts.reference import SUFFIXES, read_reference_adapter
 from stickgen.artifacts.run import RunFolder, read_checkpoint
@@ -23,12 +23,16 @@ class LoadedModel:
         record: of its base, completed by the adapter's where it has one.
         adapted: whether it has adapters.
         run: the settings of the run it comes from; None where it lies alone.
+        fingerprint: of what its path brings by itself, see :func:`trained_fingerprint`.
+        base_path: of the base below its adapters, or of the one that its weights began as; None where there is none.
     """
 
     model: StickFigureTransformer
     record: BaseRecord
     adapted: bool
     run: TrainConfig | None
+    fingerprint: str
+    base_path: Path | None
 
 
 def load_model(path: Path, base: Path | None = None, *, allow_other_base: bool = False) -> LoadedModel:
@@ -42,13 +46,15 @@ def load_model(path: Path, base: Path | None = None, *, allow_other_base: bool =
     Raises:
         CheckpointError: there is none, it is damaged, or the base is not the adapter's.
     """
-    if _is_whole(path):
+    if is_whole(path):
         whole, run = load_base(path), RunFolder(path)
-        return LoadedModel(whole.model, whole.record, False, run.read_config() if run.exists() else None)
+        config = run.read_config() if run.exists() else None
+        return LoadedModel(whole.model, whole.record, False, config, whole.fingerprint, _began_as(whole.record))
     adapter, settings = read_adapter(path)
     below = base_for(adapter, base, str(path))
     attach_adapter(below, adapter, str(path), allow_other_base=allow_other_base)
-    return LoadedModel(below.model.eval(), record_on(below, adapter), True, settings)
+    record, digest = record_on(below, adapter), fingerprint(adapter.state)
+    return LoadedModel(below.model.eval(), record, True, settings, digest, below.path)
 
 
 def record_on(base: Base, adapter: Adapter) -> BaseRecord:
@@ -68,7 +74,7 @@ def trained_fingerprint(path: Path) -> str:
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
-    return load_base(path).fingerprint if _is_whole(path) else fingerprint(read_adapter(path)[0].state)
+    return load_base(path).fingerprint if is_whole(path) else fingerprint(read_adapter(path)[0].state)
 
 
 def label_and_path(model: str) -> tuple[str, str]:
@@ -81,15 +87,25 @@ def label_and_path(model: str) -> tuple[str, str]:
     return (label, path) if labelled else (model, model)
 
 
-def read_adapter(path: Path) -> tuple[Adapter, TrainConfig | None]:
+def read_adapter(path: Path, alpha: float | None = None) -> tuple[Adapter, TrainConfig | None]:
     """Read an adapter from a run folder, a .ckpt of a run, an adapter folder, or a file of the reference system.
+
+    Args:
+        path: the file or folder.
+        alpha: of a file of the reference system that does not tell it; None otherwise.
 
     Returns:
         the adapter, and the settings of the run it comes from, None for an adapter folder that lies alone.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there is none, or ``alpha`` is given of one that tells its own.
     """
+    if path.is_file() and path.name == WEIGHTS_FILE and (path.parent / CONFIG_FILE).is_file():
+        raise CheckpointError(f"{path}: tells neither rank nor alpha; name its folder, {path.parent}")
+    if path.is_file() and path.suffix in SUFFIXES:
+        return read_reference_adapter(path, alpha), None
+    if alpha is not None and path.exists():
+        raise CheckpointError(f"alpha={alpha}: is for files that do not tell it; {path} does")
     if path.is_dir():
         run = RunFolder(path)
         if run.exists():
@@ -97,17 +113,13 @@ def read_adapter(path: Path) -> tuple[Adapter, TrainConfig | None]:
             if run.adapter.is_dir():
                 return load_adapter(run.adapter), config
             if not config.lora.enabled:
-                raise CheckpointError(
-                    f"{path}: trained whole weights, so there is nothing to merge: see its {MODEL_FILE}"
-                )
+                raise CheckpointError(f"{path}: trained whole weights, no adapter; its {MODEL_FILE} is the whole model")
             # A run that was stopped before its end has checkpoints only.
             return _adapter_of_checkpoint(run.kept())
         parent = RunFolder(path.parent)
         return load_adapter(path), parent.read_config() if parent.exists() else None
     if path.suffix == ".ckpt":
         return _adapter_of_checkpoint(path)
-    if path.is_file() and path.suffix in SUFFIXES:
-        return read_reference_adapter(path), None
     if path.is_file():
         raise CheckpointError(f"{path}: a run folder, a .ckpt of one or an adapter expected")
     raise CheckpointError(f"{path}: no such file or folder")
@@ -122,19 +134,27 @@ def parts(path: Path) -> list[Path]:
     return [run.settings, run.adapter, run.checkpoints, path / MODEL_FILE] if run.exists() else base_files(path)
 
 
-def _is_whole(path: Path) -> bool:
-    """Return whether a path is taken for a whole model: what is not an adapter in any form."""
+def is_whole(path: Path) -> bool:
+    """Return whether a path is taken for a whole model: neither a run of adapters, nor a .ckpt or folder of one."""
     run = RunFolder(path)
     if run.exists():
         return not run.read_config().lora.enabled
     return path.suffix != ".ckpt" and not (path / CONFIG_FILE).is_file()
 
 
+def _began_as(record: BaseRecord) -> Path | None:
+    """Return where the base lay that whole weights were trained from, as their record has it; None from scratch."""
+    source = record.origin.get("from")
+    return Path(source) if isinstance(source, str) and source != "scratch" else None
+
+
 def _adapter_of_checkpoint(path: Path) -> tuple[Adapter, TrainConfig]:
     checkpoint = read_checkpoint(path)
     config = checkpoint.config
     if checkpoint.base_fingerprint is None or not config.lora.enabled:
-        raise CheckpointError(f"{path}: holds whole weights, not an adapter; there is nothing to merge")
+        raise CheckpointError(
+            f"{path}: holds whole weights, no adapter; the {MODEL_FILE} of its run is the whole model"
+        )
     return Adapter(
         checkpoint.state, settings_of(config.lora), checkpoint.base_fingerprint, config.base.checkpoint
     ), config

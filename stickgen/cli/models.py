@@ -19,7 +19,9 @@ def evaluate(
         bool, typer.Option("--allow-other-base", help="Put adapters on a base that they were not trained on.")
     ] = False,
     split: Annotated[str, typer.Option(help="Which clips: val or test.")] = "test",
-    given: Annotated[int, typer.Option(help="Frames of each clip that a rollout is given.", min=1)] = 10,
+    given: Annotated[
+        int, typer.Option(help="Frames of each clip that a rollout is given; 0: it sets out from the rest pose.", min=0)
+    ] = 10,
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw them here: .png, .svg or .pdf.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
@@ -28,43 +30,47 @@ def evaluate(
     from rich.console import Console
 
     from stickgen.evaluation.evaluate import evaluate as score
-    from stickgen.evaluation.evaluate import fingerprints, print_report
     from stickgen.evaluation.figure import check_figure, save_figure
     from stickgen.evaluation.rollouts import RolloutProtocol
-    from stickgen.evaluation.scores import ScoresFile
-    from stickgen.files import check_absent
+    from stickgen.evaluation.table import print_scores
+    from stickgen.files import check_absent, check_writable
 
     if json is not None:
         check_absent(json, overwrite=overwrite, file=True)
     if figure is not None:
         check_figure(figure, overwrite=overwrite)
+    check_writable(*(output for output in (json, figure) if output is not None))
     protocol = RolloutProtocol(given=given)
-    report = score(models, data or (), base=base, allow_other_base=allow_other_base, split=split, protocol=protocol)
-    print_report(Console(), report)
+    scores = score(models, data or (), base=base, allow_other_base=allow_other_base, split=split, protocol=protocol)
+    print_scores(Console(), scores)
     if json is not None:
-        ScoresFile(split, protocol, fingerprints(models), report).write(json)
+        scores.write(json)
     if figure is not None:
-        save_figure(report, figure, overwrite=overwrite)
+        save_figure(scores.report, figure, overwrite=overwrite)
 
 
 def convert(
     source: Annotated[
-        Path, typer.Argument(help="Run, .ckpt or adapter folder, or a .pth or .safetensors of the reference system.")
+        Path,
+        typer.Argument(
+            help="Run, .ckpt or adapter folder, or a .pth or .safetensors of the reference system; for an .onnx a "
+            "base, a merged model or a run of whole weights."
+        ),
     ],
     output: Annotated[Path, typer.Argument(help="What to write; its name tells the form, if --to does not.")],
     to: Annotated[
         str | None,
         typer.Option(
             help="peft: a folder; checkpoint: .pth with lora_state_dict and lora_config; bare: tensors alone, .pth or "
-            ".safetensors; wrapped: .pth with the base in it; base: the base inside a wrapped one. "
-            "[default: a folder peft, .pth checkpoint, .safetensors bare]"
+            ".safetensors; wrapped: .pth with the base in it; base: the base inside a wrapped one; onnx: a graph, "
+            "checked in onnxruntime. [default: a folder peft, .pth checkpoint, .safetensors bare, .onnx onnx]"
         ),
     ] = None,
     alpha: Annotated[float | None, typer.Option(help="Of a bare source, which does not tell it.")] = None,
     base: Annotated[Path | None, typer.Option(help="Base to wrap. [default: the one the adapter names]")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
 ) -> None:
-    """Convert adapters between PEFT's folders and the reference system's files."""
+    """Convert adapters between PEFT's folders and the reference system's files, and whole models to ONNX."""
     from stickgen.export.convert import convert as convert_adapter
 
     typer.echo(f"{output}: {convert_adapter(source, output, to, alpha=alpha, base=base, overwrite=overwrite)}")

@@ -63,11 +63,11 @@ def generate(
     import math
 
     from stickgen.errors import ConfigError
-    from stickgen.render import Panel, Style, check_output, save
+    from stickgen.render import Panel, Style, check_output, check_panels, save
     from stickgen.skeleton import FPS
 
     style = Style(theme=theme, camera=camera, trail=trail, size=size)  # type: ignore[arg-type]  # checked by Style
-    out = list(dict.fromkeys(out or [Path("motion.gif")]))
+    out = list({path.resolve(): path for path in out or [Path("motion.gif")]}.values())
     if seed_frames is None and (seed_clip is not None or seed_length is not None):
         raise ConfigError("seed-clip and seed-length: choose frames of a file; name it with --seed-frames")
     for path in out:
@@ -100,6 +100,8 @@ def generate(
     )
     labelled = len(model) > 1
     panels = [Panel(m.motion, m.model if labelled else "", m.prompt, m.given, m.actions) for m in motions]
+    for path in out:
+        check_panels(path, panels)
     for path in out:
         save(path, panels, style, overwrite=overwrite)
         typer.echo(f"{path}: {len(panels)} motion{'s' * (len(panels) > 1)} of {panels[0].frames / FPS:g} s")

@@ -55,16 +55,22 @@ class TrainerConfig:
 
 @dataclass
 class ShowMotionConfig:
-    """Animations of validation clips in TensorBoard: the real clip, the frozen base, the model in training."""
+    """Animations of validation clips and prompts in TensorBoard: real clip, frozen base, model in training."""
 
     every_n_epochs: int | None = 5
     """Show them after so many epochs, and at the end of the training; null: never."""
     max_share: float = 0.02
-    """Skip those that would bring their share of the training's time above this; the one at the end is always made."""
+    """Leave out those that would bring their share of the training's time above this, also at its end; 1: none."""
     clips: int = 2
-    """How many; always the same."""
+    """Validation clips that the models go on with; always the same."""
     given: int = 10
     """First frames of a clip that the models go on from, drawn faded; 0: from the caption alone, standing at rest."""
+    prompts: list[str] = field(default_factory=list)
+    """Texts that the models move to from rest, embedded by the base's text encoder as the run starts."""
+    captions: int = 2
+    """Where no prompts are named: so many captions of training clips, which need no encoder."""
+    encoder: str | None = None
+    """The encoder of the prompts, hub id or folder; null: the one that the base, or the data, names."""
     frames: int = 50
     """Most frames that are made of each, at 25 a second."""
 
@@ -72,7 +78,10 @@ class ShowMotionConfig:
         key, every = "callbacks.show_motion", self.every_n_epochs
         check(f"{key}.every_n_epochs", every, every is None or every >= 1, "at least 1, or null")
         check(f"{key}.max_share", self.max_share, 0 <= self.max_share <= 1, "a share from 0 to 1")
-        check(f"{key}.clips", self.clips, 1 <= self.clips <= 16, "1 to 16")
+        for name in ("clips", "captions"):
+            check(f"{key}.{name}", getattr(self, name), 0 <= getattr(self, name) <= 16, "0 to 16")
+        texts = len(self.prompts) <= 16 and all(prompt.strip() for prompt in self.prompts)
+        check(f"{key}.prompts", self.prompts, texts, "at most 16 texts, none of them empty,")
         check(f"{key}.given", self.given, self.given >= 0, "a whole number of at least 0")
         check(f"{key}.frames", self.frames, self.frames >= 2, "at least 2")
 

@@ -55,6 +55,11 @@ class Clip:
         """Number of frames."""
         return self.motion.shape[0]
 
+    @property
+    def with_partner(self) -> Tensor:
+        """All that moves: ``[T, D]``, or ``[T, 2, D]`` with a partner."""
+        return self.motion if self.partner is None else torch.stack((self.motion, self.partner), dim=1)
+
     def first(self, frames: int) -> "Clip":
         """Return the clip cut to at most so many frames."""
         tracks = ("motion", "actions", "physics", "camera", "partner")

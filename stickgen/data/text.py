@@ -1,7 +1,7 @@
 """Captions to vectors: one function for the data file, training and generation, so that all three agree."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,24 @@ def canonical_id(name_or_folder: str) -> str:
         if folder.name.lower() in (suffix, name.lower().replace("/", "_")):
             return name
     return folder.name
+
+
+def told_apart(one: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return what to call two encoders, by the first that their records differ in; None where nothing tells them apart.
+
+    Args:
+        one: as :attr:`TextEncoder.record`; what it does not say is compared with nothing.
+        other: likewise.
+    """
+    for key in ("id", "dim", "pooling", "normalized", "padded_to"):
+        values = (one.get(key), other.get(key))
+        if None in values or "unknown" in values or values[0] == values[1]:
+            continue
+        names = [str(record.get("id", "an encoder")) for record in (one, other)]
+        if key != "id":
+            names = [f"{name} ({key} {value})" for name, value in zip(names, values, strict=True)]
+        return names[0], names[1]
+    return None
 
 
 def _load(name_or_folder: str, device: str | None) -> Any:

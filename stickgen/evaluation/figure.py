@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stickgen.errors import ConfigError, StickgenError
-from stickgen.evaluation.evaluate import SHARES, TITLES, Report, Summary
+from stickgen.evaluation.scores import Report, Summary
+from stickgen.evaluation.table import SHARES, TITLES
 from stickgen.files import atomic_write, check_absent
 
 if TYPE_CHECKING:

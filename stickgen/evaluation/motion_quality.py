@@ -1,8 +1,10 @@
-"""Metrics of motion that was rolled out, beside the real motion that followed the same given frames.
+"""Metrics of motion that was rolled out, beside the real motion of the same clips.
 
-All take generated and real frames ``[T, B, D]`` and ``mask [T, B]``, True at real frames, which come first in every
-column. Speeds are those of segments' ends rather than of joints: where segments share one, a model may pull them apart.
-Equal under any batch size, padding and order of clips; sums are in float64.
+All take generated frames ``pose [T, B, D]`` and ``mask [T, B]``, True at real frames, which come first in every column.
+Beside them stands ``target [T, B, D]``, the real frames, or ``body [T, B, D]``, frames of a figure whose limbs are as
+long as the generated one's should be: the real frames again, or those of the resting figure that it set out as. Speeds
+are those of segments' ends rather than of joints: where segments share one, a model may pull them apart. Equal under
+any batch size, padding and order of clips; sums are in float64.
 """
 
 import torch
@@ -72,6 +74,20 @@ class SpeedRatio(RatioToReal):
         self._compare(_difference_norms(pose, order=1), _difference_norms(target, order=1), late)
 
 
+class TravelRatio(MaskedMean):
+    """How far figures get to where the real ones go, generated over real: 0 stays in place, below 0 goes backwards.
+
+    The sum over clips of the pelvis' way along x from the first to the last frame, counted in the real one's direction,
+    over the sum of the real ways: a clip on the spot has no ratio of its own.
+    """
+
+    def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Add a batch."""
+        generated, real = (_way(motion, mask) for motion in (pose, target))
+        self.total += (generated * real.sign()).sum()
+        self.count += real.abs().sum()
+
+
 class JerkRatio(RatioToReal):
     """Mean size of the third difference of the segments' ends, generated over real; above 1 it trembles.
 
@@ -106,33 +122,32 @@ class FootSkating(MaskedMean):
 class BoneLengthError(MaskedMean):
     """Relative error of the segments' lengths: mean over clips of ``Σ_s |q_s − r_s| / Σ_s r_s``.
 
-    q and r are the upper quantiles over time of segment s's length, generated and real, over the same frames. A
+    q and r are the upper quantiles over time of segment s's length, generated and the body's, over the same frames. A
     projected bone shortens whenever it turns towards the viewer, and the legs and arms of the 20-number figure whenever
     they bend; so lengths cannot be compared frame by frame, but near its longest a bone shows its own length. The
     sum over segments keeps those from counting that the view foreshortens throughout. NaN where a generated length is
     not finite.
     """
 
-    def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
+    def update(self, pose: Tensor, body: Tensor, mask: Tensor) -> None:
         """Add a batch."""
-        generated, real = (_upper_lengths(motion, mask) for motion in (pose, target))
-        self._add((generated - real).abs().sum(-1) / real.sum(-1), mask.any(dim=0))
+        generated, own = (_upper_lengths(motion, mask) for motion in (pose, body))
+        self._add((generated - own).abs().sum(-1) / own.sum(-1), mask.any(dim=0))
 
 
 class TorsoLengthError(MaskedMean):
     """Relative error of the torso's length over time: mean over frames of ``|l_t / r − 1|``.
 
-    l is the distance from neck to pelvis, r the upper quantile of it in the real clip. The torso is the one limb of the
-    20-number figure that does not bend. Real motion does not score 0, since people lean out of the picture's plane. NaN
-    where a generated length is not finite.
+    l is the distance from neck to pelvis, r the upper quantile of it in the body's frames. The torso is the one limb of
+    the 20-number figure that does not bend. Real motion does not score 0, since people lean out of the picture's plane.
+    NaN where a generated length is not finite.
     """
 
-    def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
+    def update(self, pose: Tensor, body: Tensor, mask: Tensor) -> None:
         """Add a batch."""
-        generated, real = (_torso_length(motion) for motion in (pose, target))
-        own = _upper_quantile(real, mask)
+        generated, own = (_torso_length(motion) for motion in (pose, body))
         finite = generated.masked_fill(~torch.isfinite(generated), torch.nan)
-        self._add((finite / own - 1).abs(), mask)
+        self._add((finite / _upper_quantile(own, mask) - 1).abs(), mask)
 
 
 class ExplodedShare(MaskedMean):
@@ -149,6 +164,14 @@ def _difference_norms(motion: Tensor, order: int) -> Tensor:
     """Return the sizes ``[T − order, B, P]`` of the differences in time of the P segment ends."""
     points = motion.double().unflatten(-1, (-1, 2))
     return torch.linalg.vector_norm(points.diff(n=order, dim=0), dim=-1)
+
+
+def _way(motion: Tensor, mask: Tensor) -> Tensor:
+    """Return the pelvis' x in the last marked frame less that in the first, ``[B]``."""
+    skeleton = skeleton_of(motion.shape[-1])
+    x = skeleton.to_joints(motion.double())[..., skeleton.joint("pelvis"), 0]
+    last = (mask.sum(dim=0) - 1).clamp(min=0)
+    return x.gather(0, last[None])[0] - x[0]
 
 
 def _torso_length(motion: Tensor) -> Tensor:

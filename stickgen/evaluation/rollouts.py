@@ -1,7 +1,6 @@
-"""Scoring motion that is rolled out of a few given frames, beside the trivial ways to go on and the real clips."""
+"""Scoring motion that is rolled out of a few given frames or from rest, beside the trivial ways and the real clips."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -20,14 +19,18 @@ from stickgen.evaluation.motion_quality import (
     JerkRatio,
     SpeedRatio,
     TorsoLengthError,
+    TravelRatio,
 )
 from stickgen.generation import generator_for
-from stickgen.lora import adapters_disabled
+from stickgen.generation.seed import standing
 from stickgen.model import StickFigureTransformer
 from stickgen.skeleton import FPS
 
 GoOn = Callable[[Batch, int], Tensor]
-"""A way to go on: given so many frames of a batch's motion ``[T, B, D]``, make the others ``[T − given, B, D]``."""
+"""A way to go on: given so many frames of a batch's motion ``[T, B, D]``, make the others ``[T − given, B, D]``.
+
+Given 0, it sets out from a figure at rest and makes all of them.
+"""
 
 HORIZONS = {"rollout_mse_400ms": 10, "rollout_mse_1000ms": 25, "rollout_mse_2000ms": 50}
 """Frames after the last given one."""
@@ -38,7 +41,9 @@ class RolloutProtocol:
     """How rollouts are made.
 
     Attributes:
-        given: frames of each clip that are given.
+        given: frames of each clip that are given; 0: none, the figure sets out from rest, as ``stickgen generate`` has
+            it without first frames. It is then at another place and in another phase than the real one, so no error at
+            a horizon is taken.
         frames: most frames that are made of each; a clip's own end is the other limit.
         shortest: fewest real frames after the given ones; shorter clips take no part.
         batch_size: clips rolled out side by side; results do not depend on it but for rounding.
@@ -48,6 +53,11 @@ class RolloutProtocol:
     frames: int = 240
     shortest: int = 25
     batch_size: int = 32
+
+    @property
+    def start(self) -> str:
+        """What rollouts are made of, in words."""
+        return f"the caption and the first {self.given} frames" if self.given else "the caption and the rest pose"
 
     @property
     def least(self) -> int:
@@ -80,15 +90,22 @@ def _first_frames(batch: Batch, frames: int) -> Batch:
     return replace(batch, padding_mask=batch.padding_mask[:, :frames], **cut)
 
 
+def _start(batch: Batch, given: int) -> Tensor:
+    """Return the frames ``[T0, B, D]`` that trivial ways go on from: those given, or one of figures at rest."""
+    motion = batch.motion
+    return motion[:given] if given else standing(motion.shape[2], motion.shape[1]).to(motion)
+
+
 def repeat_last_frame(batch: Batch, given: int) -> Tensor:
     """Go on by standing still."""
-    return batch.motion[given - 1 : given].expand(len(batch.motion) - given, -1, -1)
+    return _start(batch, given)[-1:].expand(len(batch.motion) - given, -1, -1)
 
 
 def constant_velocity(batch: Batch, given: int) -> Tensor:
     """Go on with the last step for ever; of a single frame, by standing still."""
-    last = batch.motion[given - 1]
-    step = last - batch.motion[max(given - 2, 0)]
+    start = _start(batch, given)
+    last = start[-1]
+    step = last - start[max(len(start) - 2, 0)]
     count = torch.arange(1, len(batch.motion) - given + 1, device=last.device)
     return last + count[:, None, None] * step
 
@@ -98,26 +115,24 @@ def real_clips(batch: Batch, given: int) -> Tensor:
     return batch.motion[given:]
 
 
-def model_rollout(model: StickFigureTransformer, *, adapters: bool = True) -> GoOn:
+def model_rollout(model: StickFigureTransformer) -> GoOn:
     """Return a model's way to go on: from the caption and the given frames; action labels are withheld.
 
     Args:
         model: causal ones are rolled out frame by frame, bidirectional ones in one pass.
-        adapters: False switches a model's adapters off meanwhile: the frozen base.
     """
     generate = generator_for(model)
 
     def go_on(batch: Batch, given: int) -> Tensor:
-        with nullcontext() if adapters else adapters_disabled(model):
-            made = generate(
-                model,
-                batch.embedding,
-                len(batch.motion) - given,
-                batch.motion[:given],
-                cameras=batch.camera,
-                partners=batch.partner,
-                check=False,
-            )
+        made = generate(
+            model,
+            batch.embedding,
+            len(batch.motion) - given,
+            batch.motion[:given] if given else None,
+            cameras=batch.camera,
+            partners=batch.partner,
+            check=False,
+        )
         return made.to(batch.motion)
 
     return go_on
@@ -150,10 +165,8 @@ def rollout_report(
         conditions: "camera" and "partner" where the models take them.
 
     Returns:
-        for each predictor, by metric: ``rollout_mse_400ms``, ``rollout_mse_1000ms``, ``rollout_mse_2000ms``,
-        ``speed_ratio``, ``jerk_ratio``, ``foot_skating``, ``bone_length_error``, ``torso_length_error``, ``exploded``
-        (see :mod:`~stickgen.evaluation.motion_quality`), ``frechet_distance`` and ``diversity`` (see
-        :mod:`~stickgen.evaluation.features`), and ``clips``, how many took part. NaN where there was nothing to
+        for each predictor, by metric: the scores of :func:`rollout_metrics`, ``frechet_distance`` and ``diversity``
+        (see :mod:`~stickgen.evaluation.features`), and ``clips``, how many took part. NaN where there was nothing to
         score, or a motion exploded to numbers that are not finite.
 
     Raises:
@@ -166,12 +179,14 @@ def rollout_report(
     real = space.project(_features(batches, real_clips, protocol.given))
     scores: dict[str, dict[str, float]] = {}
     for name, go_on in {**TRIVIAL, **predictors}.items():
-        metrics = rollout_metrics()
+        metrics = rollout_metrics(protocol)
         features = []
         for batch in batches:
             made = go_on(batch, protocol.given)
             mask = ~batch.padding_mask.T[protocol.given :]
-            metrics.update(pose=made, target=batch.motion[protocol.given :], mask=mask)
+            target = batch.motion[protocol.given :]
+            body = target if protocol.given else repeat_last_frame(batch, 0)
+            metrics.update(pose=made, target=target, body=body, mask=mask)
             features.append(_features_of_batch(made, mask))
         projected = space.project(torch.cat(features))
         scores[name] = {
@@ -183,11 +198,12 @@ def rollout_report(
     return scores
 
 
-def rollout_metrics() -> MetricCollection:
-    """Return the metrics that accumulate over batches, all updated with ``pose``, ``target`` and ``mask``."""
+def rollout_metrics(protocol: RolloutProtocol) -> MetricCollection:
+    """Return the metrics that accumulate over batches, updated with ``pose``, ``target``, ``body`` and ``mask``."""
     metrics = {
-        **{name: HorizonMSE(horizon) for name, horizon in HORIZONS.items()},
+        **({name: HorizonMSE(horizon) for name, horizon in HORIZONS.items()} if protocol.given else {}),
         "speed_ratio": SpeedRatio(2 * FPS),
+        "travel_ratio": TravelRatio(),
         "jerk_ratio": JerkRatio(),
         "foot_skating": FootSkating(),
         "bone_length_error": BoneLengthError(),

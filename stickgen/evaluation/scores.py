@@ -1,14 +1,40 @@
-"""The file of figures that ``stickgen evaluate --json`` writes, and that a model card reads."""
+"""The figures of an evaluation, and their file, which ``stickgen evaluate --json`` writes and a model card reads."""
 
 import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from stickgen.artifacts.run import read_json, write_json
 from stickgen.errors import CheckpointError
-from stickgen.evaluation.evaluate import Report, Summary
 from stickgen.evaluation.rollouts import RolloutProtocol
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A metric over the models of one label, such as the same run with three seeds.
+
+    Attributes:
+        mean: of the values; NaN where one is missing.
+        std: sample standard deviation; 0 for a single model.
+        models: how many.
+    """
+
+    mean: float
+    std: float
+    models: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Summary":
+        """Summarise values, at least one."""
+        spread = statistics.stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else 0.0
+        return cls(sum(values) / len(values), spread, len(values))
+
+
+Report = dict[str, dict[str, dict[str, Summary]]]
+"""Data file → predictor → metric → summary."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from stickgen.artifacts.record import BaseRecord
 from stickgen.artifacts.run import RunFolder, read_json
 from stickgen.config import TrainConfig
 from stickgen.errors import CheckpointError, ConfigError, StickgenError
-from stickgen.evaluation.evaluate import TITLES, Summary
-from stickgen.evaluation.scores import ScoresFile
+from stickgen.evaluation.scores import ScoresFile, Summary
+from stickgen.evaluation.table import TITLES
 from stickgen.export.card_text import OWN, Facts, Results, body, is_rollout, plain_title
 from stickgen.files import atomic_write, check_absent
 

@@ -11,7 +11,9 @@ from stickgen.artifacts.adapter import Adapter
 from stickgen.artifacts.base import MODEL_FILE
 from stickgen.artifacts.record import BaseRecord
 from stickgen.config import METRICS, TrainConfig
-from stickgen.evaluation.evaluate import TITLES, Summary, summary_text
+from stickgen.evaluation.rollouts import RolloutProtocol
+from stickgen.evaluation.scores import Summary
+from stickgen.evaluation.table import TITLES, summary_text
 from stickgen.skeleton import skeleton_of
 
 OWN = "this model"
@@ -193,7 +195,7 @@ def _result_table(results: Results) -> str:
         lines.append(_row(TITLES[metric], *shown))
     about = f"{results.data}, {results.split} clips"
     if results.given_frames is not None:
-        about += f"; rollouts of the caption and the first {results.given_frames} frames"
+        about += f"; rollouts of {RolloutProtocol(results.given_frames).start}"
     if results.models > 1:
         about += f"; {OWN}: mean ± standard deviation of {results.models} models, of which it is one"
     return f"{about}:\n\n" + "\n".join(lines)

@@ -25,7 +25,7 @@ _CONDITIONS = {"camera": "camera_data", "partner": "partner_motion"}
 
 
 def write_onnx(
-    model: StickFigureTransformer, record: BaseRecord, path: Path, *, tolerance: float, overwrite: bool = False
+    model: StickFigureTransformer, record: BaseRecord, path: Path, *, tolerance: float = 1e-4, overwrite: bool = False
 ) -> float:
     """Write a model as an ONNX graph of any number of clips and frames.
 

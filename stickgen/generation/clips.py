@@ -1,18 +1,25 @@
-"""Letting models go on with clips, to be looked at beside them."""
+"""Letting models go on with clips, or set off from rest, to be looked at beside each other."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from stickgen.data.batch import collate
+from stickgen.data.batch import STILL_CAMERA, collate
 from stickgen.data.clips import Clip, ClipInfo
 from stickgen.generation.rollout import generator_for, until_exploded
 from stickgen.model import StickFigureTransformer
 
 
-def choose_clips(infos: Sequence[ClipInfo], count: int, shortest: int) -> list[int]:
-    """Return the positions of at most ``count`` clips of at least so many frames, those of other captions first."""
+def choose_clips(infos: Sequence[ClipInfo], count: int, shortest: int, *, repeat: bool = True) -> list[int]:
+    """Return the positions of at most ``count`` clips of at least so many frames, those of other captions first.
+
+    Args:
+        infos: the clips.
+        count: how many are wanted.
+        shortest: fewest frames.
+        repeat: whether a caption may come again where there are too few of them.
+    """
     long = [index for index, info in enumerate(infos) if info.length >= shortest]
     by_caption: dict[str, int] = {}
     for index in long:
@@ -20,7 +27,7 @@ def choose_clips(infos: Sequence[ClipInfo], count: int, shortest: int) -> list[i
     first = list(by_caption.values())
     others = [index for index in long if index not in set(first)]
     if len(first) < count:
-        return first + others[: count - len(first)]
+        return first + others[: count - len(first)] * repeat
     return [first[step * len(first) // count] for step in range(count)]
 
 
@@ -51,3 +58,29 @@ def go_on_with(
     )
     motions = torch.cat((batch.motion[:given], made.to(batch.motion))).cpu()
     return [until_exploded(motions[: clip.length, index]) for index, clip in enumerate(clips)]
+
+
+def set_off(
+    model: StickFigureTransformer, embedding: Tensor, frames: int, conditions: Sequence[str] = ()
+) -> list[tuple[Tensor, bool]]:
+    """Move to prompts from the rest pose, alone and under a still camera.
+
+    Args:
+        model: rolled out frame by frame where it is causal, else read once.
+        embedding: of the prompts ``[B, E]``.
+        frames: how many are made.
+        conditions: "camera" and "partner" where the model takes them.
+
+    Returns:
+        for each prompt float32 ``[frames, D]`` on the CPU, and whether it exploded, as :func:`go_on_with`.
+    """
+    clips, dim = len(embedding), model.settings["input_dim"]
+    made = generator_for(model)(
+        model,
+        embedding.to(next(model.parameters()).device),
+        frames,
+        cameras=torch.tensor(STILL_CAMERA).expand(frames, clips, 3) if "camera" in conditions else None,
+        partners=torch.zeros(frames, clips, dim) if "partner" in conditions else None,
+        check=False,
+    )
+    return [until_exploded(made[:, clip].float().cpu()) for clip in range(clips)]

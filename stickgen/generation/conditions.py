@@ -20,22 +20,27 @@ def read_actions(text: str, frames: int) -> Tensor:
         frames: how many.
 
     Raises:
-        ConfigError: an action or a time is none, or one but the last has no time.
+        ConfigError: an action or a time is none, one but the last has no time, or one would have no frame.
     """
     track = torch.empty(frames, dtype=torch.int64)
     parts = text.split(",")
     start = 0
     for number, part in enumerate(parts):
         name, _, seconds = part.strip().partition(":")
+        last = number == len(parts) - 1
+        if not name or bool(seconds) == last:
+            raise ConfigError(f"action={text}: walk, or walk:2,wave:1,walk expected: seconds of each but the last")
         try:
             action = action_index(name)
         except DataError:
             raise ConfigError(f"action={text}: {name!r} is none; there are {', '.join(ACTIONS)}") from None
-        last = number == len(parts) - 1
-        if bool(seconds) == last:
-            raise ConfigError(f"action={text}: walk, or walk:2,wave:1,walk expected: seconds of each but the last")
+        if start >= frames:
+            raise ConfigError(f"action={text}: {name} would begin after the {frames / FPS:g} s that are generated")
+        length = frames if last else round(_number(f"action={text}", seconds, positive=True) * FPS)
+        if length == 0:
+            raise ConfigError(f"action={text}: {name} for {seconds} s is less than a frame of {1 / FPS:g} s")
         track[start:] = action
-        start += 0 if last else round(_number(f"action={text}", seconds, positive=True) * FPS)
+        start += length
     return track
 
 

@@ -1,19 +1,18 @@
 """Text to motion with models on disk, each under its own text encoder; what ``stickgen generate`` does."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from stickgen.actions import action_name
 from stickgen.artifacts.model import LoadedModel, label_and_path, load_model
-from stickgen.data.text import TextEncoder
 from stickgen.errors import ConfigError, GenerationError
 from stickgen.generation.conditions import conditions_for
+from stickgen.generation.prompts import embed_prompts
 from stickgen.generation.rollout import generator_for
 from stickgen.generation.seed import check_seed, standing
 from stickgen.model import StickFigureTransformer
@@ -84,8 +83,9 @@ def generate(
         the motions, those of the first prompt first, in the order of the models.
 
     Raises:
-        ConfigError: there is no model or no prompt, a prompt is empty, the encoder is not that of a base, or a model is
-            given a camera that it was trained without; a seed is given beside ``seed_frames``.
+        ConfigError: there is no model or no prompt, two models are called the same, a prompt is empty, the encoder is
+            not that of a base, or a model is given a camera that it was trained without; a seed is given beside
+            ``seed_frames``.
         GenerationError: so many frames are not made, ``seed_frames`` do not fit a model, or a motion exploded.
         StickgenError: a model cannot be read, or its encoder cannot be had.
     """
@@ -93,6 +93,7 @@ def generate(
     if not models:
         raise ConfigError("model: none given; name a run folder, an adapter or a base")
     named = [label_and_path(model) for model in models]
+    check_labels([label for label, _ in named])
     loaded = [(label, load_model(Path(path), base, allow_other_base=allow_other_base)) for label, path in named]
     return generate_with(
         loaded,
@@ -139,12 +140,23 @@ def generate_with(
     """
     check_request(prompts, frames, seed, seed_frames)
     prompts = [" ".join(prompt.split()) for prompt in prompts]
-    texts = _embed(loaded, prompts, encoder, encoder_id)
+    texts = embed_prompts([(label, one.record.text_encoder) for label, one in loaded], prompts, encoder, encoder_id)
     columns = [
         _of_model(label, one, text, prompts, frames, seed_frames, seed, actions, cameras, check)
         for (label, one), text in zip(loaded, texts, strict=True)
     ]
     return [made for row in zip(*columns, strict=True) for made in row]
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Refuse figures that could not be told apart.
+
+    Raises:
+        ConfigError: two have one label.
+    """
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ConfigError(f"two figures are called {label!r}; tell them apart as label=path")
 
 
 def check_request(
@@ -174,37 +186,6 @@ def check_request(
         raise GenerationError(
             f"{frames} frames ({frames / FPS:g} s): 1 to {MAX_FRAMES} ({MAX_FRAMES // FPS} s) can be generated"
         )
-
-
-def _embed(
-    loaded: Sequence[tuple[str, LoadedModel]], prompts: Sequence[str], encoder: str | None, encoder_id: str | None
-) -> list[Tensor]:
-    """Return for every model the prompts ``[B, E]`` in the encoder of its base."""
-    made: dict[str, tuple[dict[str, Any], Tensor]] = {}
-    texts = []
-    for label, one in loaded:
-        name = encoder or one.record.text_encoder.get("id")
-        if not name:
-            raise ConfigError(
-                f"{label}: its base does not say which text encoder embedded its captions; name it with --encoder"
-            )
-        if name not in made:
-            loaded_encoder = TextEncoder(name, encoder_id=encoder_id)
-            made[name] = loaded_encoder.record, torch.from_numpy(loaded_encoder.encode(prompts))
-        ours, text = made[name]
-        _check_encoder(label, ours, one.record.text_encoder)
-        texts.append(text)
-    return texts
-
-
-def _check_encoder(label: str, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
-    for key in ("id", "dim", "pooling"):
-        if None not in (ours.get(key), theirs.get(key)) and ours[key] != theirs[key]:
-            what = "" if key == "id" else f" of {key} {theirs[key]}, not {ours[key]}"
-            raise ConfigError(
-                f"text encoder {ours['id']}: the captions of {label} were embedded by {theirs.get('id')}{what}; name "
-                "that one, or a folder that holds it"
-            )
 
 
 def _of_model(
@@ -250,6 +231,9 @@ def _given(model: StickFigureTransformer, seed_frames: Tensor | None, seed: int 
         return standing(dim, clips, seed)
     if dim == STICK_5.dim:
         seed_frames = to_stick_5(seed_frames)
+    longest = float(skeleton_of(seed_frames.shape[-1]).segment_lengths(seed_frames).max())
+    if longest > _LONGEST_SEGMENT:
+        raise GenerationError(f"seed_frames: a limb of {longest:g} body heights; a figure about 1 high expected")
     return seed_frames[:, None].expand(-1, clips, -1)
 
 

@@ -1,14 +1,16 @@
 """Generating motion: frame after frame from a causal model, or in one pass from a bidirectional one."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from stickgen.errors import GenerationError
+from stickgen.generation.pace import Pace
 from stickgen.generation.seed import standing
-from stickgen.generation.stepping import stepping_copy
+from stickgen.generation.stepping import has_few_rows, stepping_copy
 from stickgen.model import KeyValueCache, StickFigureTransformer
 from stickgen.skeleton import FPS, skeleton_of
 
@@ -62,8 +64,11 @@ def rollout(
         stepping = stepping_copy(model)
         cache = KeyValueCache(capacity=start + frames)
         read, at = inputs.given, slice(0, start)
+        # Beyond few rows, what a product comes to depends on the threads in its last digits.
+        paced = Pace().step if has_few_rows(inputs.given[-1:]) else nullcontext
         for step in range(frames):
-            read = stepping(read, inputs.text, **inputs.conditions(at), cache=cache)[-1:]
+            with paced() if step else nullcontext():
+                read = stepping(read, inputs.text, **inputs.conditions(at), cache=cache)[-1:]
             if shared is not None:
                 read = read @ shared
             motion[step] = read[0]

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from stickgen.data.file import open_clips
+from stickgen.data.projection import resample
 from stickgen.errors import GenerationError
 from stickgen.skeleton import rest_pose, skeleton_of
 
@@ -18,7 +19,7 @@ def read_seed_frames(path: Path, frames: int = 10, clip: int = 0) -> Tensor:
 
     Args:
         path: a ``.motion`` file, or a data file (docs/data.md).
-        frames: how many.
+        frames: how many, at 25 a second; a ``.motion`` file of another rate is interpolated.
         clip: which sequence of a data file, as ``stickgen inspect`` numbers them; of several actors the first.
 
     Returns:
@@ -28,11 +29,14 @@ def read_seed_frames(path: Path, frames: int = 10, clip: int = 0) -> Tensor:
         DataError: the file is missing, damaged or neither.
         GenerationError: there are not so many frames or clips in it.
     """
-    if path.suffix == ".motion":
+    if path.suffix.lower() == ".motion":
         # Here, since training needs this room too, and no painter.
         from stickgen.render.motion_file import read_motion
 
-        motion = torch.from_numpy(read_motion(path).motion)
+        if clip:
+            raise GenerationError(f"{path}: clip {clip}: a .motion file holds one motion; leave --seed-clip out")
+        file = read_motion(path)
+        motion = torch.from_numpy(resample(file.motion[:, None], file.fps)[:, 0]).float()
     else:
         store, _ = open_clips(path)
         place = next((place for place, info in enumerate(store.infos) if info.index == clip), None)

@@ -25,6 +25,11 @@ FEW_ROWS = 8
 """Rows up to which the parts are faster than the usual product, which has enough to divide then."""
 
 
+def has_few_rows(x: Tensor) -> bool:
+    """Return whether the rows ``[..., in]`` are multiplied in parts, to a result that is the same on any threads."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() <= FEW_ROWS * x.shape[-1]
+
+
 class FewRowsLinear(nn.Linear):
     """A Linear layer whose product with a few rows runs on all threads of a CPU.
 
@@ -34,11 +39,10 @@ class FewRowsLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``W x + b``, ``[..., out]`` for ``[..., in]``."""
-        rows = x.numel() // self.in_features
-        if rows > FEW_ROWS or x.device.type != "cpu" or x.dtype != torch.float32:
+        if not has_few_rows(x):
             return F.linear(x, self.weight, self.bias)
         blocks = math.gcd(BLOCKS, self.out_features)
-        columns = x.reshape(rows, self.in_features).t()
+        columns = x.reshape(-1, self.in_features).t()
         made = torch.bmm(self.weight.unflatten(0, (blocks, -1)), columns.expand(blocks, -1, -1))
         out = made.flatten(0, 1).t().unflatten(0, x.shape[:-1])
         return out if self.bias is None else out + self.bias

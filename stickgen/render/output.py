@@ -1,13 +1,12 @@
 """Panels to a file, in the form that its name asks for."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from stickgen.errors import ConfigError, StickgenError
-from stickgen.files import atomic_write, check_absent
+from stickgen.errors import ConfigError
+from stickgen.files import atomic_write, check_absent, check_writable
 from stickgen.render.gif import delays, write_gif
 from stickgen.render.layout import Picture
 from stickgen.render.motion_file import write_motion
@@ -39,18 +38,29 @@ def check_output(path: Path, panels: int = 1, *, overwrite: bool = False) -> Non
         OutputExistsError: see :func:`stickgen.files.check_absent`.
         StickgenError: nothing can be written there, or PyAV is missing for a video.
     """
-    if path.suffix not in SUFFIXES:
+    kind = path.suffix.lower()
+    if kind not in SUFFIXES:
         raise ConfigError(f"{path}: a name that ends in {', '.join(SUFFIXES)} expected")
-    if path.suffix == ".motion" and panels != 1:
+    if kind == ".motion" and panels != 1:
         raise ConfigError(f"{path}: holds one motion, and there are {panels}; name a .npz for all of them")
-    if path.suffix == ".mp4":
+    if kind == ".mp4":
         require_av(path)
     check_absent(path, overwrite=overwrite, file=True)
-    place = next(folder for folder in path.absolute().parents if folder.exists())
-    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
-        raise StickgenError(
-            f"{path}: cannot be written, since {place} {'is read-only' if place.is_dir() else 'is a file'}"
-        )
+    check_writable(path)
+
+
+def check_panels(path: Path, panels: Sequence[Panel]) -> None:
+    """Refuse panels that an output cannot hold; of several outputs none is written then.
+
+    Raises:
+        ConfigError: motions of several shapes for arrays, or several figures for a ``.motion`` file.
+    """
+    kind = path.suffix.lower()
+    shapes = {panel.motion.shape for panel in panels}
+    if kind == ".npz" and len(shapes) != 1:
+        raise ConfigError(f"{path}: motions of one shape expected, {sorted(shapes)} found; name a file for each")
+    if kind == ".motion" and (actors := panels[0].actors.shape[1]) != 1:
+        raise ConfigError(f"{path}: holds one figure, and there are {actors}; name a .npz")
 
 
 def save(
@@ -82,14 +92,13 @@ def save(
     path = Path(path)
     panels = [panels] if isinstance(panels, Panel) else list(panels)
     check_output(path, len(panels), overwrite=overwrite)
+    check_panels(path, panels)
     style = style or Style()
     with atomic_write(path, overwrite=overwrite) as scratch:
-        if path.suffix == ".npz":
+        if path.suffix.lower() == ".npz":
             _write_npz(scratch, panels, fps)
-        elif path.suffix == ".motion":
+        elif path.suffix.lower() == ".motion":
             (panel,) = panels
-            if panel.actors.shape[1] != 1:
-                raise ConfigError(f"{path}: holds one figure, and there are {panel.actors.shape[1]}; name a .npz")
             motion = panel.actors[:, 0]
             write_motion(scratch, motion, description=panel.caption, fps=fps, actions=panel.actions)
         else:
@@ -97,23 +106,21 @@ def save(
 
 
 def _write_picture(path: Path, picture: Picture, style: Style, fps: float) -> None:
-    if path.suffix == ".gif":
+    if path.suffix.lower() == ".gif":
         write_gif(path, picture, style.colours.palette(), delays(picture.frames, fps))
-    elif path.suffix == ".mp4":
+    elif path.suffix.lower() == ".mp4":
         write_mp4(path, picture, picture.size, fps)
     else:
         picture.contact_sheet().save(path)
 
 
 def _write_npz(path: Path, panels: Sequence[Panel], fps: float) -> None:
-    shapes = {panel.motion.shape for panel in panels}
-    if len(shapes) != 1:
-        raise ConfigError(f"{path.name}: motions of one shape expected, {sorted(shapes)} found; name a file for each")
-    np.savez(
-        path,
-        motion=np.stack([panel.motion for panel in panels]),
-        label=np.array([panel.label for panel in panels]),
-        caption=np.array([panel.caption for panel in panels]),
-        given=np.array([panel.given for panel in panels]),
-        fps=np.array(fps),
-    )
+    with path.open("wb") as file:  # a name's end in capitals would get a second one
+        np.savez(
+            file,
+            motion=np.stack([panel.motion for panel in panels]),
+            label=np.array([panel.label for panel in panels]),
+            caption=np.array([panel.caption for panel in panels]),
+            given=np.array([panel.given for panel in panels]),
+            fps=np.array(fps),
+        )

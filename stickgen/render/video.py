@@ -8,18 +8,27 @@ from PIL import Image
 
 from stickgen.errors import ConfigError, StickgenError
 
+_CODEC = "libx264"
+
 
 def require_av(path: Path) -> None:
-    """Refuse a video where PyAV is not installed.
+    """Refuse a video where PyAV is not installed, or was built without the encoder.
 
     Raises:
-        StickgenError: it is not.
+        StickgenError: so it is.
     """
     try:
-        import av  # noqa: F401  # in its extra, since most never make a video
+        import av  # in its extra, since most never make a video
     except ImportError:
         raise StickgenError(
             f"{path}: writing video needs PyAV; pip install 'stickgen[video]', or name a .gif"
+        ) from None
+    try:
+        av.Codec(_CODEC, "w")
+    except ValueError:
+        raise StickgenError(
+            f"{path}: this PyAV cannot write H.264, for it lacks {_CODEC}; take that of pip install 'stickgen[video]', "
+            "or name a .gif"
         ) from None
 
 
@@ -33,7 +42,7 @@ def write_mp4(path: Path, frames: Iterable[Image.Image], size: tuple[int, int], 
         fps: frames a second.
 
     Raises:
-        StickgenError: PyAV is not installed.
+        StickgenError: see :func:`require_av`.
         ConfigError: ``fps`` is not above 0 and at most 240.
     """
     require_av(path)
@@ -43,7 +52,7 @@ def write_mp4(path: Path, frames: Iterable[Image.Image], size: tuple[int, int], 
         raise ConfigError(f"fps={fps}: more than 0 and at most 240 expected")
     # The index is put before the pictures, so that a page can play the file while it loads.
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream = container.add_stream(_CODEC, rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"  # what players know
         stream.options = {"crf": "18", "preset": "medium"}

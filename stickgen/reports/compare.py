@@ -9,12 +9,13 @@ from stickgen.artifacts.model import label_and_path, load_model
 from stickgen.artifacts.run import RunFolder, read_json
 from stickgen.config import DataConfig
 from stickgen.errors import CheckpointError, ConfigError
-from stickgen.evaluation.evaluate import TITLES, Summary, summary_text
-from stickgen.evaluation.scores import ScoresFile
-from stickgen.files import atomic_write, check_absent
-from stickgen.generation.generate import check_request
+from stickgen.evaluation.frozen import frozen_bases
+from stickgen.evaluation.scores import ScoresFile, Summary
+from stickgen.evaluation.table import TITLES, summary_text
+from stickgen.files import atomic_write, check_absent, check_writable
+from stickgen.generation.generate import check_labels, check_request
 from stickgen.reports.page import Table, page
-from stickgen.reports.scenes import Scene, scenes_of_clips, scenes_of_prompts, with_frozen_base
+from stickgen.reports.scenes import REAL, Scene, scenes_of_clips, scenes_of_prompts
 from stickgen.skeleton import FPS
 
 MOST_SCENES = 50
@@ -99,21 +100,25 @@ def compare(
         overwrite: replace an existing page.
 
     Raises:
-        ConfigError: there is nothing to show, or a setting is impossible.
+        ConfigError: there is nothing to show, a setting is impossible, or two figures would have one label.
         OutputExistsError: the page exists and ``overwrite`` is false, or it is a folder.
-        StickgenError: a model, the data or the figures cannot be read, or do not fit each other.
+        StickgenError: the page cannot be written there; a model, the data or the figures cannot be read, or do not fit
+            each other.
     """
     if output.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"{output}: a name that ends in .html expected")
     check_absent(output, overwrite=overwrite, file=True)
+    check_writable(output)
     shown.check()
     named = [label_and_path(model) for model in models]
+    check_labels([REAL, *(label for label, _ in named)])
     tables = _tables_of_scores(scores) if scores is not None else _tables_of_runs(named)
     loaded = [(label, load_model(Path(path), base, allow_other_base=allow_other_base)) for label, path in named]
     settings = next((model.run.data for _, model in loaded if model.run is not None), None)
     if shown.data is None and not shown.prompts and settings is None:
         raise ConfigError("nothing to show: no model comes from a run that names data; give --prompts or --data")
-    loaded = with_frozen_base(loaded)
+    loaded = [*frozen_bases(loaded), *loaded]
+    check_labels([label for label, _ in loaded])
     scenes: list[Scene] = []
     if shown.data is not None or not shown.prompts:
         config = settings or DataConfig()
@@ -131,7 +136,7 @@ def _tables_of_scores(path: Path) -> list[Table]:
     file = ScoresFile.read(path)
     return [
         Table(
-            f"{source} · {file.split} clips, rolled out of {file.protocol.given} frames",
+            f"{source} · {file.split} clips, rolled out of {file.protocol.start}",
             list(rows),
             {
                 title: [summary_text(metric, metrics.get(metric)) for metrics in rows.values()]

@@ -17,7 +17,7 @@ from stickgen.data.clips import ClipInfo, ClipStore
 from stickgen.data.dataset import filter_clips
 from stickgen.data.file import open_clips
 from stickgen.data.split import SPLITS, divide_takes
-from stickgen.errors import ConfigError
+from stickgen.errors import ConfigError, DataError
 from stickgen.render import Panel, Style, check_output, save
 from stickgen.skeleton import FPS, skeleton_of
 
@@ -53,7 +53,7 @@ def inspect(
 
     Raises:
         ConfigError: an argument is none of those.
-        DataError: the file cannot be read, or a clip on the sheet cannot be drawn.
+        DataError: the file cannot be read, or no clip of the sheet can be drawn.
         OutputExistsError: the sheet exists and ``overwrite`` is false.
     """
     if order not in ORDERS:
@@ -61,7 +61,7 @@ def inspect(
     if not 1 <= clips <= MOST_CLIPS:
         raise ConfigError(f"clips={clips}: 1 to {MOST_CLIPS} expected")
     if sheet is not None:
-        if sheet.suffix != ".png":
+        if sheet.suffix.lower() != ".png":
             raise ConfigError(f"{sheet}: a name that ends in .png expected")
         check_output(sheet, clips, overwrite=overwrite)
     store, record = open_clips(path)
@@ -69,9 +69,8 @@ def inspect(
     for table in tables_of(store.infos, str(path)):
         console.print(table)
     if sheet is not None:
-        save(
-            sheet, panels_of(store, ordered(store.infos, order)[:clips]), style or Style(size=120), overwrite=overwrite
-        )
+        chosen = one_of_each_pair(ordered(store.infos, order))[:clips]
+        save(sheet, _readable(store, chosen, console), style or Style(size=120), overwrite=overwrite)
 
 
 def _print_head(console: Console, path: Path, store: ClipStore, record: Mapping[str, Any]) -> None:
@@ -142,6 +141,17 @@ def ordered(infos: Sequence[ClipInfo], order: str) -> list[ClipInfo]:
     return [info for info in chain.from_iterable(turns) if info is not None]
 
 
+def one_of_each_pair(infos: Sequence[ClipInfo]) -> list[ClipInfo]:
+    """Return the clips without those whose partner comes before them: its picture has both figures."""
+    seen: set[int] = set()
+    kept = []
+    for info in infos:
+        if info.partner not in seen:
+            seen.add(info.position)
+            kept.append(info)
+    return kept
+
+
 def panels_of(store: ClipStore, infos: Iterable[ClipInfo]) -> list[Panel]:
     """Return clips to be drawn, each with its place in the file, quality and action under its caption.
 
@@ -152,7 +162,26 @@ def panels_of(store: ClipStore, infos: Iterable[ClipInfo]) -> list[Panel]:
     for info in infos:
         quality = NO_SCORE if info.quality is None else f"quality {info.quality:.2f}"
         facts = (info.label, quality, _action(info), f"{info.length} frames", info.source)
-        panels.append(Panel(store.load(info.position).motion, " · ".join(filter(None, facts)), info.description))
+        panels.append(Panel(store.load(info.position).with_partner, " · ".join(filter(None, facts)), info.description))
+    return panels
+
+
+def _readable(store: ClipStore, infos: Iterable[ClipInfo], console: Console) -> list[Panel]:
+    """Return the clips that can be drawn, and name the others: to find such clips is what a sheet is for.
+
+    Raises:
+        DataError: there is none.
+    """
+    panels: list[Panel] = []
+    refused: list[DataError] = []
+    for info in infos:
+        try:
+            panels += panels_of(store, [info])
+        except DataError as error:
+            refused.append(error)
+            console.print(f"not drawn: {error}", soft_wrap=True, markup=False, highlight=False)
+    if refused and not panels:
+        raise refused[0]
     return panels
 
 

@@ -60,10 +60,13 @@ function drawFigure(panel, index, colours) {
     context.lineTo(x(panel.lines[from + 2]), y(panel.lines[from + 3]));
     context.stroke();
   });
-  context.fillStyle = paint("body");
-  context.beginPath();
-  context.arc(x(panel.heads[2 * now]), y(panel.heads[2 * now + 1]), HEAD * scale, 0, 2 * Math.PI);
-  context.fill();
+  panel.bodies.forEach((body, actor) => {
+    const from = 2 * (now * panel.bodies.length + actor);
+    context.fillStyle = paint(body);
+    context.beginPath();
+    context.arc(x(panel.heads[from]), y(panel.heads[from + 1]), HEAD * scale, 0, 2 * Math.PI);
+    context.fill();
+  });
 }
 
 function drawCurves(panel, index, colours) {
@@ -87,7 +90,7 @@ function drawCurves(panel, index, colours) {
 
 function draw() {
   const index = frame(), shown = scene();
-  const names = ["background", "ground", "text", "body", "left_arm", "left_leg", "right_arm", "right_leg"];
+  const names = ["background", "ground", "text", ...new Set(panels.flatMap((panel) => [...panel.bodies, ...panel.limbs]))];
   const colours = Object.fromEntries(names.map((name) => [name, colour(name)]));
   for (const panel of panels) {
     drawFigure(panel, index, colours);

@@ -94,19 +94,27 @@ def _scene(scene: Scene) -> dict[str, Any]:
 
 
 def _panel(panel: Panel, view: View, reference: Panel | None) -> dict[str, Any]:
+    bodies = [_body(actor) for actor in range(panel.actors.shape[1])]
     return {
         "label": panel.label,
         "given": panel.given,
         "frames": panel.frames,
-        "limbs": [limb for limb, _ in panel.lines],
-        # Frame by frame x1, y1, x2, y2 of every line.
-        "lines": _packed(np.stack([ends[:, 0] for _, ends in panel.lines], axis=1)),
-        "heads": _packed(panel.heads[:, 0]),
+        "bodies": bodies,
+        "limbs": [body if limb == "body" else limb for body in bodies for limb, _ in panel.lines],
+        # Frame by frame, actor by actor x1, y1, x2, y2 of every line.
+        "lines": _packed(np.stack([ends for _, ends in panel.lines], axis=2)),
+        "heads": _packed(panel.heads),
         "centre": _packed(view.centre),
         "errors": None
         if reference is None
         else {limb: _packed(error) for limb, error in limb_errors(panel, reference).items()},
     }
+
+
+def _body(actor: int) -> str:
+    """Return the name of the colour of an actor's torso and head: body, body_2, …, from the first again."""
+    number = actor % len(THEMES["light"].bodies)
+    return f"body_{number + 1}" if number else "body"
 
 
 def _packed(numbers: np.ndarray) -> str:
@@ -141,11 +149,12 @@ def _theme_variables() -> str:
 
 
 def _variables(theme: Theme) -> str:
-    limbs = ("body", "left_arm", "left_leg", "right_arm", "right_leg")
+    limbs = ("left_arm", "left_leg", "right_arm", "right_leg")
     colours: dict[str, Colour] = {
         "background": theme.background,
         "ground": theme.ground,
         "text": theme.text,
+        **{_body(actor): theme.of_limb("body", actor) for actor in range(len(theme.bodies))},
         **{limb: theme.of_limb(limb) for limb in limbs},
     }
     return "".join(f"--{name}:#{red:02x}{green:02x}{blue:02x};" for name, (red, green, blue) in colours.items())

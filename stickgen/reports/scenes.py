@@ -1,25 +1,25 @@
 """What a comparison shows: for every prompt or clip the motions of all models, the real one among them."""
 
-import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from stickgen.artifacts.model import LoadedModel
 from stickgen.config import DataConfig
 from stickgen.errors import DataError
-from stickgen.evaluation.evaluate import FROZEN, clips_for
+from stickgen.evaluation.evaluate import clips_for
 from stickgen.generation.clips import choose_clips, go_on_with
 from stickgen.generation.generate import generate_with
 from stickgen.generation.rollout import until_exploded
-from stickgen.lora import detach_lora_adapters
 from stickgen.render import Panel
 from stickgen.render.panel import limb_of
-from stickgen.skeleton import FPS
+from stickgen.skeleton import FPS, skeleton_of, to_stick_5
 
 REAL = "real clip"
 EXPLODED = " · exploded"
+BOTH = " · both figures"
+"""Of a clip with a partner; models move one figure, the clip's own."""
 
 Models = Sequence[tuple[str, LoadedModel]]
 """Label and model."""
@@ -38,17 +38,6 @@ class Scene:
     caption: str
     panels: list[Panel]
     has_reference: bool
-
-
-def with_frozen_base(models: Models) -> list[tuple[str, LoadedModel]]:
-    """Return the models, before them the base of the first that has adapters."""
-    adapted = next((one for _, one in models if one.adapted), None)
-    if adapted is None:
-        return list(models)
-    # The base's weights are shared: only the layers around them are copied.
-    shared = {id(tensor): tensor for tensor in (*adapted.model.parameters(), *adapted.model.buffers())}
-    base = detach_lora_adapters(copy.deepcopy(adapted.model, shared)).eval()
-    return [(FROZEN, replace(adapted, model=base, adapted=False)), *models]
 
 
 def scenes_of_prompts(
@@ -95,7 +84,9 @@ def scenes_of_clips(models: Models, config: DataConfig, split: str, count: int, 
             raise DataError(f"{data.report.source}: no {split} clip has {given + FPS} frames; see --given and --split")
         cut = [clips[index].first(given + frames) for index in chosen]
         if not columns:
-            columns.append([Panel(clip.motion, REAL, clip.description, given) for clip in cut])
+            columns.append(
+                [Panel(c.with_partner, REAL + BOTH * (c.partner is not None), c.description, given) for c in cut]
+            )
         made = go_on_with(one.model, cut, given, data.config.conditions)
         columns.append(
             [
@@ -112,11 +103,14 @@ def limb_errors(panel: Panel, reference: Panel) -> dict[str, np.ndarray]:
     That is the mean distance of the ends of the limb's segments, frame by frame, for as long as both go on.
 
     Args:
-        panel: a motion of one figure.
-        reference: one of the same figure.
+        panel: a motion; of several actors the first counts.
+        reference: likewise; where one has 48 numbers a frame and the other 20, both are compared as the smaller figure.
     """
     frames = min(panel.frames, reference.frames)
-    ends = [one.actors[:frames, 0].reshape(frames, -1, 2, 2) for one in (panel, reference)]
+    motions = [one.actors[:frames, 0] for one in (panel, reference)]
+    if panel.skeleton != reference.skeleton:
+        motions = [to_stick_5(motion) for motion in motions]
+    ends = [motion.reshape(frames, -1, 2, 2) for motion in motions]
     distance = np.linalg.norm(ends[0] - ends[1], axis=-1).mean(axis=-1)
-    limbs = [limb_of(segment.name) for segment in panel.skeleton.segments]
+    limbs = [limb_of(segment.name) for segment in skeleton_of(motions[0].shape[-1]).segments]
     return {limb: distance[:, [limb == other for other in limbs]].mean(axis=1) for limb in dict.fromkeys(limbs)}

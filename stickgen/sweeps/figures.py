@@ -43,8 +43,8 @@ def heat_map(sweep: Sweep, path: Path, *, overwrite: bool = False) -> None:
             dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
             weight = "bold" if sweep.best in jobs else "normal"
             axes.text(column, row, said + mark, ha="center", va="center", color="w" if dark else INK, weight=weight)
-    axes.set_xticks(range(len(ranks)), [_label(value) for value in ranks])
-    axes.set_yticks(range(len(alphas)), [_label(value) for value in alphas])
+    axes.set_xticks(range(len(ranks)), _labels(ranks))
+    axes.set_yticks(range(len(alphas)), _labels(alphas))
     axes.set(xlabel="rank", ylabel="alpha")
     marked = any(job.status == PRUNED for job in sweep.jobs)
     axes.set_title(_title(sweep) + (" (* pruned jobs among them)" if marked else ""), fontsize=10, loc="left")
@@ -80,7 +80,8 @@ def parallel_coordinates(sweep: Sweep, path: Path, *, overwrite: bool = False) -
             axes.plot(len(keys), -0.08, "x", color=INK, ms=6, clip_on=False)
     for i, key in enumerate(keys):
         _axis(axes, i, scales[key].ticks)
-    _axis(axes, len(keys), [(share, f"{low + share * (high - low):.3g}") for share in (0, 0.25, 0.5, 0.75, 1)])
+    shares = (0, 0.25, 0.5, 0.75, 1)
+    _axis(axes, len(keys), [*zip(shares, _labels([low + share * (high - low) for share in shares]), strict=True)])
     axes.set_xticks(range(len(keys) + 1), [*(key.rpartition(".")[2] for key in keys), sweep.monitor])
     axes.set_yticks([])
     axes.set_ylim(-0.12, 1.05)
@@ -115,7 +116,7 @@ class _Scale:
     @property
     def ticks(self) -> list[tuple[float, str]]:
         shown = self.values if len(self.values) <= 6 or not self.numbers else [self.values[0], self.values[-1]]
-        return [(self.place(value), _label(value)) for value in shown]
+        return [*zip(map(self.place, shown), _labels(shown), strict=True)]
 
 
 def _values(sweep: Sweep, key: str) -> list[Any]:
@@ -141,8 +142,13 @@ def _title(sweep: Sweep) -> str:
     return f"{sweep.monitor}, {'higher' if sweep.maximize else 'lower'} is better"
 
 
-def _label(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _labels(values: Sequence[Any]) -> list[str]:
+    """Return values as text, numbers with as few digits, from three on, as tell them apart."""
+    for digits in range(3, 18):
+        shown = [f"{value:.{digits}g}" if isinstance(value, float) else str(value) for value in values]
+        if len({*shown}) == len(values):
+            break
+    return shown
 
 
 def _axis(axes: Any, at: int, ticks: Sequence[tuple[float, str]]) -> None:

@@ -1,7 +1,6 @@
 """One job of a sweep."""
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -9,6 +8,7 @@ from rich.console import Console
 from stickgen.artifacts.run import RunFolder, read_json
 from stickgen.config import TrainConfig, as_plain
 from stickgen.errors import ConfigError
+from stickgen.sweeps.settings import difference
 from stickgen.training import fit, resume_config, with_absolute_paths
 
 log = logging.getLogger(__name__)
@@ -38,23 +38,9 @@ def fit_job(config: TrainConfig, console: Console | None = None) -> float:
 def _check_same(run: RunFolder, config: TrainConfig) -> None:
     """Refuse to take another job's results for this one's."""
     there = run.read_config()
-    wanted = replace(with_absolute_paths(config), run_dir=there.run_dir)  # the sweep may have been moved
-    if wanted.trainer.micro_batch == "auto":  # which the run has replaced by what it measured
-        wanted = replace(wanted, trainer=replace(wanted.trainer, micro_batch=there.trainer.micro_batch))
-    key = _difference(as_plain(there), as_plain(wanted))
+    key = difference(as_plain(there), as_plain(with_absolute_paths(config)))
     if key is not None:
         raise ConfigError(
             f"{key}: {run.path} holds a job with another value, which was kept; give the sweep a folder of its own "
             "with hydra.sweep.dir=…"
         )
-
-
-def _difference(ours: dict[str, object], theirs: dict[str, object], prefix: str = "") -> str | None:
-    for name, value in ours.items():
-        other = theirs.get(name)
-        if isinstance(value, dict) and isinstance(other, dict):
-            if (deeper := _difference(value, other, f"{prefix}{name}.")) is not None:
-                return deeper
-        elif value != other:
-            return f"{prefix}{name}"
-    return next((f"{prefix}{name}" for name in theirs if name not in ours), None)

@@ -45,6 +45,9 @@ def write_report(
     if sweep.best is not None:
         for name, draw in pictures.items():
             draw(sweep, out / name, overwrite=overwrite)
+    if overwrite:  # pictures of an older report that this one does not have
+        for name in {HEAT_MAP_FILE, PARALLEL_FILE} - {path.name for path in written}:
+            (out / name).unlink(missing_ok=True)
     return written
 
 
@@ -52,7 +55,7 @@ def print_table(console: Console, sweep: Sweep, jobs: Sequence[Job]) -> None:
     """Print the jobs, one a row, and how to run the best one again."""
     table = Table(title=f"sweep · {sweep.folder}", title_justify="left")
     for name in ("job", *(key.rpartition(".")[2] for key in sweep.varied), sweep.monitor, "seconds", "status"):
-        table.add_column(name, justify="left" if name == "status" else "right")
+        table.add_column(name, justify="left" if name == "status" else "right", overflow="fold")
     for job in jobs:
         settings = [_shown(job.settings.get(key, "?")) for key in sweep.varied]
         value = f"{job.monitored:.4g}" if job.has_value else "–"

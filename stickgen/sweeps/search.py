@@ -6,10 +6,11 @@ search that is started again in its folder takes up the trials that had not ende
 
 import logging
 import math
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Transformer
@@ -18,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from stickgen.errors import ConfigError, StickgenError
 from stickgen.files import atomic_write
+from stickgen.sweeps.settings import RECORD_FILE, SEARCHED_BY, difference, flat
 from stickgen.training.pruning import PRUNED, open_study
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 JOURNAL = "optuna.journal"
+MONITOR = "callbacks.monitor"
 
 
 class Search:
@@ -53,9 +56,9 @@ class Search:
         seed: int,
         params: dict[str, str],
     ) -> None:
-        for name, value in (("trials", trials), ("at_once", at_once)):
-            if value < 1:
-                raise ConfigError(f"hydra.sweeper.{name}={value}: at least 1 expected")
+        for name, value, least in (("trials", trials, 1), ("at_once", at_once, 1), ("seed", seed, 0)):
+            if value < least:
+                raise ConfigError(f"hydra.sweeper.{name}={value}: at least {least} expected")
         self.config, self.launcher, self.loader = config, launcher, loader
         self.trials, self.at_once, self.seed, self.params = trials, at_once, seed, params
 
@@ -80,17 +83,20 @@ class Search:
         ]
         if not space:
             raise ConfigError("sweep=optuna: nothing to search; as in 'lora.rank=choice(4,8)'")
+        if MONITOR in space:
+            raise ConfigError(f"{MONITOR}: what jobs are compared by cannot be searched")
         folder = Path(str(self.config.hydra.sweep.dir))
         folder.mkdir(parents=True, exist_ok=True)
         journal = (folder / JOURNAL).resolve()
-        study = open_study(journal, maximize=str(self.config.callbacks.monitor).endswith("accuracy"), seed=self.seed)
+        study = open_study(journal, maximize=str(self.config.callbacks.monitor).endswith("accuracy"))
         _check_space(study, space, folder)
-        with atomic_write(folder / "multirun.yaml", overwrite=True) as scratch:
+        _check_same(study, self.config, folder, space)
+        with atomic_write(folder / RECORD_FILE, overwrite=True) as scratch:
             OmegaConf.save(self.config, scratch)
         while waiting := self._next(study, space):
             for first, drawn in waiting:
                 jobs = [
-                    [*_as_overrides(trial.params), f"callbacks.trial='{journal}:{trial.number}'", *fixed]
+                    [*_as_overrides(trial.params), f"{SEARCHED_BY}={_quoted(f'{journal}:{trial.number}')}", *fixed]
                     for trial in drawn
                 ]
                 returns = self.launcher.launch(jobs, initial_job_idx=first)
@@ -102,11 +108,16 @@ class Search:
         self, study: "optuna.Study", space: "dict[str, BaseDistribution]"
     ) -> list[tuple[int, list["optuna.trial.FrozenTrial"]]]:
         """Return trials to run, in groups of consecutive numbers: those left behind, else newly drawn ones."""
+        from optuna.samplers import TPESampler
         from optuna.trial import TrialState
 
         waiting = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         if not waiting:
-            left = self.trials - len(study.get_trials(deepcopy=False))
+            drawn = len(study.get_trials(deepcopy=False))
+            left = self.trials - drawn
+            # Anew for every round: a search that is started again draws what it would have drawn in one go. Draws of
+            # the same round know nothing of each other's results; the constant liar keeps them apart.
+            study.sampler = TPESampler(seed=self.seed + drawn, constant_liar=True)
             for _ in range(min(left, self.at_once)):
                 study.ask(space)
             waiting = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
@@ -130,6 +141,19 @@ def _check_space(study: "optuna.Study", space: "dict[str, BaseDistribution]", fo
                     f"{key}: the search in {folder} draws it from {earlier}, not {space[key]}; "
                     "go on with that, or choose another hydra.sweep.dir"
                 ) from None
+
+
+def _check_same(study: "optuna.Study", config: DictConfig, folder: Path, space: "dict[str, BaseDistribution]") -> None:
+    """Refuse to go on with a search under other settings, since its trials would not compare."""
+    if not study.get_trials(deepcopy=False) or not (folder / RECORD_FILE).is_file():
+        return
+    earlier, now = (_plain(one) for one in (OmegaConf.load(folder / RECORD_FILE), config))
+    key = difference(earlier, now, besides=(*space, "hydra"))
+    if key is not None:
+        raise ConfigError(
+            f"{key}: {flat(now).get(key)}, and the search in {folder} has {flat(earlier).get(key)}; go on with that, "
+            "or choose another hydra.sweep.dir"
+        )
 
 
 def distribution(override: Override) -> "BaseDistribution":
@@ -161,6 +185,16 @@ def distribution(override: Override) -> "BaseDistribution":
 
 def _values(override: Override) -> list[Any]:
     return list(override.sweep_iterator(transformer=Transformer.encode))
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", OmegaConf.to_container(config))
+
+
+def _quoted(text: str) -> str:
+    """Return a text as Hydra's grammar takes it, whatever is in it."""
+    escaped = re.sub(r"(\\*)'", lambda found: 2 * found[1] + r"\'", text)
+    return f"'{escaped}'"
 
 
 def _as_overrides(params: dict[str, Any]) -> list[str]:

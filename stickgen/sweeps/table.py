@@ -21,11 +21,12 @@ from stickgen.artifacts.run import RunFolder, read_json
 from stickgen.config import as_plain
 from stickgen.errors import ERROR_FILE, CheckpointError, ConfigError
 from stickgen.files import atomic_write
+from stickgen.sweeps.settings import OVERRIDES_FILE, RECORD_FILE, SEARCHED_BY, flat, value_of
 
 FINISHED, PRUNED, FAILED, STOPPED, MISSING = "finished", "pruned", "failed", "stopped", "missing"
 """What can have become of a job: ``stopped`` has begun and not ended, ``missing`` has left nothing to tell."""
 
-_NOT_VARIED = ("run_dir", "resume", "callbacks.trial", "trainer.micro_batch")
+_NOT_VARIED = ("run_dir", "resume", SEARCHED_BY, "trainer.micro_batch")
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,13 @@ class Sweep:
         """
         if key is None:
             return sorted(self.jobs, key=lambda job: (not job.has_value, self._rank(job), job.number))
-        if key not in self.columns:
+        meant = [name for name in self.columns if name == key or name.rpartition(".")[2] == key]
+        if len(meant) != 1:
             raise ConfigError(f"sort={key}: no such column; {', '.join(self.columns)}")
+        (column,) = meant
 
         def place(job: Job) -> tuple[bool, bool, Any, int]:
-            value = self.row(job)[key]
+            value = self.row(job)[column]
             return value in (None, ""), isinstance(value, str), value if value is not None else 0, job.number
 
         return sorted(self.jobs, key=place)
@@ -137,21 +140,23 @@ def read_sweep(folder: Path) -> Sweep:
     Raises:
         CheckpointError: it is no sweep's, or its record is damaged.
     """
-    record = folder / "multirun.yaml"
+    record = folder / RECORD_FILE
     if not record.is_file():
-        raise CheckpointError(f"{folder}: no multirun.yaml in it; the folder of a sweep expected")
+        raise CheckpointError(f"{folder}: no {RECORD_FILE} in it; the folder of a sweep expected")
     try:
         composed: Any = OmegaConf.load(record)
         planned = _planned(composed)
         monitor = str(composed.callbacks.monitor)
     except (OmegaConfBaseException, HydraException, YAMLError, UnicodeDecodeError, AttributeError) as error:
         raise CheckpointError(f"{record}: damaged: {str(error).splitlines()[0]}") from None
-    there = {int(path.name): path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()}
-    numbers = sorted({*there, *range(len(planned))})
-    asked = {number: planned[number] if number < len(planned) else {} for number in numbers}
+    numbered = {int(path.name): path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()}
+    there = {number: numbered[number] for number in sorted(numbered)}
+    asked = dict(enumerate(planned))
+    for number, path in there.items():
+        asked[number] = {**asked.get(number, {}), **_given(path)}
     started = {number: _settings(RunFolder(path)) for number, path in there.items()}
-    varied = _varied([*started.values()], [asked[number] for number in numbers])
-    jobs = [_job(number, there.get(number), {**asked[number], **started.get(number, {})}, varied) for number in numbers]
+    varied = _varied([*started.values()], [asked[number] for number in sorted(asked)])
+    jobs = [_job(number, there.get(number), asked[number], started.get(number, {}), varied) for number in sorted(asked)]
     return Sweep(folder, monitor, varied, jobs)
 
 
@@ -165,45 +170,49 @@ def _planned(composed: Any) -> list[dict[str, Any]]:
     varied = {override.get_key_element().lstrip("+") for override in overrides if override.is_sweep_override()}
     jobs = [job for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
     pairs = [dict(override.lstrip("+").split("=", 1) for override in job) for job in jobs]
-    return [{key: _value(text) for key, text in job.items() if key in varied} for job in pairs]
+    return [{key: value_of(text) for key, text in job.items() if key in varied} for job in pairs]
 
 
-def _value(text: str) -> Any:
-    """Return a value as the settings have it: 8 as a number, null as None."""
-    return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]))["value"]  # type: ignore[index,call-overload]
+def _given(job: Path) -> dict[str, Any]:
+    """Return what a job was given, by dotted key; {} where it has left no word of it."""
+    try:
+        overrides = OmegaConf.to_container(OmegaConf.load(job / OVERRIDES_FILE))
+        pairs = [str(override).lstrip("+").split("=", 1) for override in overrides]  # type: ignore[union-attr]
+        return {key: value_of(text) for key, text in pairs if key not in _NOT_VARIED}
+    except (OSError, OmegaConfBaseException, YAMLError, ValueError, TypeError):
+        return {}
 
 
 def _settings(run: RunFolder) -> dict[str, Any]:
     """Return a job's settings by dotted key; {} where it has not begun, or they are damaged."""
     try:
-        return _flat(as_plain(run.read_config()))
+        return {k: v for k, v in flat(as_plain(run.read_config())).items() if k not in _NOT_VARIED}
     except CheckpointError:
         return {}
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{name}."))
-        elif f"{prefix}{name}" not in _NOT_VARIED:
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
 def _varied(started: Sequence[dict[str, Any]], asked: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the keys that were asked to vary, and those that do among the jobs that began."""
-    named = dict.fromkeys(key for job in asked for key in job)
-    begun = [job for job in started if job]
-    differ = [key for key in (begun[0] if begun else ()) if any(job.get(key) != begun[0][key] for job in begun)]
-    return list(dict.fromkeys([*named, *differ]))
+    """Return the keys that were given different values, and those that differ among the jobs that began."""
+    return list(dict.fromkeys([*_differing(asked), *_differing([job for job in started if job])]))
 
 
-def _job(number: int, folder: Path | None, settings: Mapping[str, Any], varied: Sequence[str]) -> Job:
+def _differing(jobs: Sequence[dict[str, Any]]) -> list[str]:
+    keys = dict.fromkeys(key for job in jobs for key in job)
+    values = {key: [job[key] for job in jobs if key in job] for key in keys}
+    return [key for key in keys if any(value != values[key][0] for value in values[key])]
+
+
+def _job(
+    number: int, folder: Path | None, asked: Mapping[str, Any], started: Mapping[str, Any], varied: Sequence[str]
+) -> Job:
+    settings = {**asked, **started}
     known = {key: settings[key] for key in varied if key in settings}
     if folder is None:
         return Job(number, MISSING, known)
     run, error = RunFolder(folder), folder / ERROR_FILE
+    if error.is_file():  # whatever an earlier job, which may have been another, has left in the folder
+        said = error.read_text(encoding="utf-8", errors="replace").strip()
+        return Job(number, FAILED, {key: asked[key] for key in varied if key in asked}, said=said)
     command = ""
     with suppress(CheckpointError):
         command = str(read_json(run.environment).get("command", ""))
@@ -223,8 +232,6 @@ def _job(number: int, folder: Path | None, settings: Mapping[str, Any], varied: 
             return Job(number, FAILED, known, command=command, said=f"{run.metrics}: damaged: {mistake!r}")
         status, said = (FINISHED, "") if after is None else (PRUNED, f"after epoch {after}")
         return Job(number, status, known, scores, monitored, seconds, command, said)
-    if error.is_file():
-        return Job(number, FAILED, known, command=command, said=error.read_text(encoding="utf-8").strip())
     if run.exists():
         way_out = f"python train.py resume={shlex.quote(str(folder))} continues" if run.holds_results() else ""
         return Job(number, STOPPED, known, command=command, said=way_out)

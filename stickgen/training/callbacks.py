@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from torch import Tensor
 
 from stickgen.config import TrainConfig
 from stickgen.training.pruning import Pruning
@@ -13,11 +14,16 @@ from stickgen.training.pruning import Pruning
 log = logging.getLogger(__name__)
 
 
-def make_callbacks(run: TrainConfig, checkpoints: Path) -> list[Callback]:
+def make_callbacks(run: TrainConfig, checkpoints: Path, prompts: Tensor | None = None) -> list[Callback]:
     """Return the callbacks of a run.
 
     ``best.ckpt`` follows the monitored metric; ``last.ckpt`` is written at the end of each epoch, and during it
     where ``checkpoint_every_n_steps`` says so.
+
+    Args:
+        run: the settings.
+        checkpoints: the folder of the checkpoints.
+        prompts: the embedded prompts of the animations ``[P, E]``, where the settings name any.
     """
     config = run.callbacks
     best = RunCheckpoint(
@@ -45,7 +51,7 @@ def make_callbacks(run: TrainConfig, checkpoints: Path) -> list[Callback]:
         # Here, since runs without pictures need no painter.
         from stickgen.training.show_motion import ShowMotion
 
-        callbacks.append(ShowMotion(run))
+        callbacks.append(ShowMotion(run, prompts))
     if config.trial is not None:
         callbacks.append(Pruning(config.trial, config.monitor))
     if config.progress_bar:

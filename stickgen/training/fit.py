@@ -20,6 +20,7 @@ from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import ConfigError, OutputExistsError
 from stickgen.evaluation.baselines import baseline_metrics, majority_action
 from stickgen.files import check_folder
+from stickgen.generation.prompts import embed_prompts
 from stickgen.lora import get_lora_state_dict, lora_settings
 from stickgen.training.callbacks import RunCheckpoint
 from stickgen.training.loggers import log_end, log_start, make_loggers
@@ -95,7 +96,7 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
     with Processes(config) as processes:
         loggers = make_loggers(config, run, resumed)
         # Before anything is written: it may not suit the machine.
-        trainer = training_trainer(config, run, module, loggers, preemption)
+        trainer = training_trainer(config, run, module, loggers, preemption, _prompts(config, subject))
         run.write_start(config, first=resumed is None)
         print_summary(console, config, data, subject)
         processes.start(config)
@@ -235,6 +236,15 @@ def _data(config: TrainConfig) -> ClipDataModule:
         seed=config.seed,
         objective=config.objective,
     )
+
+
+def _prompts(config: TrainConfig, subject: Subject) -> torch.Tensor | None:
+    """Return the prompts of the animations ``[P, E]``, where the settings name any."""
+    show = config.callbacks.show_motion
+    if not show.prompts or show.every_n_epochs is None or not config.logger.tensorboard:
+        return None
+    base = (str(subject.base_path or "the data"), subject.record.text_encoder)
+    return embed_prompts([base], show.prompts, show.encoder, option="callbacks.show_motion.encoder")[0]
 
 
 def _print_next(console: Console, config: TrainConfig, run: RunFolder) -> None:

@@ -21,7 +21,8 @@ class Preemption(Checkpoint):
     SIGTERM is what schedulers, containers and ``kill`` send; SIGUSR1 what SLURM can be told to send some time before
     its limit (``--signal=USR1@120``). Where something in the process has handled a signal before, it is called once
     all is saved: submitit's handler of SIGUSR2 puts the job back into the queue and ends the process, and its handler
-    of SIGTERM, which then only announces SIGUSR2, lets the run go on.
+    of SIGTERM, which then only announces SIGUSR2, lets the run go on. Where submitit runs its jobs on this machine,
+    nothing is announced, and SIGTERM ends the run.
 
     A ``Checkpoint``, so that Lightning calls it after those that save at the end of an epoch.
 
@@ -92,7 +93,8 @@ class Preemption(Checkpoint):
     def _end(self, reached: str) -> None:
         asked = self.received or signal.SIGTERM  # which another of the run's processes may have received
         former: Callable[[int, Any], Any] | Any = self._former.get(asked)
-        if callable(former) and former is not pass_on:
+        final = asked == signal.SIGTERM and os.environ.get("SUBMITIT_EXECUTOR") == "local"
+        if callable(former) and former is not pass_on and not final:
             former(asked, None)
             self.received = None
             return

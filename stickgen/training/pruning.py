@@ -23,8 +23,8 @@ PRUNED = "pruned"
 """A trial's user attribute: the epoch after which it was stopped."""
 
 
-def open_study(journal: Path, *, maximize: bool, seed: int = 0) -> "optuna.Study":
-    """Open the study of a journal, or begin one: TPE (Bergstra et al. 2011) and the median rule for pruning.
+def open_study(journal: Path, *, maximize: bool) -> "optuna.Study":
+    """Open the study of a journal, or begin one, with the median rule for pruning.
 
     Raises:
         ConfigError: Optuna is not installed, or the journal is damaged.
@@ -40,8 +40,6 @@ def open_study(journal: Path, *, maximize: bool, seed: int = 0) -> "optuna.Study
         return optuna.create_study(
             study_name=STUDY,
             storage=JournalStorage(JournalFileBackend(str(journal))),
-            # Draws of the same round know nothing of each other's results; the constant liar keeps them apart.
-            sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=True),
             pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=2),
             direction="maximize" if maximize else "minimize",
             load_if_exists=True,
@@ -80,9 +78,15 @@ class Pruning(Callback):
         prune = False
         if trainer.is_global_zero and not math.isnan(value):
             self.trial.report(value, trainer.current_epoch)
-            prune = self.trial.should_prune()
+            prune = not _is_at_its_end(trainer) and self.trial.should_prune()
             if prune:
                 self.after = trainer.current_epoch + 1
                 self.trial.set_user_attr(PRUNED, self.after)
                 log.info("pruned after epoch %d: others were better by then", self.after)
         trainer.should_stop = trainer.strategy.reduce_boolean_decision(prune, all=False) or trainer.should_stop
+
+
+def _is_at_its_end(trainer: Trainer) -> bool:
+    """Return whether a run would end now anyway, so that there is nothing to spare it."""
+    steps, epochs = trainer.max_steps, trainer.max_epochs
+    return 0 <= steps <= trainer.global_step or (epochs is not None and 0 <= epochs <= trainer.current_epoch + 1)

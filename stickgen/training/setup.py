@@ -14,6 +14,7 @@ from stickgen.artifacts.base import load_base
 from stickgen.artifacts.record import BaseRecord
 from stickgen.config import BaseConfig, TrainConfig
 from stickgen.data.datamodule import ClipDataModule
+from stickgen.data.text import told_apart
 from stickgen.errors import AdapterError, ConfigError
 from stickgen.lora import adapted_layers, inject_lora_adapters
 from stickgen.model import StickFigureTransformer
@@ -177,9 +178,8 @@ def _completed(record: BaseRecord, config: TrainConfig, data: ClipDataModule) ->
 
 
 def _check_text_encoder(data: ClipDataModule, record: BaseRecord, path: Path) -> None:
-    theirs, ours = record.text_encoder.get("id"), data.report.text_encoder.get("id")
-    if theirs and ours and theirs != ours:
+    if names := told_apart(data.report.text_encoder, record.text_encoder):
         raise ConfigError(
-            f"data.path: the captions of {data.report.source} were embedded by {ours}, those of {path} by {theirs}; "
-            f"prepare the data with --encoder {theirs}"
+            f"data.path: the captions of {data.report.source} were embedded by {names[0]}, those of {path} by "
+            f"{names[1]}; prepare the data with --encoder {record.text_encoder.get('id')}"
         )

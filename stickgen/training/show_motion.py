@@ -4,9 +4,10 @@ The writer's own ``add_video`` logs nothing where moviepy is missing; an animate
 would have written.
 """
 
+import copy
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 
@@ -14,82 +15,94 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
+from torch import Tensor
 
 from stickgen.config import TrainConfig
-from stickgen.data.clips import Clip
-from stickgen.data.datamodule import ClipDataModule
-from stickgen.generation.clips import choose_clips, go_on_with
+from stickgen.lora import adapted_layers, detach_lora_adapters
 from stickgen.model import StickFigureTransformer
 from stickgen.render import Panel, Style
 from stickgen.render.gif import delays, write_gif
 from stickgen.render.layout import Picture
 from stickgen.skeleton import FPS
 from stickgen.training.module import MotionModule
+from stickgen.training.watched import Watched
 
 _STYLE = Style(size=200, sheet=8)
 _EVERY = 2
 """Every second frame is drawn: half the time and half the file, and steps are seen all the same."""
-_SHORTEST = FPS
-"""Frames after the given ones; in less than a second nothing is to be seen."""
+_TRIAL = 5
+"""Frames that are made to learn what a showing will take."""
 
 log = logging.getLogger(__name__)
 
 
 class ShowMotion(Callback):
-    """Shows what models make of some validation clips: animations ``motion/1``, … and sheets ``motion_sheet/1``, ….
+    """Shows what models make of clips and prompts: ``motion/clip_1``, ``motion/prompt_1``, … and ``motion_sheet/…``.
 
-    Real clip, frozen base and model stand side by side. The base is the model before its training, so there is none
-    where that began with random weights. Nothing is drawn at random, and the model is left as it is: a run with
-    pictures and one without have the same weights.
+    Beside a validation clip's rollouts stands the clip, beside those of a training caption a clip of it. The frozen
+    base is the model before its training, so there is none where that began with random weights. Nothing is drawn at
+    random, and the model is left as it is: a run with pictures and one without have the same weights.
 
     Args:
         config: the run's settings.
+        embedded: the prompts that they name ``[P, E]``; None where they name none.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, embedded: Tensor | None = None) -> None:
         self._settings = config.callbacks.show_motion
+        self._embedded = embedded
         self._with_base = not config.base.from_scratch
         self._trained = "adapter" if config.lora.enabled else "model in training"
-        self._clips: list[Clip] = []
-        self._conditions: Sequence[str] = ()
+        self._watched: Watched | None = None
+        self._frozen: StickFigureTransformer | None = None
         self._base: list[Panel] = []
-        self._started = self._seconds = self._longest = 0.0
+        self._started = self._seconds = self._expected = 0.0
         self._pictures = 0
         self._shown_at = -1
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Choose the clips, and let the base move: a checkpoint to resume from is not loaded yet."""
+        """Choose what is watched, keep the base, and measure on a few frames what a showing will take."""
         assert isinstance(pl_module, MotionModule)
         if not trainer.is_global_zero:
             return
         self._started = time.monotonic()
         with self._timed():
-            data: ClipDataModule = trainer.datamodule  # type: ignore[attr-defined]
-            given, most = self._settings.given, self._settings.given + self._settings.frames
-            chosen = choose_clips(data.split.val.infos, self._settings.clips, given + _SHORTEST)
-            if not chosen:
-                log.info("no pictures of motion: no validation clip has %d frames", given + _SHORTEST)
+            watched = Watched.of(trainer.datamodule, self._settings, self._embedded)  # type: ignore[attr-defined]
+            if not watched.names:
                 return
-            self._clips = [data.split.val[index].first(most) for index in chosen]
-            self._conditions = data.config.conditions
-            if self._with_base:
-                pl_module.to(trainer.strategy.root_device)  # where it goes next in any case
-                self._base = self._panels(pl_module.model, "frozen base")
+            self._watched = watched
+            pl_module.to(trainer.strategy.root_device)  # where it goes next in any case
+            if self._with_base:  # a checkpoint to resume from is not loaded yet
+                self._frozen = _frozen_copy(pl_module.model)
+            self._expected = self._estimated(watched, pl_module.model)
+
+    def _estimated(self, watched: Watched, model: StickFigureTransformer) -> float:
+        """Return the seconds that the first showing is going to take, by those of a few frames."""
+        start = time.monotonic()
+        panels = watched.shorter(_TRIAL).made(model, self._trained)
+        rolled = time.monotonic()
+        Picture(panels[:1], _STYLE).frame(0)
+        drawn = time.monotonic() - rolled
+        models = 1 + self._with_base
+        pictures = len(watched.names) * (1 + models) * (watched.frames / _EVERY + _STYLE.sheet)
+        return models * (rolled - start) * watched.frames / _TRIAL + pictures * drawn
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the clips where they are due, and their time allows it."""
+        """Show the motions where they are due, and their time allows it beside the end's."""
         every = self._settings.every_n_epochs
-        if every is None or (trainer.current_epoch + 1) % every:
-            return
-        # Of what is allowed, the last one's time is set aside.
-        after = self._seconds + 2 * self._longest
-        if after <= self._settings.max_share * (time.monotonic() - self._started):
+        if every is not None and (trainer.current_epoch + 1) % every == 0 and self._affordable(showings=2):
             self._show(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the clips for the last time, and say what the pictures have cost."""
+        """Show the motions for the last time, and say what the pictures have cost."""
+        if self._watched is None:
+            return
+        share = f"{100 * self._settings.max_share:g}% of the training's time (callbacks.show_motion.max_share)"
         if self._shown_at != trainer.global_step:
-            self._show(trainer, pl_module)
+            if self._affordable(showings=1):
+                self._show(trainer, pl_module)
+            else:
+                log.info("no pictures of motion at the end: about %.1f s, more than %s", self._expected, share)
         if self._pictures:
             total = time.monotonic() - self._started
             log.info(
@@ -97,42 +110,49 @@ class ShowMotion(Callback):
                 self._pictures, self._seconds, 100 * self._seconds / total,
             )  # fmt: skip
 
+    def _affordable(self, showings: int) -> bool:
+        """Whether so many further showings keep within their share of the training's time."""
+        more = showings * self._expected
+        total = time.monotonic() - self._started + more
+        return self._seconds + more <= self._settings.max_share * total
+
     def _show(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, MotionModule)
-        if not self._clips:
+        if self._watched is None:
             return
+        before = self._seconds
         with self._timed():
-            made = self._panels(pl_module.model, self._trained)
+            if self._frozen is not None:
+                self._base = self._watched.made(self._frozen, "frozen base")
+                self._frozen = None
+            made = self._watched.made(pl_module.model, self._trained)
             pictures: list[Summary.Value] = []
-            for number, (clip, panel) in enumerate(zip(self._clips, made, strict=True), 1):
-                real = Panel(clip.motion, "real clip", clip.description, self._settings.given)
-                shown = Picture([real, *self._base[number - 1 : number], panel], _STYLE)
-                pictures += (_animation(f"motion/{number}", shown), _sheet(f"motion_sheet/{number}", shown))
+            for index, (name, real) in enumerate(zip(self._watched.names, self._watched.real(), strict=True)):
+                beside = [*filter(None, [real]), *self._base[index : index + 1]]
+                shown = Picture([*beside, made[index]], _STYLE)
+                pictures += (_animation(f"motion/{name}", shown), _sheet(f"motion_sheet/{name}", shown))
             for logger in trainer.loggers:
                 if isinstance(logger, TensorBoardLogger):
                     writer = logger.experiment.file_writer
                     # Lightning counts an epoch's metrics to its last step, and so does a resumed run's purge.
                     writer.add_summary(Summary(value=pictures), trainer.global_step - 1)
+        self._expected = self._seconds - before
         self._pictures += 1
         self._shown_at = trainer.global_step
-
-    def _panels(self, model: StickFigureTransformer, whose: str) -> list[Panel]:
-        """Return what a model makes of each clip."""
-        how = "rollout" if model.causal else "in one pass"
-        panels = []
-        made = go_on_with(model, self._clips, self._settings.given, self._conditions)
-        for clip, (motion, exploded) in zip(self._clips, made, strict=True):
-            label = f"{whose} · {how}" + (" · exploded" if exploded else "")
-            panels.append(Panel(motion, label, clip.description, self._settings.given))
-        return panels
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
         before = time.monotonic()
         yield
-        taken = time.monotonic() - before
-        self._seconds += taken
-        self._longest = max(self._longest, taken)
+        self._seconds += time.monotonic() - before
+
+
+def _frozen_copy(model: StickFigureTransformer) -> StickFigureTransformer:
+    """Return the model without adapters, as it is now: it shares what is not trained, and keeps what is."""
+    shared = {id(tensor): tensor for tensor in model.buffers()}
+    shared |= {id(tensor): tensor for tensor in model.parameters() if not tensor.requires_grad}
+    made = copy.deepcopy(model, shared)
+    return detach_lora_adapters(made) if adapted_layers(made) else made
 
 
 def _animation(tag: str, picture: Picture) -> Summary.Value:

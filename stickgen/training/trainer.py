@@ -11,6 +11,7 @@ from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor
 
 from stickgen.artifacts.run import RunFolder
 from stickgen.config import TrainConfig
@@ -22,9 +23,22 @@ from stickgen.training.preemption import Preemption
 
 
 def training_trainer(
-    config: TrainConfig, run: RunFolder, module: MotionModule, loggers: list[Logger], preemption: Preemption
+    config: TrainConfig,
+    run: RunFolder,
+    module: MotionModule,
+    loggers: list[Logger],
+    preemption: Preemption,
+    prompts: Tensor | None = None,
 ) -> Trainer:
     """Return the Trainer of a run's training, in this process or as one of several.
+
+    Args:
+        config: the settings.
+        run: its folder.
+        module: what is trained.
+        loggers: where its numbers go.
+        preemption: what makes it stop at a signal.
+        prompts: see :func:`~stickgen.training.callbacks.make_callbacks`.
 
     Raises:
         ConfigError: the machine has no such accelerator or precision.
@@ -46,7 +60,7 @@ def training_trainer(
         ),
         log_every_n_steps=settings.log_every_n_steps,
         check_val_every_n_epoch=settings.val_every_n_epochs,
-        callbacks=[*make_callbacks(config, run.checkpoints), preemption],
+        callbacks=[*make_callbacks(config, run.checkpoints, prompts), preemption],
         logger=loggers or False,
         default_root_dir=run.path,
         enable_progress_bar=config.callbacks.progress_bar,

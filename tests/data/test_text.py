@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from stickgen.data import text as text_module
-from stickgen.data.text import DEFAULT_ENCODER, EMBEDDING_DIM, TextEncoder, canonical_id
+from stickgen.data.text import DEFAULT_ENCODER, EMBEDDING_DIM, TextEncoder, canonical_id, told_apart
 from stickgen.errors import DataError, StickgenError
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -54,6 +54,15 @@ def test_vectors_are_unit_and_filled_up(monkeypatch: pytest.MonkeyPatch, width: 
         "normalized": True,
         "pooling": "cls",
     }
+
+
+def test_encoders_are_told_apart_by_all_that_both_records_say() -> None:
+    record = {"id": "org/a", "dim": 384, "padded_to": 1024, "normalized": True, "pooling": "mean"}
+    assert told_apart(record, dict(record)) is None
+    assert told_apart(record, {}) is None
+    assert told_apart(record, {"id": "org/a", "pooling": "unknown"}) is None
+    assert told_apart(record, {**record, "id": "org/b", "dim": 768}) == ("org/a", "org/b")
+    assert told_apart(record, {**record, "pooling": "cls"}) == ("org/a (pooling mean)", "org/a (pooling cls)")
 
 
 def test_no_captions(monkeypatch: pytest.MonkeyPatch) -> None:

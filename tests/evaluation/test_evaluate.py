@@ -1,5 +1,6 @@
 import json
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -8,17 +9,22 @@ import torch
 from rich.console import Console
 
 from stickgen import cli
+from stickgen.artifacts import model as model_files
 from stickgen.artifacts.base import load_base, save_base
-from stickgen.artifacts.model import trained_fingerprint
+from stickgen.artifacts.model import read_adapter, trained_fingerprint
 from stickgen.artifacts.record import BaseRecord
 from stickgen.data.file import write_sequences
 from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.errors import CheckpointError, ConfigError, DataError
-from stickgen.evaluation.evaluate import FROZEN, RESERVED, TITLES, Summary, evaluate, print_report, summary_text
+from stickgen.evaluation.evaluate import RESERVED, evaluate
+from stickgen.evaluation.frozen import FROZEN
 from stickgen.evaluation.rollouts import TRIVIAL, RolloutProtocol
+from stickgen.evaluation.scores import ScoresFile, Summary
+from stickgen.evaluation.table import TITLES, print_scores, summary_text
 from stickgen.model import StickFigureTransformer
 from tests.artifacts.test_model import make_adapter
-from tests.runs import make_base
+from tests.evaluation.test_frozen import trained_whole
+from tests.runs import make_base, run_command
 
 SHORT = RolloutProtocol(frames=26)
 
@@ -41,7 +47,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_every_model_stands_beside_its_base_and_what_needs_no_model(base: Path, adapter: Path, data: str) -> None:
-    report = evaluate([f"adapted={adapter}", f"itself={base}"], [data], protocol=SHORT)[data]
+    report = evaluate([f"adapted={adapter}", f"itself={base}"], [data], protocol=SHORT).report[data]
     assert set(report) == {*TRIVIAL, "most frequent action", FROZEN, "adapted", "itself"}
     for name in (FROZEN, "adapted", "itself"):
         assert report[name].keys() >= TITLES.keys()
@@ -53,11 +59,20 @@ def test_every_model_stands_beside_its_base_and_what_needs_no_model(base: Path, 
 
 def test_models_of_one_label_are_summarised(base: Path, adapter: Path, data: str, tmp_path: Path) -> None:
     other = make_adapter(base, tmp_path / "other", seed=1)
-    one, two = (evaluate([str(m)], [data], protocol=SHORT)[data][str(m)]["pose_mse"].mean for m in (adapter, other))
-    both = evaluate([f"adapter={adapter}", f"adapter={other}"], [data], protocol=SHORT)[data]["adapter"]["pose_mse"]
+
+    def pose_mse(*paths: Path) -> Summary:
+        return evaluate([f"mine={path}" for path in paths], [data], protocol=SHORT).report[data]["mine"]["pose_mse"]
+
+    one, two = pose_mse(adapter).mean, pose_mse(other).mean
+    both = pose_mse(adapter, other)
     assert both.models == 2
     assert both.mean == pytest.approx((one + two) / 2)
     assert both.std == pytest.approx(abs(one - two) / math.sqrt(2))
+
+
+def test_a_model_counts_once_for_its_label(adapter: Path, data: str) -> None:
+    with pytest.raises(ConfigError, match="mine: names the same weights twice"):
+        evaluate([f"mine={adapter}", f"mine={adapter}/."], [data], protocol=SHORT)
 
 
 def test_a_summary_without_a_value_has_none() -> None:
@@ -85,7 +100,7 @@ def test_only_held_out_splits_are_scored(base: Path, data: str) -> None:
 
 def test_that_numbers_are_leaky_is_said(data: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = make_base(tmp_path / "reference.safetensors", causal=False)
-    scores = evaluate([f"reference={path}"], [data], protocol=SHORT)[data]
+    scores = evaluate([f"reference={path}"], [data], protocol=SHORT).report[data]
     assert scores["reference"]["exploded"].models == 1
     assert "reference: bidirectional, so next-frame errors are leaky" in caplog.text
 
@@ -134,19 +149,19 @@ def test_the_next_frame_scores_are_those_of_a_plain_loop(base: Path, data: str) 
         squares += float((made["pose"][:, 0] - clip.motion[1:]).double().square().sum())
         right += int((made["action_logits"][:, 0].argmax(-1) == clip.actions[1:]).sum())
         frames += clip.length - 1
-    scores = evaluate([str(base)], [data], protocol=SHORT)[data][str(base)]
+    scores = evaluate([str(base)], [data], protocol=SHORT).report[data][str(base)]
     assert scores["pose_mse"].mean == pytest.approx(squares / (20 * frames), rel=1e-4)
     assert scores["action_accuracy"].mean == pytest.approx(right / frames)
 
 
-@pytest.mark.parametrize("label", RESERVED)
+@pytest.mark.parametrize("label", [*RESERVED, "frozen base (tiny)"])
 def test_a_label_of_a_column_that_there_is_already_is_refused(label: str, base: Path, data: str) -> None:
-    with pytest.raises(ConfigError, match=f"{label}: the table has a column of that name already"):
+    with pytest.raises(ConfigError, match=f"{re.escape(label)}: the table has a column of that name already"):
         evaluate([f"{label}={base}"], [data], protocol=SHORT)
 
 
 def test_the_reserved_labels_are_the_columns_that_need_no_label(adapter: Path, data: str) -> None:
-    assert set(evaluate([f"mine={adapter}"], [data], protocol=SHORT)[data]) == {*RESERVED, "mine"}
+    assert set(evaluate([f"mine={adapter}"], [data], protocol=SHORT).report[data]) == {*RESERVED, "mine"}
 
 
 @pytest.mark.parametrize("model", ["outputs/lora.rank=4/0", "runs/seed=1", "lora.rank=4"])
@@ -157,7 +172,7 @@ def test_a_mistyped_path_is_shown_whole(model: str) -> None:
 
 def test_a_path_behind_a_label_may_have_an_equals_sign(adapter: Path, data: str) -> None:
     assert adapter.name == "lora.rank=4"
-    assert "mine" in evaluate([f"mine={adapter}"], [data], protocol=SHORT)[data]
+    assert "mine" in evaluate([f"mine={adapter}"], [data], protocol=SHORT).report[data]
 
 
 @pytest.fixture(scope="module")
@@ -175,14 +190,14 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 def test_larger_figures_are_reduced_for_a_model_of_the_smaller(base: Path, data: str, large: tuple[Path, str]) -> None:
-    scores = [evaluate([f"model={base}"], [file], protocol=SHORT)[file] for file in (data, large[1])]
+    scores = [evaluate([f"model={base}"], [file], protocol=SHORT).report[file] for file in (data, large[1])]
     for name in ("model", "constant velocity", "real clips"):
         for metric, summary in scores[0][name].items():
             assert scores[1][name][metric].mean == pytest.approx(summary.mean, rel=1e-3, nan_ok=True), metric
 
 
 def test_a_model_of_the_larger_figure_takes_no_smaller_one(base: Path, data: str, large: tuple[Path, str]) -> None:
-    assert evaluate([f"large={large[0]}"], [large[1]], protocol=SHORT)[large[1]]["large"]["pose_mse"].mean > 0
+    assert evaluate([f"large={large[0]}"], [large[1]], protocol=SHORT).report[large[1]]["large"]["pose_mse"].mean > 0
     with pytest.raises(DataError, match="frames of 20 numbers, the base takes 48"):
         evaluate([str(large[0])], [data], protocol=SHORT)
     with pytest.raises(ConfigError, match="evaluate them apart"):
@@ -192,8 +207,8 @@ def test_a_model_of_the_larger_figure_takes_no_smaller_one(base: Path, data: str
 def test_clips_too_short_for_rollouts_have_their_next_frames_scored(
     base: Path, data: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scores = evaluate([f"model={base}"], [data], protocol=RolloutProtocol(shortest=5000))[data]
-    whole = evaluate([f"model={base}"], [data], protocol=SHORT)[data]
+    scores = evaluate([f"model={base}"], [data], protocol=RolloutProtocol(shortest=5000)).report[data]
+    whole = evaluate([f"model={base}"], [data], protocol=SHORT).report[data]
     assert set(scores["model"]) == {"pose_mse", "temporal_consistency_error", "action_accuracy"}
     assert all(scores["model"][metric] == whole["model"][metric] for metric in scores["model"])
     assert set(scores) == {"repeat last frame", "constant velocity", "most frequent action", "model"}
@@ -216,20 +231,76 @@ def test_what_was_not_rolled_out_is_a_dash_in_the_table(
 def test_a_data_file_named_twice_is_scored_once(base: Path, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(data).parent)
     name = Path(data).name
-    assert list(evaluate([str(base)], [name, f"./{name}", data, name], protocol=SHORT)) == [name]
+    assert list(evaluate([str(base)], [name, f"./{name}", data, name], protocol=SHORT).report) == [name]
 
 
 def test_figures_are_never_cut_however_narrow_the_console(
     base: Path, data: str, adapter: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = evaluate([str(adapter), f"model={base}"], [data], protocol=SHORT)
+    scores = evaluate([str(adapter), f"model={base}"], [data], protocol=SHORT)
     for width in (40, 80, 300):
-        print_report(Console(width=width), report)
+        print_scores(Console(width=width), scores)
         printed = capsys.readouterr().out
         assert all(len(line) <= max(width, 60) for line in printed.splitlines())
         for metric, title in TITLES.items():
             rows = [line for line in printed.splitlines() if line[2:].startswith(title)]
             assert len(rows) == printed.count("evaluation ·")
             cells = [cell.strip() for row in rows for cell in row.split("│")[2:-1]]
-            assert cells == [summary_text(metric, metrics.get(metric)) for metrics in report[data].values()]
+            assert cells == [summary_text(metric, metrics.get(metric)) for metrics in scores.report[data].values()]
     assert f"…{str(adapter)[-23:]}" in printed
+
+
+def test_full_fine_tuning_alone_stands_beside_the_base_it_began_as(base: Path, data: str, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.safetensors"
+    trained_whole(base, whole)
+    scores = evaluate([f"whole={whole}", f"base={base}"], [data], protocol=SHORT).report[data]
+    assert scores[FROZEN]["pose_mse"].mean == scores["base"]["pose_mse"].mean != scores["whole"]["pose_mse"].mean
+
+
+def test_adapters_of_two_bases_stand_beside_their_own(adapter: Path, data: str, tmp_path: Path) -> None:
+    other = make_adapter(make_base(tmp_path / "other.safetensors", seed=1), tmp_path / "adapter")
+    both = evaluate([f"one={adapter}", f"two={other}"], [data], protocol=SHORT).report[data]
+    frozen = [both[f"{FROZEN} ({name})"]["pose_mse"].mean for name in ("base", "other")]
+    alone = [evaluate([str(m)], [data], protocol=SHORT).report[data][FROZEN]["pose_mse"].mean for m in (adapter, other)]
+    assert frozen == alone
+    assert FROZEN not in both
+
+
+def test_a_model_is_read_once_also_for_its_fingerprint(
+    adapter: Path, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counting(path: Path) -> object:
+        read.append(path)
+        return read_adapter(path)
+
+    monkeypatch.setattr(model_files, "read_adapter", counting)
+    output = tmp_path / "scores.json"
+    assert run_command(monkeypatch, "evaluate", f"mine={adapter}", "--data", data, "--json", output) == 0
+    assert read == [adapter]
+    assert ScoresFile.read(output).models == {"mine": [trained_fingerprint(adapter)]}
+
+
+@pytest.mark.parametrize("option", ["--json", "--figure"])
+def test_outputs_that_cannot_be_written_are_refused_before_any_work(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    output = tmp_path / "file" / "scores.png"
+    assert run_command(monkeypatch, "evaluate", "nowhere", "--data", "no.pt", option, output) == 1
+    assert f"error: {output}: {tmp_path / 'file'} is a file" in capsys.readouterr().err
+
+
+def test_from_rest_what_a_place_decides_is_left_out_and_why_is_said(
+    base: Path, data: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run_command(monkeypatch, "evaluate", f"model={base}", "--data", data, "--given", 0) == 0
+    printed = capsys.readouterr().out
+    rows = {metric: printed.partition(title)[2].split("│")[1:5] for metric, title in TITLES.items()}
+    for metric in ("rollout_mse_400ms", "rollout_mse_1000ms", "rollout_mse_2000ms"):
+        assert {cell.strip() for cell in rows[metric]} == {"–"}
+    assert [rows["travel_ratio"][column].strip() for column in (0, 1)] == ["1", "0"]
+    said = "Rollouts are made of the caption and the rest pose. No rollout MSE: a figure that sets out"
+    assert said in " ".join(printed.split())

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from stickgen.errors import ConfigError, OutputExistsError
-from stickgen.evaluation.evaluate import Report, Summary
 from stickgen.evaluation.figure import check_figure, save_figure
+from stickgen.evaluation.scores import Report, Summary
 
 
 def report(*metrics: str, adapter: float = 0.2) -> Report:

@@ -18,6 +18,7 @@ from stickgen.evaluation.motion_quality import (
     JerkRatio,
     SpeedRatio,
     TorsoLengthError,
+    TravelRatio,
 )
 from stickgen.skeleton import STICK_5, rest_pose
 from tests.random_clips import ragged_clips
@@ -41,8 +42,13 @@ def score(metric: Metric, division: Sequence[Sequence[Clip]], padding: float = 0
         for column, clip in enumerate(clips):
             pose[: clip.length, column] = generated(clip)
         target = batch.motion.masked_fill(~mask.unsqueeze(-1), padding)
-        metric.update(pose=pose, target=target, mask=mask)
+        add(metric, pose, target, mask)
     return float(metric.compute())
+
+
+def add(metric: Metric, pose: Tensor, real: Tensor, mask: Tensor) -> None:
+    """Update a metric with what it takes of these."""
+    metric.update(**metric._filter_kwargs(pose=pose, target=real, body=real, mask=mask))
 
 
 def ends(motion: Tensor, t: int) -> list[tuple[float, float]]:
@@ -80,6 +86,14 @@ def speed_ratio(window: int) -> float:
         return math.fsum(d for m, t in steps for d in distances(ends(m, t), ends(m, t - 1)))
 
     return total(generated) / total(lambda clip: clip.motion)
+
+
+def travel_ratio() -> float:
+    def way(motion: Tensor) -> float:
+        return float(motion[-1, 2].double() - motion[0, 2].double())  # the torso's lower end
+
+    pairs = [(way(generated(c)), way(c.motion)) for c in CLIPS]
+    return math.fsum(made * math.copysign(1, real) for made, real in pairs) / math.fsum(abs(real) for _, real in pairs)
 
 
 def jerk_ratio() -> float:
@@ -129,6 +143,7 @@ CASES = {
     "horizon 1": (lambda: HorizonMSE(1), lambda: horizon_mse(1)),
     "horizon 7": (lambda: HorizonMSE(7), lambda: horizon_mse(7)),
     "speed ratio": (lambda: SpeedRatio(6), lambda: speed_ratio(6)),
+    "travel ratio": (TravelRatio, travel_ratio),
     "jerk ratio": (JerkRatio, jerk_ratio),
     "foot skating": (FootSkating, foot_skating),
     "bone length error": (BoneLengthError, bone_length_error),
@@ -152,7 +167,7 @@ def test_padding_and_the_division_into_batches_do_not_show(name: str, padding: f
 
 
 def update(metric: Metric, pose: Tensor, target: Tensor) -> float:
-    metric.update(pose=pose, target=target, mask=torch.ones(pose.shape[:2], dtype=torch.bool))
+    add(metric, pose, target, torch.ones(pose.shape[:2], dtype=torch.bool))
     return float(metric.compute())
 
 
@@ -177,6 +192,15 @@ def test_only_the_end_of_a_clip_counts_for_the_speed() -> None:
     late = (REST + 0.01 * (time + (time - 15).clamp(min=0)) * X).expand(-1, 1, -1)  # twice as fast from frame 15
     assert update(SpeedRatio(4), late, real) == pytest.approx(2, rel=1e-4)
     assert update(SpeedRatio(19), late, real) == pytest.approx((15 + 8) / 19, rel=1e-4)
+
+
+def test_who_goes_the_other_way_travels_less_than_nothing() -> None:
+    steps = torch.arange(9.0)[:, None, None] * X
+    left, right = (REST + speed * steps for speed in (-0.02, 0.04))
+    real = torch.cat((left, right), dim=1)
+    assert update(TravelRatio(), real, real) == 1
+    assert update(TravelRatio(), -0.5 * real, real) == pytest.approx(-0.5)
+    assert update(TravelRatio(), torch.cat((left, -right), dim=1), real) == pytest.approx((0.02 - 0.04) / 0.06)
 
 
 def test_a_standing_figure_that_slides_skates_at_its_speed() -> None:
@@ -226,5 +250,5 @@ def test_lengths_of_a_figure_that_is_not_finite_have_no_error(metric: type[Metri
     mask = torch.ones(20, 2, dtype=torch.bool)
     mask[3:, 1] = False
     unseen = metric()
-    unseen.update(pose=pose, target=real, mask=mask)
+    unseen.update(pose=pose, body=real, mask=mask)
     assert unseen.compute() == 0

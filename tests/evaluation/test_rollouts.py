@@ -8,6 +8,7 @@ from stickgen.data.batch import Batch, collate
 from stickgen.data.clips import Clip
 from stickgen.errors import DataError
 from stickgen.evaluation.rollouts import (
+    HORIZONS,
     TRIVIAL,
     RolloutProtocol,
     constant_velocity,
@@ -18,13 +19,14 @@ from stickgen.evaluation.rollouts import (
 from stickgen.generation import one_shot, rollout
 from stickgen.lora import adapted_layers, inject_lora_adapters
 from stickgen.model import StickFigureTransformer
+from stickgen.skeleton import rest_pose
 from tests.random_clips import ragged_clips
 
 CLIPS = ragged_clips((70, 12, 40, 64, 55, 38), camera=True, partner=True)
 PROTOCOL = RolloutProtocol(given=4, frames=60, shortest=20, batch_size=2)
 METRICS = {
-    "rollout_mse_400ms", "rollout_mse_1000ms", "rollout_mse_2000ms", "speed_ratio", "jerk_ratio", "foot_skating",
-    "bone_length_error", "torso_length_error", "exploded", "frechet_distance", "diversity", "clips",
+    "rollout_mse_400ms", "rollout_mse_1000ms", "rollout_mse_2000ms", "speed_ratio", "travel_ratio", "jerk_ratio",
+    "foot_skating", "bone_length_error", "torso_length_error", "exploded", "frechet_distance", "diversity", "clips",
 }  # fmt: skip
 
 
@@ -101,17 +103,26 @@ def test_a_bidirectional_base_goes_on_in_one_pass() -> None:
     assert torch.equal(model_rollout(base)(batch, 4), one_shot(base, batch.embedding, 60, batch.motion[:4]))
 
 
-def test_the_frozen_base_is_the_model_without_its_adapters() -> None:
-    adapted = model(adapters=True)
-    predictors = {
-        "frozen base": model_rollout(adapted, adapters=False),
-        "adapter": model_rollout(adapted),
-        "base itself": model_rollout(model()),
-    }
-    report = rollout_report(predictors, CLIPS, protocol=PROTOCOL)
-    assert same(report["frozen base"], report["base itself"])
-    assert not same(report["adapter"], report["frozen base"])
-    assert all(layer.enabled for layer in adapted_layers(adapted).values())
+def test_from_rest_a_model_has_the_caption_and_the_rest_pose() -> None:
+    base, batch = model(), collate(CLIPS[2:4])
+    made = model_rollout(base)(batch, 0)
+    at_rest = torch.tensor(rest_pose(20)).expand(1, 2, 20)
+    assert torch.equal(made, rollout(base, batch.embedding, len(batch.motion), at_rest))
+    elsewhere = replace(batch, motion=batch.motion + 99)
+    assert torch.equal(model_rollout(base)(elsewhere, 0), made)
+    for trivial in (repeat_last_frame, constant_velocity):
+        assert torch.equal(trivial(elsewhere, 0), at_rest.expand(len(batch.motion), -1, -1))
+
+
+def test_from_rest_no_error_is_taken_that_a_place_decides() -> None:
+    report = rollout_report({"base": model_rollout(model())}, CLIPS, protocol=replace(PROTOCOL, given=0))
+    assert all(scores.keys() == METRICS - set(HORIZONS) for scores in report.values())
+    still = report["repeat last frame"]
+    # The figure at rest keeps its own lengths, which are not those of the people in the clips.
+    assert still["bone_length_error"] == pytest.approx(0, abs=1e-6)
+    assert report["real clips"]["bone_length_error"] > 0.01
+    assert still["travel_ratio"] == still["speed_ratio"] == 0
+    assert report["real clips"]["travel_ratio"] == report["real clips"]["speed_ratio"] == 1
 
 
 def test_batch_size_and_order_do_not_show() -> None:

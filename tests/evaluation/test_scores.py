@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from stickgen.errors import CheckpointError
-from stickgen.evaluation.evaluate import Summary
 from stickgen.evaluation.rollouts import RolloutProtocol
-from stickgen.evaluation.scores import ScoresFile
+from stickgen.evaluation.scores import ScoresFile, Summary
 
 FIGURES = ScoresFile(
     "test",

@@ -5,9 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 
@@ -15,13 +13,13 @@ from stickgen.artifacts.record import BaseRecord
 from stickgen.errors import CheckpointError, OutputExistsError, StickgenError
 from stickgen.export.onnx import write_onnx
 from stickgen.model import StickFigureTransformer
+from tests.export.graphs import assert_same_outputs
 
 SIZES = {"d_model": 24, "nhead": 2, "num_layers": 2, "embedding_dim": 12}
 KINDS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "causal": ({"causal": True, "pose_output": "velocity", "pose_scale": 0.05}, []),
     "bidirectional": ({"input_dim": 48, "output_dim": 48}, ["camera", "partner"]),
 }
-HEADS = ["pose", "position", "velocity", "action_logits", "physics", "environment"]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -41,20 +39,7 @@ def test_every_output_equals_pytorchs(
     exported: tuple[StickFigureTransformer, Path, float], frames: int, clips: int
 ) -> None:
     model, path, told = exported
-    session = onnxruntime.InferenceSession(str(path))
-    random = torch.Generator().manual_seed(1)
-    inputs = {
-        one.name: torch.randn(*({"frames": frames, "clips": clips}.get(n, n) for n in one.shape), generator=random)
-        for one in session.get_inputs()
-    }
-    names = [one.name for one in session.get_outputs()]
-    found = session.run(names, {name: tensor.numpy() for name, tensor in inputs.items()})
-    with torch.no_grad():
-        outputs = model(**inputs, return_all_outputs=True)
-    assert names == HEADS
-    for name, theirs in zip(names, found, strict=True):
-        assert theirs.dtype == np.float32
-        torch.testing.assert_close(torch.from_numpy(theirs), outputs[name], rtol=0, atol=1e-4)
+    assert_same_outputs(model, path, frames, clips)
     assert 0 <= told < 1e-4
 
 

@@ -5,7 +5,7 @@ import torch
 
 from stickgen.data.clips import ClipInfo
 from stickgen.generation import one_shot, rollout
-from stickgen.generation.clips import choose_clips, go_on_with
+from stickgen.generation.clips import choose_clips, go_on_with, set_off
 from stickgen.model import StickFigureTransformer
 from tests.random_clips import random_clip
 
@@ -42,6 +42,18 @@ def test_conditions_are_those_of_the_clips(build: Build) -> None:
     assert not torch.equal(plain, filmed)
 
 
+def test_prompts_set_off_from_rest_under_a_still_camera(build: Build) -> None:
+    model = build()
+    text = torch.randn(2, 32, generator=torch.Generator().manual_seed(4))
+    plain = set_off(model, text, 5)
+    torch.testing.assert_close(torch.stack([motion for motion, _ in plain], dim=1), rollout(model, text, 5))
+    still = torch.tensor((0.0, 0.0, 1.0)).expand(5, 2, 3)
+    wanted = rollout(model, text, 5, cameras=still, partners=torch.zeros(5, 2, 20))
+    for clip, (motion, exploded) in enumerate(set_off(model, text, 5, ("camera", "partner"))):
+        torch.testing.assert_close(motion, wanted[:, clip])
+        assert not exploded
+
+
 def test_clips_of_different_captions_come_first() -> None:
     texts = ["walk", "walk", "run", "short", "wave", "run"]
     infos = [ClipInfo(i, 10 if text == "short" else 50, 20, 8, text, f"take {i}") for i, text in enumerate(texts)]
@@ -49,4 +61,5 @@ def test_clips_of_different_captions_come_first() -> None:
     assert choose_clips(infos, 3, 35) == [0, 2, 4]
     assert choose_clips(infos, 4, 35) == [0, 2, 4, 1]
     assert choose_clips(infos, 9, 35) == [0, 2, 4, 1, 5]
+    assert choose_clips(infos, 9, 35, repeat=False) == [0, 2, 4]
     assert choose_clips(infos, 2, 51) == []

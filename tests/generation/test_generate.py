@@ -26,7 +26,6 @@ class Encoder:
     """Stands in for the text encoder: a unit vector a text."""
 
     made: ClassVar[list[str]] = []
-    width = 384
 
     def __init__(self, name: str, *, encoder_id: str | None = None) -> None:
         self.made.append(name)
@@ -34,7 +33,7 @@ class Encoder:
 
     @property
     def record(self) -> dict[str, Any]:
-        return {"id": self.id, "dim": self.width, "pooling": "mean"}
+        return {"id": self.id, "dim": 384, "padded_to": 1024, "normalized": True, "pooling": "mean"}
 
     def encode(self, captions: Sequence[str]) -> np.ndarray:
         rows = np.stack([np.random.default_rng(len(text)).normal(size=1024) for text in captions])
@@ -44,7 +43,7 @@ class Encoder:
 @pytest.fixture(autouse=True)
 def encoder(monkeypatch: pytest.MonkeyPatch) -> type[Encoder]:
     monkeypatch.setattr(Encoder, "made", [])
-    monkeypatch.setitem(generate.__globals__, "TextEncoder", Encoder)
+    monkeypatch.setattr("stickgen.generation.prompts.TextEncoder", Encoder)
     return Encoder
 
 
@@ -127,11 +126,17 @@ def test_a_bidirectional_base_generates_in_one_pass(tmp_path: Path, caplog: pyte
         ({"frames": 0}, GenerationError, r"0 frames \(0 s\): 1 to 15000"),
         ({"frames": 1_000_000}, GenerationError, "1000000 frames"),
         ({"models": []}, ConfigError, "model: none given"),
+        ({"models": ["a=one", "a=two"]}, ConfigError, "two figures are called 'a'"),
         ({"models": ["gone.safetensors"]}, CheckpointError, "gone.safetensors"),
         ({"encoder": "org/other"}, ConfigError, f"org/other: the captions of base were embedded by {ENCODER}"),
         ({"encoder": ENCODER, "encoder_id": "mine"}, ConfigError, "text encoder mine: the captions of base"),
         ({"seed_frames": torch.zeros(3, 20), "seed": 1}, ConfigError, "seed=1: draws how a motion begins"),
         ({"seed_frames": torch.zeros(3, 21)}, DataError, "21 numbers a frame"),
+        (
+            {"seed_frames": 1e6 * torch.tensor(rest_pose(20)).repeat(3, 1)},
+            GenerationError,
+            r"seed_frames: a limb of .* body heights; a figure about 1 high expected",
+        ),
         ({"seed_frames": torch.full((3, 20), torch.nan)}, GenerationError, "base: seed_frames: finite"),
     ],
 )
@@ -142,10 +147,24 @@ def test_mistakes_are_one_line(base: Path, changes: dict[str, Any], mistake: typ
     assert "\n" not in str(caught.value)
 
 
-def test_an_encoder_of_the_same_name_and_another_width_is_refused(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Encoder, "width", 768)
-    with pytest.raises(ConfigError, match="of dim 384, not 768"):
-        generate([str(base)], ["a walk"], 2)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dim": 768}, rf"text encoder {ENCODER} \(dim 384\): the captions of mine were embedded by .* \(dim 768\);"),
+        ({"pooling": "cls"}, r"\(pooling mean\): .* \(pooling cls\); name that one"),
+        ({"normalized": False}, r"\(normalized True\): .* \(normalized False\)"),
+        ({"padded_to": 768}, r"\(padded_to 1024\): .* \(padded_to 768\)"),
+    ],
+)
+def test_an_encoder_that_embeds_in_another_way_is_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    model = StickFigureTransformer(d_model=48, nhead=4, num_layers=1, causal=True)
+    record = BaseRecord({}, "causal", {**SAMPLE_INFO["text_encoder"], **changes})
+    save_base(model, record, tmp_path / "base.safetensors")
+    with pytest.raises(ConfigError, match=message) as caught:
+        generate([f"mine={tmp_path / 'base.safetensors'}"], ["a walk"], 2)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_base_that_names_no_encoder_needs_one(tmp_path: Path) -> None:

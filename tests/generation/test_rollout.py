@@ -1,4 +1,5 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from torch import Tensor
 
 from stickgen.errors import GenerationError
 from stickgen.generation import generator_for, one_shot, rollout
+from stickgen.generation.stepping import FEW_ROWS
 from stickgen.lora import adapters_disabled
 from stickgen.model import POSE_OUTPUTS, StickFigureTransformer
 from stickgen.skeleton import rest_pose, skeleton_of
@@ -182,3 +184,33 @@ def test_arguments_that_do_not_fit(
     arguments = {"text_embedding": TEXT, "frames": 5, "seed_frames": SEED, **changes}
     with pytest.raises(GenerationError, match=message):
         generate(build(causal=generate is rollout), **arguments)
+
+
+def test_the_threads_of_a_step_change_no_bit(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build()
+    used: list[int] = []
+
+    class InTurn:
+        """Steps on one thread and on two, in turn."""
+
+        @contextmanager
+        def step(self) -> Iterator[None]:
+            used.append(1 + len(used) % 2)
+            torch.set_num_threads(used[-1])
+            yield
+            torch.set_num_threads(2)
+
+    monkeypatch.setitem(rollout.__globals__, "Pace", InTurn)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = rollout(model, TEXT, 8, SEED)
+        torch.set_num_threads(2)
+        paced = rollout(model, TEXT, 8, SEED)
+        count = len(used)
+        rollout(model, TEXT[:1].expand(FEW_ROWS + 1, -1), 4)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(alone, paced)
+    assert count == 14
+    assert len(used) == count, "rows beyond few are multiplied otherwise, and keep their threads"

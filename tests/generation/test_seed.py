@@ -44,6 +44,20 @@ def test_of_a_motion_file(tmp_path: Path, sequences: list[dict]) -> None:
         read_seed_frames(tmp_path / "a.motion", 0)
 
 
+def test_a_motion_file_of_another_rate_is_interpolated_and_has_one_clip(tmp_path: Path, sequences: list[dict]) -> None:
+    motion = sequences[0]["motion"]
+    save(tmp_path / "a.MOTION", Panel(motion[:41]), fps=50)
+    torch.testing.assert_close(read_seed_frames(tmp_path / "a.MOTION", 20), motion[:40:2], atol=1e-4, rtol=0)
+    save(tmp_path / "b.motion", Panel(motion[:11]), fps=12.5)
+    seed = read_seed_frames(tmp_path / "b.motion", 3)
+    torch.testing.assert_close(seed[1], (motion[0] + motion[1]) / 2, atol=5e-3, rtol=0)
+    assert seed.dtype == torch.float32
+    with pytest.raises(
+        GenerationError, match=r"b\.motion: clip 2: a \.motion file holds one motion; leave --seed-clip"
+    ):
+        read_seed_frames(tmp_path / "b.motion", 3, clip=2)
+
+
 @pytest.mark.parametrize("name", ["none.pt", "none.motion", "none.safetensors"])
 def test_what_is_missing_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=name):

@@ -40,6 +40,14 @@ def test_existing_outputs_are_kept(tmp_path: Path) -> None:
     assert path.read_bytes()[:2] == b"PK"
 
 
+@pytest.mark.parametrize("kind", [".GIF", ".Png", ".NPZ", ".MOTION"])
+def test_names_in_capitals_are_names_too(tmp_path: Path, kind: str) -> None:
+    save(tmp_path / f"walk{kind}", Panel(walking(3)), STYLE)
+    assert [path.name for path in tmp_path.iterdir()] == [f"walk{kind}"]
+    save(tmp_path / f"walk{kind.lower()}", Panel(walking(3)), STYLE)
+    assert len({path.stat().st_size for path in tmp_path.iterdir()}) == 1
+
+
 @pytest.mark.parametrize("name", ["walk", "walk.avi", "walk.GIFF"])
 def test_other_names_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match=r"ends in \.gif, \.mp4, \.png, \.motion, \.npz expected"):

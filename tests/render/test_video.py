@@ -46,3 +46,10 @@ def test_without_pyav_there_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(StickgenError, match=r"walk.mp4: writing video needs PyAV; pip install 'stickgen\[video\]'"):
         check_output(tmp_path / "walk.mp4")
+
+
+def test_without_the_encoder_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av")
+    monkeypatch.setattr("stickgen.render.video._CODEC", "no_such_codec")
+    with pytest.raises(StickgenError, match=r"walk.mp4: this PyAV cannot write H.264, for it lacks no_such_codec; "):
+        check_output(tmp_path / "walk.mp4")

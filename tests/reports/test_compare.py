@@ -11,10 +11,8 @@ from stickgen.config import BaseConfig, DataConfig, LoRAConfig, SampleConfig, Tr
 from stickgen.data.file import write_sequences
 from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.errors import CheckpointError, ConfigError, OutputExistsError, StickgenError
-from stickgen.evaluation.evaluate import Summary
 from stickgen.evaluation.rollouts import RolloutProtocol
-from stickgen.evaluation.scores import ScoresFile
-from stickgen.generation import generate
+from stickgen.evaluation.scores import ScoresFile, Summary
 from stickgen.reports.compare import Shown, compare, read_prompts
 from tests.artifacts.test_model import make_adapter
 from tests.generation.test_generate import Encoder
@@ -24,7 +22,7 @@ from tests.runs import help_without, make_base, run_command
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(generate.__globals__, "TextEncoder", Encoder)
+    monkeypatch.setattr("stickgen.generation.prompts.TextEncoder", Encoder)
     return make_base(tmp_path / "base.safetensors")
 
 
@@ -65,7 +63,7 @@ def test_base_adapter_and_real_clips_stand_side_by_side(
     assert [panel["label"] for panel in prompts[0]["panels"]] == ["frozen base", "mine"]
     assert prompts[0]["panels"][0]["lines"] != prompts[0]["panels"][1]["lines"]
     text = Path("new/page.html").read_text(encoding="utf-8")
-    assert "x.pt · test clips, rolled out of 10 frames" in text
+    assert "x.pt · test clips, rolled out of the caption and the first 10 frames" in text
     assert "<td>0.25 ± 0.1</td>" in text
 
     before = Path("new/page.html").read_bytes()
@@ -94,7 +92,7 @@ def test_the_figures_of_a_run_are_shown_under_its_label(base: Path, tmp_path: Pa
         },
     )
     scenes = compare([f"mine={run}"], Path("page.html"), Shown(frames=30, clips=2))
-    assert [panel.label for panel in scenes[0].panels] == ["real clip", "mine"]  # its own data, no adapter
+    assert [panel.label for panel in scenes[0].panels] == ["real clip", "frozen base", "mine"]  # on its own data
     text = Path("page.html").read_text(encoding="utf-8")
     assert "mine · test clips of its run" in text
     assert '<th scope="row">next-frame pose MSE ↓</th><td>–</td><td>0.125</td>' in text
@@ -111,6 +109,10 @@ def test_the_figures_of_a_run_are_shown_under_its_label(base: Path, tmp_path: Pa
         ({"output": "page.pdf"}, ConfigError, "page.pdf: a name that ends in .html expected"),
         ({"output": "folder.html"}, OutputExistsError, "folder.html: is a folder"),
         ({"models": ["gone"]}, StickgenError, "gone"),
+        ({"models": ["gone"], "output": "base.safetensors/page.html"}, StickgenError, "base.safetensors is a file"),
+        ({"models": ["a=gone", "a=there"]}, ConfigError, "two figures are called 'a'; tell them apart as label=path"),
+        ({"models": ["real clip=base.safetensors"]}, ConfigError, "two figures are called 'real clip'"),
+        ({"models": ["frozen base=adapter"]}, ConfigError, "two figures are called 'frozen base'"),
         ({"shown": Shown()}, ConfigError, "nothing to show: no model comes from a run"),
         ({"shown": Shown(["a walk"], frames=0)}, StickgenError, "0 frames"),
         ({"shown": Shown(["a walk"], frames=10**6)}, StickgenError, "1000000 frames"),
@@ -125,6 +127,7 @@ def test_the_figures_of_a_run_are_shown_under_its_label(base: Path, tmp_path: Pa
 )
 def test_mistakes_leave_no_page(base: Path, changes: dict[str, Any], mistake: type[Exception], message: str) -> None:
     Path("folder.html").mkdir()
+    make_adapter(base, Path("adapter"))
     arguments = {"models": [f"base={base}"], "output": "page.html", "shown": Shown(["a walk"], frames=3), **changes}
     output = Path(arguments.pop("output"))
     with pytest.raises(mistake, match=message) as caught:

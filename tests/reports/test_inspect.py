@@ -13,7 +13,7 @@ from stickgen.data.clips import ClipInfo
 from stickgen.data.file import open_clips, pack, write_sequences
 from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.errors import ConfigError, DataError, OutputExistsError, StickgenError
-from stickgen.reports.inspect import inspect, ordered, panels_of
+from stickgen.reports.inspect import inspect, one_of_each_pair, ordered, panels_of
 from tests.runs import help_without, run_command
 
 
@@ -105,6 +105,36 @@ def test_every_action_has_its_turn() -> None:
     assert [info.position for info in ordered(infos, "quality")] == [1, 4, 2, 3, 0, 5]
 
 
+def test_a_clip_that_cannot_be_drawn_is_named_and_the_others_drawn(tmp_path: Path) -> None:
+    clips = sample_sequences(3, seed=1)
+    clips[1]["motion"][3, 2] = float("nan")
+    torch.save(clips, tmp_path / "clips.pt")
+    out = StringIO()
+    inspect(tmp_path / "clips.pt", Console(file=out, width=200), tmp_path / "sheet.png", clips=3)
+    assert "clip 1: motion: finite numbers expected, NaN" in next(
+        line for line in out.getvalue().splitlines() if line.startswith("not drawn: ")
+    )
+    assert (tmp_path / "sheet.png").is_file()
+    torch.save([{**one, "motion": one["motion"] * float("nan")} for one in clips], tmp_path / "clips.pt")
+    with pytest.raises(DataError, match="finite numbers expected"):
+        inspect(tmp_path / "clips.pt", Console(file=out), tmp_path / "none.png")
+
+
+def test_a_pair_of_figures_is_one_picture(tmp_path: Path) -> None:
+    pairs = [
+        {**one, "motion": torch.stack((one["motion"], one["motion"] + 0.5), dim=1), "physics": None, "actions": None}
+        for one in sample_sequences(4, seed=1)
+    ]
+    write_sequences(tmp_path / "pairs.pt", pairs, SAMPLE_INFO)
+    store, _ = open_clips(tmp_path / "pairs.pt")
+    assert len(store.infos) == 8
+    chosen = one_of_each_pair(ordered(store.infos, "quality"))
+    assert sorted(info.index for info in chosen) == [0, 1, 2, 3]
+    for panel, info in zip(panels_of(store, chosen), chosen, strict=True):
+        np.testing.assert_array_equal(panel.motion[:, 0], store.load(info.position).motion.numpy())
+        np.testing.assert_allclose(np.abs(panel.motion[:, 1] - panel.motion[:, 0]), 0.5, atol=1e-6)
+
+
 def test_a_packed_file_says_the_same(file: Path, tmp_path: Path) -> None:
     pack(file, tmp_path / "packed.safetensors")
     plain, packed = printed(file), printed(tmp_path / "packed.safetensors")
@@ -131,12 +161,3 @@ def test_mistakes_are_one_line(file: Path, options: dict[str, object], mistake: 
     with pytest.raises(mistake, match=message) as caught:
         printed(**arguments)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
-
-
-def test_a_clip_that_is_not_finite_is_named(tmp_path: Path) -> None:
-    clips = sample_sequences(4, seed=1)
-    clips[2]["motion"][5, 3] = float("nan")
-    write_sequences(tmp_path / "clips.pt", clips, SAMPLE_INFO)
-    with pytest.raises(DataError, match="clip 2: motion: finite numbers expected"):
-        printed(tmp_path / "clips.pt", tmp_path / "sheet.png")
-    assert not (tmp_path / "sheet.png").exists()

@@ -28,6 +28,7 @@ SCENES = [
         has_reference=True,
     ),
     Scene(NASTY, [Panel(walking(20, 48), NASTY)], has_reference=False),
+    Scene("two meet", [Panel(np.stack((REAL, REAL + [0.6, 0] * 10), axis=1), "both figures")], has_reference=False),
 ]
 TABLES = [Table(f"test clips {NASTY}", ["base", NASTY], {"pose MSE ↓": ["0.5", NASTY]})]
 
@@ -179,10 +180,24 @@ def test_text_stays_text_and_another_scene_another_figure(player: Page) -> None:
     assert player.get("scene().frames") == 20
     assert ink(player, 0).sum() > 200
     assert ink(player, 0).shape[1] < 500  # a figure alone does not fill the window
-    player.press("ArrowDown")
-    assert player.get("document.querySelector('h1').textContent") == "a person glides"
+    for caption in ("two meet", "a person glides"):
+        player.press("ArrowDown")
+        assert player.get("document.querySelector('h1').textContent") == caption
     player.click("#previous")
-    assert player.get("document.getElementById('scene').value") == "1"
+    assert player.get("document.getElementById('scene').value") == "2"
+
+
+@needs_chromium
+def test_both_figures_of_a_clip_are_drawn_and_told_apart(player: Page) -> None:
+    player.press("ArrowUp")
+    player.get("seek(30)")
+    picture, painted = canvas(player, 0)[..., :3], ink(player, 0)
+    scale = painted.shape[1] / player.get("scene().width")
+    middle = painted.shape[1] / 2
+    for body, away in (((45, 48, 54), -0.3), ((0, 118, 86), 0.3)):
+        columns = np.nonzero((picture == body).all(axis=-1) & painted)[1]
+        assert len(columns) > 200
+        assert columns.mean() == pytest.approx(middle + away * scale, abs=0.1 * scale)
 
 
 @needs_chromium

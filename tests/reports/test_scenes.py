@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from stickgen.artifacts.base import load_base
 from stickgen.artifacts.model import load_model
 from stickgen.config import DataConfig, SampleConfig
 from stickgen.data.datamodule import ClipDataModule
+from stickgen.data.file import write_sequences
+from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.errors import ConfigError, DataError
 from stickgen.generation import rollout
 from stickgen.render import Panel
-from stickgen.reports.scenes import limb_errors, scenes_of_clips, with_frozen_base
-from tests.artifacts.test_model import make_adapter
+from stickgen.reports.scenes import limb_errors, scenes_of_clips
+from stickgen.skeleton import to_stick_5
 from tests.render.figures import walking
 from tests.runs import make_base
 
@@ -37,21 +38,32 @@ def test_an_error_is_how_far_a_limb_is_off(dim: int) -> None:
     assert not any(errors[limb].any() for limb in errors if limb != "left_arm")
 
 
+def test_figures_of_two_kinds_are_compared_as_the_smaller() -> None:
+    larger = walking(8, 48)
+    for pair in ((larger, to_stick_5(larger)), (to_stick_5(larger), larger)):
+        errors = limb_errors(*map(Panel, pair))
+        assert set(errors) == {"body", "left_arm", "left_leg", "right_arm", "right_leg"}
+        assert max(error.max() for error in errors.values()) < 1e-6
+
+
 def test_errors_go_as_far_as_both_motions() -> None:
     assert {len(error) for error in limb_errors(Panel(walking(5)), Panel(walking(9))).values()} == {5}
 
 
-def test_the_base_stands_before_the_first_adapter(tmp_path: Path) -> None:
-    path = make_base(tmp_path / "base.safetensors")
-    adapted = load_model(make_adapter(path, tmp_path / "adapter"))
-    models = with_frozen_base([("plain", load_model(path)), ("mine", adapted)])
-    assert [label for label, _ in models] == ["frozen base", "plain", "mine"]
-    motion, text = torch.randn(5, 1, 20), torch.randn(1, 1024)
-    with torch.no_grad():
-        base = load_base(path).model.eval()(motion, text)
-        assert torch.equal(models[0][1].model(motion, text), base)
-        assert not torch.allclose(models[2][1].model(motion, text), base)
-    assert [label for label, _ in with_frozen_base([("plain", load_model(path))])] == ["plain"]
+def test_both_figures_of_a_clip_are_shown_and_the_model_moves_one(tmp_path: Path) -> None:
+    pair = sample_sequences(12, seed=1, actions=["walk"])
+    sequences = [
+        {**one, "motion": torch.stack((one["motion"], one["motion"] + 0.5), dim=1), "physics": None, "actions": None}
+        for one in pair
+    ]
+    write_sequences(tmp_path / "pairs.pt", sequences, SAMPLE_INFO)
+    one = load_model(make_base(tmp_path / "base.safetensors"))
+    scene = scenes_of_clips([("mine", one)], DataConfig(path=str(tmp_path / "pairs.pt")), "test", 1, 10, 30)[0]
+    real, made = scene.panels
+    assert real.label == "real clip · both figures"
+    assert (real.actors.shape[1], made.actors.shape[1]) == (2, 1)
+    np.testing.assert_allclose(np.abs(real.actors[:, 1] - real.actors[:, 0]), 0.5, atol=1e-6)
+    np.testing.assert_array_equal(made.motion[:10], real.motion[:10, 0])
 
 
 def test_clips_are_held_out_and_gone_on_with(tmp_path: Path) -> None:
@@ -74,6 +86,9 @@ def test_data_that_cannot_be_shown_are_refused(tmp_path: Path) -> None:
     one = load_model(make_base(tmp_path / "base.safetensors"))
     with pytest.raises(DataError, match="no test clip has 1025 frames; see --given and --split"):
         scenes_of_clips([("mine", one)], DATA, "test", 2, 1000, 30)
+    one.record.text_encoder["pooling"] = "cls"
+    with pytest.raises(ConfigError, match=r"\(pooling mean\), those of mine by .* \(pooling cls\); prepare the data"):
+        scenes_of_clips([("mine", one)], DATA, "test", 2, 10, 30)
     one.record.text_encoder["id"] = "org/other"
     with pytest.raises(ConfigError, match="prepare the data with --encoder org/other"):
         scenes_of_clips([("mine", one)], DATA, "test", 2, 10, 30)

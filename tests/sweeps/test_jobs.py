@@ -1,6 +1,7 @@
 """Sweeps from the shell: launchers, failing jobs, and sweeps that are started again in their folder."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -96,10 +97,23 @@ def test_a_sweep_started_again_skips_what_is_finished_and_does_the_rest(base: Pa
     assert sorted(ours) == ["0", "1", "2"]
     assert all(torch.equal(value, theirs["0"][key]) for key, value in ours["1"].items())
 
+    harmless = ["trainer.threads=2", "callbacks.progress_bar=false", "logger.csv=true"]
+    skipped = run_script("train.py", *overrides, *harmless, cwd=tmp_path)
+    assert skipped.stdout.count("finished already, skipped") == 3, skipped.stderr
     other = run_script("train.py", "-m", "lora.rank=4,3", *overrides[2:], cwd=tmp_path)
     assert other.returncode == 1
     assert "lora.rank: " in other.stderr
     assert "holds a job with another value, which was kept" in other.stderr
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs hydra-ray-launcher")
+def test_jobs_on_a_ray_that_is_started_here_are_those_in_turn(grid: Path, base: Path, tmp_path: Path) -> None:
+    values = ["lora.rank=2,4", "lora.alpha=8"]
+    done = run_script("train.py", "sweep=grid", "launcher=ray", *values, *short_run(base, **JOBS), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = _adapters(tmp_path / "jobs"), _adapters(grid)
+    for job, same in (("0", "0"), ("1", "2")):
+        assert all(torch.equal(value, theirs[same][key]) for key, value in ours[job].items())
 
 
 @needs_launchers
@@ -127,9 +141,82 @@ def test_a_sweep_that_is_stopped_takes_its_workers_with_it(base: Path, tmp_path:
     assert "error: SIGTERM: stopped and saved at step" in errors
 
 
+@needs_launchers
+def test_a_sweep_that_is_stopped_while_its_workers_start_ends_in_one_line(base: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        command(
+            "train.py", "-m", "lora.rank=2,3", "launcher=joblib", "hydra.launcher.n_jobs=2", *short_run(base, **JOBS)
+        ),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        while not _below(process.pid):
+            assert process.poll() is None, "the sweep ended before it could be stopped"
+            time.sleep(0.01)
+        time.sleep(0.5)  # they are importing, far from a run
+        process.send_signal(signal.SIGTERM)
+        errors = process.communicate(timeout=120)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert errors.splitlines()[-1].startswith("error: SIGTERM: stopped")
+    assert "Traceback" not in errors
+
+
+@needs_launchers
+def test_a_job_that_its_scheduler_wants_back_is_queued_again_and_goes_on(base: Path, tmp_path: Path) -> None:
+    """With submitit's own handlers; its local backend starts a job again that asked to be put back into the queue."""
+    short = [*short_run(base, trainer__max_epochs=30, **JOBS), "trainer.threads=1"]
+    process = subprocess.Popen(
+        command("train.py", "-m", "lora.rank=2", "launcher=submitit_local", *short),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    last = tmp_path / "jobs" / "0" / "checkpoints" / "last.ckpt"
+    try:
+        while not last.exists():
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.02)
+        (job,) = (pid for pid in _below(process.pid) if b"submitit.core._submit" in _command_line(pid))
+        os.kill(job, signal.SIGUSR2)
+        errors = process.communicate(timeout=180)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors
+    logs = "".join(log.read_text() for log in (tmp_path / "jobs").glob(".submitit/*/*_log.*"))
+    assert "Requeued job" in logs
+
+    whole = [*short, "hydra.sweep.dir=whole"]
+    assert run_script("train.py", "-m", "lora.rank=2", *whole, cwd=tmp_path).returncode == 0
+    ours, theirs = _adapters(tmp_path / "jobs"), _adapters(tmp_path / "whole")
+    assert all(torch.equal(value, theirs["0"][key]) for key, value in ours["0"].items())
+
+
+def _below(pid: int) -> list[int]:
+    """Return the processes that a process has started, and those that they have."""
+    children = [int(word) for task in Path(f"/proc/{pid}/task").glob("*/children") for word in task.read_text().split()]
+    return [*children, *(further for child in children for further in _below(child))]
+
+
+def _command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        pytest.param(
+            ["launcher=joblib", "hydra.run.dir=job"],
+            "launcher=joblib: launches the jobs of a sweep",
+            marks=needs_launchers,
+        ),
         (["sweep=grid", "launcher=moon"], "Could not find 'launcher/moon' Available options in 'launcher': joblib ray"),
         (["-m", "hydra/launcher=moon"], "hydra/launcher=moon: no such launcher installed"),
         (["sweep=everything"], "Could not find 'sweep/everything' Available options in 'sweep': grid optuna"),

@@ -15,7 +15,9 @@ from rich.console import Console
 from stickgen.artifacts.run import RunFolder, write_json
 from stickgen.config import BaseConfig, LoRAConfig, TrainConfig
 from stickgen.errors import CheckpointError, ConfigError, OutputExistsError
+from stickgen.sweeps.figures import _labels
 from stickgen.sweeps.report import write_report
+from stickgen.sweeps.settings import write_overrides
 from stickgen.sweeps.table import FAILED, FINISHED, MISSING, PRUNED, STOPPED, read_sweep
 from tests.runs import help_without, run_command
 
@@ -90,6 +92,27 @@ def test_no_job_is_left_out_whatever_became_of_it(sweep: Path) -> None:
     assert found.jobs[3].said == f"python train.py resume={sweep / '3'} continues"
 
 
+def test_a_job_that_was_refused_is_not_shown_as_what_its_folder_held(sweep: Path) -> None:
+    """The sweep was started again with other values, and the folder keeps the job it had."""
+    write_overrides(sweep / "1", ["lora.rank=16", "lora.alpha=16", "seed=1"])
+    (sweep / "1" / "error.txt").write_bytes(b"lora.rank: another \xff value\n")
+    job = read_sweep(sweep).jobs[1]
+    assert (job.status, job.settings, job.has_value) == (FAILED, {"lora.rank": 16, "lora.alpha": 16}, False)
+    assert job.said.startswith("lora.rank: another")
+
+
+def test_columns_do_not_depend_on_which_folder_is_read_first(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = RunFolder(sweep / "1").read_config()
+    config.lora.rank_pattern = {"out_proj": 4}
+    RunFolder(sweep / "1").write_start(config)
+    expected = read_sweep(sweep)
+    assert expected.varied == ["lora.rank", "lora.alpha", "lora.rank_pattern"]
+    assert expected.jobs[1].settings["lora.rank_pattern"] == {"out_proj": 4}
+    there = sorted(sweep.iterdir(), reverse=True)
+    monkeypatch.setattr(Path, "iterdir", lambda folder: iter(there))
+    assert read_sweep(sweep).columns == expected.columns
+
+
 def test_the_best_job_is_named_with_its_command(sweep: Path) -> None:
     text, _ = printed(sweep)
     assert f"best: {sweep / '2'}" in text
@@ -111,6 +134,9 @@ def test_the_table_can_be_sorted_and_is_written_whole(sweep: Path) -> None:
     assert [job.number for job in found.sorted_by("val/pose_mse")] == [2, 1, 0, 3, 4, 5]
     assert [job.number for job in found.sorted_by("lora.alpha")] == [0, 2, 4, 1, 3, 5]
     assert [job.number for job in found.sorted_by("status")] == [4, 0, 1, 5, 2, 3]
+    assert found.sorted_by("rank") == found.sorted_by("lora.rank")
+    with pytest.raises(ConfigError, match="sort=pose_mse: no such column"):  # val's or test's
+        found.sorted_by("pose_mse")
     with pytest.raises(ConfigError, match=r"sort=rnk: no such column; job, status, lora\.rank"):
         found.sorted_by("rnk")
 
@@ -124,6 +150,24 @@ def test_pictures_are_drawn_and_an_older_report_is_kept(sweep: Path, tmp_path: P
     with pytest.raises(OutputExistsError):
         printed(sweep, out=tmp_path / "report")
     printed(sweep, out=tmp_path / "report", overwrite=True)
+    for path in sweep.glob("*/metrics.json"):
+        path.unlink()
+    printed(sweep, out=tmp_path / "report", overwrite=True)
+    assert [path.name for path in (tmp_path / "report").iterdir()] == ["sweep.csv"]  # pictures of other values are gone
+
+
+def test_what_became_of_a_job_is_never_cut(sweep: Path) -> None:
+    (sweep / "4" / "error.txt").write_text("a word " * 40 + "end\n")
+    text = io.StringIO()
+    write_report(sweep, Console(file=text, width=80))
+    assert text.getvalue().count("word") == 40
+    assert "…" not in text.getvalue()
+
+
+def test_near_values_have_labels_that_tell_them_apart() -> None:
+    assert _labels([1.0, 2.0]) == ["1", "2"]
+    assert _labels([1.0001e-6, 1.0002e-6]) == ["1.0001e-06", "1.0002e-06"]
+    assert _labels([8, "a", 0.5]) == ["8", "a", "0.5"]
 
 
 def test_what_differs_shows_in_the_pictures(sweep: Path, tmp_path: Path) -> None:
@@ -151,9 +195,14 @@ def test_a_search_has_as_many_jobs_as_it_was_asked_for(tmp_path: Path) -> None:
     record(tmp_path / "jobs", _target_="hydra_plugins.stickgen_optuna.OptunaSweeper", trials=4)
     finish(begin(tmp_path / "jobs", 0), 1.0)
     finish(begin(tmp_path / "jobs", 1), 2.0)
+    failed = tmp_path / "jobs" / "2"  # its settings were refused: only what it was given is left
+    failed.mkdir()
+    write_overrides(failed, ["lora.rank=2", "lora.alpha=-1.0", "seed=1", "callbacks.trial='j:2'"])
+    (failed / "error.txt").write_text("lora.alpha=-1.0: a number above 0 expected\n")
     found = read_sweep(tmp_path / "jobs")
-    assert [job.status for job in found.jobs] == [FINISHED, FINISHED, MISSING, MISSING]
+    assert [job.status for job in found.jobs] == [FINISHED, FINISHED, FAILED, MISSING]
     assert found.varied == ["lora.alpha"]
+    assert found.jobs[2].settings == {"lora.alpha": -1.0}
     assert len(printed(tmp_path / "jobs")[1]) == 2
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -112,6 +113,40 @@ def test_a_search_started_again_takes_up_what_had_not_ended(search: Any) -> None
     assert third.launched == []
 
 
+def jobs_of(launcher: Launcher) -> list[list[str]]:
+    return [job for _, batch in launcher.launched for job in batch]
+
+
+def test_a_search_started_again_draws_what_it_would_have_drawn_in_one_go(search: Any, tmp_path: Path) -> None:
+    search(whole := Launcher(alpha), trials=14).run([])
+    (tmp_path / "jobs" / search_module.JOURNAL).unlink()
+    search(first := Launcher(alpha), trials=8).run([])
+    search(second := Launcher(alpha), trials=14).run([])
+    assert jobs_of(first) + jobs_of(second) == jobs_of(whole)
+    drawn = {tuple(override for override in job if "trial" not in override) for job in jobs_of(whole)}
+    assert len(drawn) == 14
+
+
+def test_a_search_goes_on_under_its_own_settings_alone(search: Any, tmp_path: Path) -> None:
+    search(Launcher(alpha), trials=2).run([])
+    again = search(launcher := Launcher(alpha), trials=4)
+    again.config.callbacks.monitor = "val/action_accuracy"
+    with pytest.raises(ConfigError, match=r"callbacks\.monitor: val/action_accuracy, and .* has val/pose_mse"):
+        again.run([])
+    again.config.callbacks.monitor = "val/pose_mse"
+    again.config.callbacks.progress_bar = False  # changes no result
+    again.run([])
+    assert [(first, len(jobs)) for first, jobs in launcher.launched] == [(2, 2)]
+    with pytest.raises(ConfigError, match=r"callbacks\.monitor: what jobs are compared by cannot be searched"):
+        search(Launcher(alpha)).run(["callbacks.monitor=choice(val/loss,val/pose_mse)"])
+
+
+@pytest.mark.parametrize("name", ["it's", "back\\'slash", "plain\\"])
+def test_a_folder_may_have_any_name(name: str) -> None:
+    override = OverridesParser.create().parse_override(f"callbacks.trial={search_module._quoted(name + '/j:1')}")
+    assert override.value() == name + "/j:1"
+
+
 def test_a_search_does_not_go_on_in_another_space(search: Any, tmp_path: Path) -> None:
     search(Launcher(alpha), trials=2).run([])
     record = tmp_path / "jobs" / "multirun.yaml"
@@ -142,9 +177,9 @@ def test_failed_jobs_do_not_end_a_search_unless_all_fail(search: Any, tmp_path: 
 
 
 def test_impossible_searches_are_refused(search: Any) -> None:
-    for name in ("trials", "at_once"):
-        with pytest.raises(ConfigError, match=rf"hydra\.sweeper\.{name}=0"):
-            search(Launcher(alpha), **{name: 0})
+    for name, value in (("trials", 0), ("at_once", 0), ("seed", -1)):
+        with pytest.raises(ConfigError, match=rf"hydra\.sweeper\.{name}={value}"):
+            search(Launcher(alpha), **{name: value})
     with pytest.raises(ConfigError, match="nothing to search"):
         search(Launcher(alpha), params={}).run(["lora.rank=2"])
 
@@ -153,6 +188,23 @@ def test_a_trial_that_the_study_does_not_have_is_refused(tmp_path: Path) -> None
     open_study(tmp_path / "journal", maximize=False)
     with pytest.raises(ConfigError, match="the study has no such trial"):
         Pruning(f"{tmp_path / 'journal'}:3", "val/pose_mse")
+
+
+def test_a_run_at_its_end_is_not_pruned(tmp_path: Path) -> None:
+    """There is nothing to spare it, and its value counts."""
+    study = open_study(tmp_path / "journal", maximize=False)
+    for _ in range(5):
+        trial = study.ask()
+        for epoch in range(5):
+            trial.report(1.0, epoch)
+        study.tell(trial, 1.0)
+    trainer = MagicMock(sanity_checking=False, callback_metrics={"val/loss": 2.0}, max_epochs=5, max_steps=-1)
+    trainer.strategy.reduce_boolean_decision = lambda decision, all: decision
+    for epoch, pruned in ((3, True), (4, False)):
+        pruning = Pruning(f"{tmp_path / 'journal'}:{study.ask().number}", "val/loss")
+        trainer.current_epoch, trainer.should_stop = epoch, False
+        pruning.on_validation_end(trainer, MagicMock())
+        assert (pruning.after is not None, trainer.should_stop) == (pruned, pruned)
 
 
 def test_a_search_from_the_shell_prunes_what_falls_behind(base: Path, tmp_path: Path) -> None:
@@ -167,6 +219,6 @@ def test_a_search_from_the_shell_prunes_what_falls_behind(base: Path, tmp_path: 
     assert [run.path.name for run in runs if run.metrics.is_file()] == [*"01234567"]
     pruned = {run.path.name: read_json(run.metrics)["pruned"] for run in runs}
     idle = {run.path.name for run in runs if run.read_config().optimizer.lr < 1e-3}
-    assert any(pruned.values())
-    assert {job for job, after in pruned.items() if after} <= idle
+    assert any(pruned[job] for job in idle)
+    assert all(after is None or after < 5 for after in pruned.values())
     assert "best of 8 jobs: " in done.stdout

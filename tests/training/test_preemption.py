@@ -88,6 +88,22 @@ def test_whoever_waited_for_the_signal_is_called_once_all_is_saved(tmp_path: Pat
             signal.signal(number, was)
 
 
+def test_jobs_of_this_machine_end_on_sigterm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No scheduler announces anything there, though submitit's handler waits for one."""
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
+    preemption, trainer = Preemption(RunFolder(tmp_path)), FakeTrainer()
+    former = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    try:
+        with preemption.listening():
+            preemption.on_train_start(trainer, None)
+            os.kill(os.getpid(), signal.SIGTERM)
+            with pytest.raises(PreemptedRunError, match="SIGTERM: stopped and saved at step 7"):
+                end_batch(preemption, trainer)
+        assert trainer.saved
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
 def test_a_signal_that_nobody_waits_for_is_left_alone_and_other_threads_get_none(tmp_path: Path) -> None:
     seen = []
 
