@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import open_data
+from benchmarks import open_data, study
 from benchmarks.plain_base import plainly_written
 from stickgen.data.file import open_clips, pack
 from stickgen.model import StickFigureTransformer
@@ -36,3 +36,8 @@ def test_the_plainly_written_base_is_the_same_function() -> None:
         plain = plainly_written(model)(motion, text, return_all_outputs=True)
     for name, value in expected.items():
         torch.testing.assert_close(plain[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_in_equal_time_full_fine_tuning_takes_as_many_steps_as_an_adapters_time_holds() -> None:
+    assert study.studies(120)["full"]["full, equal time"][-1] == "trainer.max_steps=102"
+    assert study.studies(120, 0.5)["full"]["full, equal time"][-1] == "trainer.max_steps=60"

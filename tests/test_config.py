@@ -125,6 +125,12 @@ def test_the_command_line_wins_over_an_experiment(experiment: str) -> None:
     assert (config.optimizer.lr, config.trainer.max_epochs, config.data.batch_size) == (0.123, 77, 5)
 
 
+def test_the_shipped_bases_recipe_keeps_its_curves_as_numbers_too() -> None:
+    logger = train("experiment=pretrain_cmu").logger
+    assert logger.csv
+    assert logger.tensorboard
+
+
 def test_pretraining_starts_from_scratch_in_the_size_that_is_chosen() -> None:
     config = train("experiment=pretrain", "base=large")
     assert config.base.from_scratch
