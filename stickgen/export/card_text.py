@@ -169,7 +169,7 @@ def _training(facts: Facts) -> str:
     parts = ["## Training", _table(rows)]
     environment = facts.environment
     if environment.get("command"):
-        parts.append(f"```bash\npython {environment['command']}\n```")
+        parts.append(f"```bash\npython {_without_folders(environment['command'])}\n```")
     versions = [
         *((name, environment.get(name)) for name in ("stickgen", "python")),
         *(environment.get("packages") or {}).items(),
@@ -180,6 +180,11 @@ def _training(facts: Facts) -> str:
     if shown:
         parts.append(f"Versions: {shown}.")
     return "\n\n".join(parts)
+
+
+def _without_folders(command: str) -> str:
+    """Return a command with absolute paths cut to their last names: a machine's folders are not for the public."""
+    return re.sub(r"(?<=[\s=\[,'\"])/(?:[^/\s,\]'\"]+/)*", "", command)
 
 
 def _results(facts: Facts) -> str:

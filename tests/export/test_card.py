@@ -137,6 +137,14 @@ def test_the_body_tells_model_training_and_every_baseline(run: RunFolder, base: 
     assert not re.search(r"TBD|None|nan|\[More|" + re.escape(str(base.parent)), text)
 
 
+def test_folders_of_the_machine_are_left_out(run: RunFolder) -> None:
+    recorded = json.loads(run.environment.read_text())
+    paths = "base.checkpoint=/home/me/base.pth '+x=[/srv/a/b.pt,c/d]' resume=../e"
+    run.environment.write_text(json.dumps({**recorded, "command": f"train.py {paths}"}))
+    text = write_card(run.path).read_text()
+    assert "\npython train.py base.checkpoint=base.pth '+x=[b.pt,c/d]' resume=../e\n" in text
+
+
 def test_where_a_baseline_does_better_the_card_says_so(run: RunFolder) -> None:
     content = json.loads(run.metrics.read_text())
     for name, value in (("adapter", 2e-9), ("constant velocity", 1e-9), ("frozen base", 3e-9)):
