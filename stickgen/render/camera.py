@@ -51,7 +51,9 @@ def views_of(panels: Sequence[Panel], camera: str) -> list[View]:
         centres.append(centre)
         reach = max(reach, float(np.abs(x - centre[:, None, None]).max()))
         low, high = min(low, float(y.min())), max(high, float(y.max()))
-    widest = _WIDEST if camera == "follow" else _WIDEST_FIXED
+    # Two figures may stand apart; one alone that is so wide has fallen apart.
+    most = max(panel.actors.shape[1] for panel in panels)
+    widest = most * _WIDEST if camera == "follow" else _WIDEST_FIXED
     width = float(np.clip(2 * (reach + _MARGIN), _NARROWEST, widest))
     bottom = max(low, _LOWEST) - _MARGIN
     top = min(high, _HIGHEST) + _MARGIN

@@ -36,6 +36,13 @@ def test_panels_are_shown_at_one_size() -> None:
     assert len(narrow.centre) == 20
 
 
+def test_figures_that_stand_apart_are_both_in_view() -> None:
+    pair = Panel(np.stack((walking(20), walking(20) + [4, 0] * 10), axis=1))
+    (view,) = views_of([pair], "follow")
+    x = pair.joints[..., 0] - view.centre[:, None, None]
+    assert np.abs(x).max() < view.width / 2
+
+
 def test_a_figure_that_falls_apart_does_not_shrink_the_others() -> None:
     broken = walking(20)
     broken[-1] *= 1e20
