@@ -1,10 +1,14 @@
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before torch is loaded: small tests on several threads, beside each other, spend their time waiting for a core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+from stickgen.signals import STOPPING
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,3 +30,12 @@ def shared_mocap() -> Path:
 def shared_fixtures() -> Path:
     """Folder of reference outputs of the base model."""
     return _shared("fixtures")
+
+
+@pytest.fixture(autouse=True)
+def _own_signals() -> Iterator[None]:
+    """Give back what a command that ran in this process has made of the signals to stop."""
+    former = {number: signal.getsignal(number) for number in STOPPING}
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)

@@ -128,9 +128,9 @@ def test_a_sweep_that_is_stopped_takes_its_workers_with_it(base: Path, tmp_path:
         stderr=subprocess.PIPE,
         text=True,
     )
-    last = tmp_path / "jobs" / "1" / "checkpoints" / "last.ckpt"
+    saved = [tmp_path / "jobs" / job / "checkpoints" / "last.ckpt" for job in "01"]
     try:
-        while not last.exists():
+        while not all(last.exists() for last in saved):
             assert process.poll() is None, "the sweep ended before it could be stopped"
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
