@@ -15,6 +15,17 @@ from stickgen.errors import PreemptedRunError
 from stickgen.signals import pass_on
 
 
+class _Stopped(BaseException):
+    """Takes an error to where a run was begun from wherever a signal met it.
+
+    Like KeyboardInterrupt no ``Exception``, which a library that happens to be at work could catch and tell as its own.
+    """
+
+    def __init__(self, error: PreemptedRunError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 class Preemption(Checkpoint):
     """Ends a run on a signal, with ``last.ckpt`` at the end of the optimizer step that was under way.
 
@@ -34,7 +45,7 @@ class Preemption(Checkpoint):
         self.run = run
         self.received: signal.Signals | None = None
         self._former: dict[signal.Signals, Any] = {}
-        self._training = False
+        self._training = self._stopping = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -51,6 +62,8 @@ class Preemption(Checkpoint):
         self._handle()
         try:
             yield
+        except _Stopped as stopped:
+            raise stopped.error from None
         finally:
             for number, was in self._former.items():
                 signal.signal(number, was)
@@ -87,8 +100,13 @@ class Preemption(Checkpoint):
 
     def _receive(self, number: int, frame: Any) -> None:
         self.received = signal.Signals(number)
-        if not self._training:
+        if self._training or self._stopping:
+            return
+        try:
             self._end("stopped")
+        except PreemptedRunError as error:
+            self._stopping = True  # whoever sends a signal once more asks for the same
+            raise _Stopped(error) from None
 
     def _end(self, reached: str) -> None:
         asked = self.received or signal.SIGTERM  # which another of the run's processes may have received

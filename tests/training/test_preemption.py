@@ -45,6 +45,39 @@ def terminated(preemption: Preemption) -> None:
         time.sleep(10)
 
 
+def test_a_library_at_work_does_not_take_the_stop_for_a_mistake(tmp_path: Path) -> None:
+    """OmegaConf and PyTorch, for two, tell any Exception anew as their own."""
+
+    def library(preemption: Preemption) -> None:
+        with preemption.listening():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(10)
+            except Exception as error:
+                raise ValueError(f"not a base: {error}") from error
+
+    with pytest.raises(PreemptedRunError, match=r"^SIGTERM: stopped; "):
+        library(Preemption(RunFolder(tmp_path)))
+
+
+def test_a_signal_that_is_sent_again_does_not_disturb_the_way_out(tmp_path: Path) -> None:
+    left = []
+
+    def stopped(preemption: Preemption) -> None:
+        with preemption.listening():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(10)
+            finally:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0.01)
+                left.append("everything")
+
+    with pytest.raises(PreemptedRunError, match=r"^SIGTERM: stopped; "):
+        stopped(Preemption(RunFolder(tmp_path)))
+    assert left == ["everything"]
+
+
 def test_while_it_trains_a_run_ends_where_a_step_ends(tmp_path: Path) -> None:
     preemption, trainer = Preemption(RunFolder(tmp_path)), FakeTrainer()
     with preemption.listening():
