@@ -25,10 +25,10 @@ from stickgen.console import report_errors
 from stickgen.data.batch import collate
 from stickgen.data.clips import Clip
 from stickgen.data.datamodule import ClipDataModule
-from stickgen.evaluation.motion_quality import BoneLengthError, ExplodedShare, TorsoLengthError
+from stickgen.evaluation.motion_quality import BoneLengthError, ExplodedShare, TorsoLengthError, way
 from stickgen.generation import generator_for
 from stickgen.generation.seed import standing
-from stickgen.skeleton import FPS, skeleton_of
+from stickgen.skeleton import FPS
 
 LAST = 2 * FPS
 TRAVELS = 0.25
@@ -45,9 +45,8 @@ def pace(motion: Tensor) -> float:
 
 def travel(motion: Tensor) -> float:
     """Return how fast the pelvis gets on along x in ``[T, D]``, in body heights a frame."""
-    skeleton = skeleton_of(motion.shape[-1])
-    x = skeleton.to_joints(motion.double())[:, skeleton.joint("pelvis"), 0]
-    return float(x[-1] - x[0]) / (len(x) - 1)
+    everything = torch.ones(len(motion), 1, dtype=torch.bool)
+    return float(way(motion[:, None], everything)) / (len(motion) - 1)
 
 
 def main() -> None:

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,26 @@ def help_without(command: str, heavy: set[str]) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def start_script(script: str, *overrides: str, cwd: Path) -> "subprocess.Popen[str]":
+    """Start train.py or merge.py in a session of its own, to be stopped; its stderr can be read."""
+    return subprocess.Popen(
+        command(script, *overrides),
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def await_that(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    """Wait until something is so, as long as the process lives that is to bring it about."""
+    while not condition():
+        assert process.poll() is None, f"it ended before it could be stopped: {process.communicate()[1]}"
+        time.sleep(0.02)
 
 
 def run_script(script: str, *overrides: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:

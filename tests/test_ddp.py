@@ -3,15 +3,13 @@
 import csv
 import json
 import signal
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from stickgen.artifacts.run import RunFolder
-from tests.runs import command, environment, make_base, run_script, short_run
+from tests.runs import await_that, make_base, run_script, short_run, start_script
 
 TWO = ("trainer=ddp", "trainer.devices=2")
 
@@ -86,18 +84,9 @@ def test_one_process_writes(runs: dict[str, RunFolder]) -> None:
 def test_a_run_of_two_that_is_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base.safetensors")
     changes = {"lora__dropout": 0.3, "trainer__max_epochs": 4}
-    process = subprocess.Popen(
-        command("train.py", *_overrides(base, "run", *TWO, **changes)),
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_script("train.py", *_overrides(base, "run", *TWO, **changes), cwd=tmp_path)
     try:
-        while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
-            assert process.poll() is None, "the run ended before it could be stopped"
-            time.sleep(0.05)
+        await_that((tmp_path / "run" / "checkpoints" / "last.ckpt").exists, process)
         process.send_signal(signal.SIGTERM)
         errors = process.communicate()[1]
     finally:

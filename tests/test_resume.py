@@ -3,7 +3,6 @@
 import pickle
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import torch
 
 from stickgen.artifacts.run import RunFolder
 from stickgen.training import fit
-from tests.runs import command, environment, make_base, run_script, short_run
+from tests.runs import await_that, make_base, run_script, short_run, start_script
 
 EPOCHS = 4
 STEPS_AN_EPOCH = 5
@@ -47,23 +46,14 @@ def _step(checkpoint: Path) -> int:
         return -1
 
 
-def _started(base: Path, every_n_steps: int | None, cwd: Path, *more: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command("train.py", *_overrides(base, every_n_steps), *more),
-        cwd=cwd,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def _started(base: Path, every_n_steps: int | None, cwd: Path, *more: str) -> "subprocess.Popen[str]":
+    return start_script("train.py", *_overrides(base, every_n_steps), *more, cwd=cwd)
 
 
 def _await_step(process: "subprocess.Popen[str]", run: Path, step: int) -> None:
     """Wait until a run has saved a step."""
     try:
-        while _step(run / "checkpoints" / "last.ckpt") < step:
-            assert process.poll() is None, "the run ended before it could be killed"
-            time.sleep(0.02)
+        await_that(lambda: _step(run / "checkpoints" / "last.ckpt") >= step, process)
     except BaseException:
         process.kill()
         process.communicate()

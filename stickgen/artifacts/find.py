@@ -4,7 +4,7 @@ from pathlib import Path
 
 from stickgen.artifacts.base import Base, load_base
 from stickgen.artifacts.record import RECORD_KEY, BaseRecord
-from stickgen.artifacts.tensors import read_safetensors
+from stickgen.artifacts.tensors import read_metadata
 from stickgen.config import PROJECT
 from stickgen.errors import CheckpointError
 
@@ -27,7 +27,7 @@ def find_base(path: str | None, fingerprint: str | None, where: str, option: str
         return load_base(Path(path))
     if fingerprint is not None:
         for ours in sorted((PROJECT / "assets").glob("*.safetensors")):
-            record = read_safetensors(ours)[1].get(RECORD_KEY, "{}")
+            record = read_metadata(ours).get(RECORD_KEY, "{}")
             if BaseRecord.from_json(record, str(ours)).fingerprint == fingerprint:
                 return load_base(ours)
     if not path:

@@ -14,7 +14,7 @@ from stickgen.artifacts.base import Base
 from stickgen.artifacts.peft_format import check_state, is_number
 from stickgen.artifacts.provenance import provenance_json, read_provenance
 from stickgen.artifacts.record import RECORD_KEY, fingerprint
-from stickgen.artifacts.tensors import read_safetensors, read_torch
+from stickgen.artifacts.tensors import read_content
 from stickgen.artifacts.wrapped import MARKS, unwrapped, wrap, wrapped_state
 from stickgen.errors import CheckpointError
 from stickgen.files import atomic_write
@@ -106,13 +106,10 @@ def write_reference_adapter(
 
 def _read(path: Path) -> tuple[dict[str, Any], Any]:
     """Return what a file holds, and what it tells of itself where it is ours."""
-    if path.suffix == ".safetensors":
-        tensors, metadata = read_safetensors(path)
-        return dict(tensors), metadata.get(RECORD_KEY)
-    content = read_torch(path)
+    content, metadata = read_content(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path}: neither a state dict nor a checkpoint")
-    return content, content.get(RECORD_KEY)
+    return content, metadata.get(RECORD_KEY, content.get(RECORD_KEY))
 
 
 def _settings(state: Mapping[str, Any], config: Mapping[str, Any], alpha: float | None, path: Path) -> LoRASettings:

@@ -1,5 +1,7 @@
 """Reading files of tensors."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,27 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         CheckpointError: the file is missing or damaged.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a safetensors file, or damaged: {error}") from None
+    with _opened(path) as file:
+        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a .safetensors file, without its tensors.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    with _opened(path) as file:
+        return file.metadata() or {}
+
+
+def read_content(path: Path) -> tuple[Any, dict[str, str]]:
+    """Return what a file holds, of either format, and its metadata, which only a .safetensors file has.
+
+    Raises:
+        CheckpointError: see :func:`read_safetensors` and :func:`read_torch`.
+    """
+    return read_safetensors(path) if path.suffix == ".safetensors" else (read_torch(path), {})
 
 
 def read_torch(path: Path) -> Any:
@@ -36,3 +52,14 @@ def read_torch(path: Path) -> Any:
         mistake=CheckpointError,
         instead="where it was made, save the tensors alone: torch.save(checkpoint['model_state_dict'], 'base.pth')",
     )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a safetensors file, or damaged: {error}") from None

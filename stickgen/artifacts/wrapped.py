@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from stickgen.artifacts.base import Base, base_of
-from stickgen.artifacts.tensors import read_safetensors, read_torch
+from stickgen.artifacts.tensors import read_content
 from stickgen.errors import CheckpointError
 from stickgen.lora import LoRALinear, module_paths
 
@@ -67,7 +67,7 @@ def read_wrapped_base(path: Path) -> Base:
     Raises:
         CheckpointError: the file holds no such checkpoint, or what is left without its adapters is no base.
     """
-    content: Any = read_torch(path) if path.suffix != ".safetensors" else read_safetensors(path)[0]
+    content, _ = read_content(path)
     content = content if isinstance(content, dict) else {}
     wrapped, record = wrapped_state(content), content.get(_RECORD)
     if wrapped is None:

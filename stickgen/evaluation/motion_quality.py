@@ -91,7 +91,7 @@ class TravelRatio(MaskedMean):
 
     def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
         """Add a batch."""
-        generated, real = (_way(motion, mask) for motion in (pose, target))
+        generated, real = (way(motion, mask) for motion in (pose, target))
         self.total += (generated * (real.sign() if self.ahead is None else self.ahead)).sum()
         self.count += real.abs().sum()
 
@@ -174,7 +174,7 @@ def _difference_norms(motion: Tensor, order: int) -> Tensor:
     return torch.linalg.vector_norm(points.diff(n=order, dim=0), dim=-1)
 
 
-def _way(motion: Tensor, mask: Tensor) -> Tensor:
+def way(motion: Tensor, mask: Tensor) -> Tensor:
     """Return the pelvis' x in the last marked frame less that in the first, ``[B]``."""
     skeleton = skeleton_of(motion.shape[-1])
     x = skeleton.to_joints(motion.double())[..., skeleton.joint("pelvis"), 0]

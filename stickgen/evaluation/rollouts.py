@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from stickgen.evaluation.motion_quality import (
     TorsoLengthError,
     TravelRatio,
 )
-from stickgen.generation import generator_for
+from stickgen.generation.clips import go_on
 from stickgen.generation.seed import standing
 from stickgen.model import StickFigureTransformer
 from stickgen.skeleton import FPS
@@ -121,21 +122,7 @@ def model_rollout(model: StickFigureTransformer) -> GoOn:
     Args:
         model: causal ones are rolled out frame by frame, bidirectional ones in one pass.
     """
-    generate = generator_for(model)
-
-    def go_on(batch: Batch, given: int) -> Tensor:
-        made = generate(
-            model,
-            batch.embedding,
-            len(batch.motion) - given,
-            batch.motion[:given] if given else None,
-            cameras=batch.camera,
-            partners=batch.partner,
-            check=False,
-        )
-        return made.to(batch.motion)
-
-    return go_on
+    return partial(go_on, model)
 
 
 TRIVIAL: dict[str, GoOn] = {
@@ -178,11 +165,11 @@ def rollout_report(
     space = FeatureSpace.fit(_features(fitted_to, real_clips, protocol.given))
     real = space.project(_features(batches, real_clips, protocol.given))
     scores: dict[str, dict[str, float]] = {}
-    for name, go_on in {**TRIVIAL, **predictors}.items():
+    for name, predictor in {**TRIVIAL, **predictors}.items():
         metrics = rollout_metrics(protocol)
         features = []
         for batch in batches:
-            made = go_on(batch, protocol.given)
+            made = predictor(batch, protocol.given)
             mask = ~batch.padding_mask.T[protocol.given :]
             target = batch.motion[protocol.given :]
             body = target if protocol.given else repeat_last_frame(batch, 0)

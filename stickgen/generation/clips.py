@@ -5,10 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from stickgen.data.batch import STILL_CAMERA, collate
+from stickgen.data.batch import STILL_CAMERA, Batch, collate
 from stickgen.data.clips import Clip, ClipInfo
 from stickgen.generation.rollout import generator_for, until_exploded
 from stickgen.model import StickFigureTransformer
+
+EXPLODED = " · exploded"
+"""What a picture's label says of such motion."""
 
 
 def choose_clips(infos: Sequence[ClipInfo], count: int, shortest: int, *, repeat: bool = True) -> list[int]:
@@ -31,6 +34,29 @@ def choose_clips(infos: Sequence[ClipInfo], count: int, shortest: int, *, repeat
     return [first[step * len(first) // count] for step in range(count)]
 
 
+def go_on(model: StickFigureTransformer, batch: Batch, given: int) -> Tensor:
+    """Go on from the first frames of a batch's motion ``[T, B, D]`` and its captions; action labels are withheld.
+
+    Args:
+        model: rolled out frame by frame where it is causal, else read once.
+        batch: the clips.
+        given: how many frames are given; 0: none, the figures set out from the rest pose.
+
+    Returns:
+        the other frames ``[T − given, B, D]``, as the batch's in kind and place.
+    """
+    made = generator_for(model)(
+        model,
+        batch.embedding,
+        len(batch.motion) - given,
+        batch.motion[:given] if given else None,
+        cameras=batch.camera,
+        partners=batch.partner,
+        check=False,
+    )
+    return made.to(batch.motion)
+
+
 def go_on_with(
     model: StickFigureTransformer, clips: Sequence[Clip], given: int, conditions: Sequence[str] = ()
 ) -> list[tuple[Tensor, bool]]:
@@ -47,16 +73,7 @@ def go_on_with(
         which it is held (:func:`~stickgen.generation.rollout.until_exploded`).
     """
     batch = collate(clips, conditions).to(next(model.parameters()).device)
-    made = generator_for(model)(
-        model,
-        batch.embedding,
-        len(batch.motion) - given,
-        batch.motion[:given] if given else None,
-        cameras=batch.camera,
-        partners=batch.partner,
-        check=False,
-    )
-    motions = torch.cat((batch.motion[:given], made.to(batch.motion))).cpu()
+    motions = torch.cat((batch.motion[:given], go_on(model, batch, given))).cpu()
     return [until_exploded(motions[: clip.length, index]) for index, clip in enumerate(clips)]
 
 

@@ -9,7 +9,7 @@ from stickgen.artifacts.model import LoadedModel
 from stickgen.config import DataConfig
 from stickgen.errors import DataError
 from stickgen.evaluation.evaluate import clips_for
-from stickgen.generation.clips import choose_clips, go_on_with
+from stickgen.generation.clips import EXPLODED, choose_clips, go_on_with
 from stickgen.generation.generate import generate_with
 from stickgen.generation.rollout import until_exploded
 from stickgen.render import Panel
@@ -17,7 +17,6 @@ from stickgen.render.panel import limb_of
 from stickgen.skeleton import FPS, skeleton_of, to_stick_5
 
 REAL = "real clip"
-EXPLODED = " · exploded"
 BOTH = " · both figures"
 """Of a clip with a partner; models move one figure, the clip's own."""
 

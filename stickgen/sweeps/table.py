@@ -96,7 +96,7 @@ class Sweep:
         """
         if key is None:
             return sorted(self.jobs, key=lambda job: (not job.has_value, self._rank(job), job.number))
-        meant = [name for name in self.columns if name == key or name.rpartition(".")[2] == key]
+        meant = [key] if key in self.columns else [n for n in self.columns if n.rpartition(".")[2] == key]
         if len(meant) != 1:
             raise ConfigError(f"sort={key}: no such column; {', '.join(self.columns)}")
         (column,) = meant

@@ -10,7 +10,7 @@ from torch import Tensor
 from stickgen.config import ShowMotionConfig
 from stickgen.data.clips import Clip
 from stickgen.data.datamodule import ClipDataModule
-from stickgen.generation.clips import choose_clips, go_on_with, set_off
+from stickgen.generation.clips import EXPLODED, choose_clips, go_on_with, set_off
 from stickgen.generation.stepping import stepping_copy
 from stickgen.model import StickFigureTransformer
 from stickgen.render import Panel
@@ -95,6 +95,6 @@ class Watched:
         if self.prompts:
             moved += set_off(model, self.embedding, self.frames, self.conditions)
         return [
-            Panel(motion, f"{whose} · {how}" + " · exploded" * exploded, caption, given)
+            Panel(motion, f"{whose} · {how}" + EXPLODED * exploded, caption, given)
             for (motion, exploded), (caption, given) in zip(moved, shown, strict=True)
         ]

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from stickgen.artifacts.run import RunFolder
-from tests.runs import command, environment, make_base, run_script, short_run
+from tests.runs import await_that, make_base, run_script, short_run, start_script
 
 JOBS = {"hydra.sweep.dir": "jobs"}
 IN_TURN = ("callbacks.progress_bar=false", "trainer.threads=1")
@@ -52,8 +51,15 @@ def test_a_job_records_the_command_that_runs_it_alone(grid: Path) -> None:
     assert "sweep=" not in recorded
 
 
-@needs_launchers
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        pytest.param("joblib", marks=needs_launchers),
+        pytest.param("submitit_local", marks=needs_launchers),
+        # One that is started here, in a venv of its own (.ci/run).
+        pytest.param("ray", marks=pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra stickgen[ray]")),
+    ],
+)
 def test_jobs_beside_each_other_are_those_in_turn(grid: Path, base: Path, tmp_path: Path, launcher: str) -> None:
     values = ["lora.rank=2,4", "lora.alpha=8"]
     at_once = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
@@ -69,14 +75,10 @@ def test_jobs_beside_each_other_are_those_in_turn(grid: Path, base: Path, tmp_pa
 def test_a_sweep_started_again_skips_what_is_finished_and_does_the_rest(base: Path, tmp_path: Path) -> None:
     """One job finished, one stopped in its second epoch, one never begun."""
     overrides = ["-m", "lora.rank=2,3,4", *short_run(base, trainer__max_epochs=3, data__sample__clips=48, **JOBS)]
-    process = subprocess.Popen(
-        command("train.py", *overrides), cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True
-    )
+    process = start_script("train.py", *overrides, cwd=tmp_path)
     last = tmp_path / "jobs" / "1" / "checkpoints" / "last.ckpt"
     try:
-        while not last.exists():
-            assert process.poll() is None, "the sweep ended before it could be stopped"
-            time.sleep(0.02)
+        await_that(last.exists, process)
         process.send_signal(signal.SIGTERM)
         errors = process.communicate()[1]
     finally:
@@ -106,33 +108,16 @@ def test_a_sweep_started_again_skips_what_is_finished_and_does_the_rest(base: Pa
     assert "holds a job with another value, which was kept" in other.stderr
 
 
-@pytest.mark.skipif(find_spec("ray") is None, reason="needs hydra-ray-launcher")
-def test_jobs_on_a_ray_that_is_started_here_are_those_in_turn(grid: Path, base: Path, tmp_path: Path) -> None:
-    values = ["lora.rank=2,4", "lora.alpha=8"]
-    done = run_script("train.py", "sweep=grid", "launcher=ray", *values, *short_run(base, **JOBS), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    ours, theirs = _adapters(tmp_path / "jobs"), _adapters(grid)
-    for job, same in (("0", "0"), ("1", "2")):
-        assert all(torch.equal(value, theirs[same][key]) for key, value in ours[job].items())
-
-
 @needs_launchers
 def test_a_sweep_that_is_stopped_takes_its_workers_with_it(base: Path, tmp_path: Path) -> None:
     """Jobs beside each other are processes of their own, which a signal to the sweep does not reach by itself."""
     endless = short_run(base, trainer__max_epochs=1000, **JOBS)
-    process = subprocess.Popen(
-        command("train.py", "-m", "lora.rank=2,3", "launcher=joblib", "hydra.launcher.n_jobs=2", *endless),
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = start_script(
+        "train.py", "-m", "lora.rank=2,3", "launcher=joblib", "hydra.launcher.n_jobs=2", *endless, cwd=tmp_path
     )
     saved = [tmp_path / "jobs" / job / "checkpoints" / "last.ckpt" for job in "01"]
     try:
-        while not all(last.exists() for last in saved):
-            assert process.poll() is None, "the sweep ended before it could be stopped"
-            time.sleep(0.05)
+        await_that(lambda: all(last.exists() for last in saved), process)
         process.send_signal(signal.SIGTERM)
         errors = process.communicate(timeout=120)[1]  # as long as a worker lives, it holds the other end of the pipe
     finally:
@@ -143,20 +128,17 @@ def test_a_sweep_that_is_stopped_takes_its_workers_with_it(base: Path, tmp_path:
 
 @needs_launchers
 def test_a_sweep_that_is_stopped_while_its_workers_start_ends_in_one_line(base: Path, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        command(
-            "train.py", "-m", "lora.rank=2,3", "launcher=joblib", "hydra.launcher.n_jobs=2", *short_run(base, **JOBS)
-        ),
+    process = start_script(
+        "train.py",
+        "-m",
+        "lora.rank=2,3",
+        "launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        *short_run(base, **JOBS),
         cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
     )
     try:
-        while not _below(process.pid):
-            assert process.poll() is None, "the sweep ended before it could be stopped"
-            time.sleep(0.01)
+        await_that(lambda: bool(_below(process.pid)), process)
         time.sleep(0.5)  # they are importing, far from a run
         process.send_signal(signal.SIGTERM)
         errors = process.communicate(timeout=120)[1]
@@ -171,19 +153,10 @@ def test_a_sweep_that_is_stopped_while_its_workers_start_ends_in_one_line(base: 
 def test_a_job_that_its_scheduler_wants_back_is_queued_again_and_goes_on(base: Path, tmp_path: Path) -> None:
     """With submitit's own handlers; its local backend starts a job again that asked to be put back into the queue."""
     short = [*short_run(base, trainer__max_epochs=30, **JOBS), "trainer.threads=1"]
-    process = subprocess.Popen(
-        command("train.py", "-m", "lora.rank=2", "launcher=submitit_local", *short),
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start_script("train.py", "-m", "lora.rank=2", "launcher=submitit_local", *short, cwd=tmp_path)
     last = tmp_path / "jobs" / "0" / "checkpoints" / "last.ckpt"
     try:
-        while not last.exists():
-            assert process.poll() is None, process.communicate()[1]
-            time.sleep(0.02)
+        await_that(last.exists, process)
         (job,) = (pid for pid in _below(process.pid) if b"submitit.core._submit" in _command_line(pid))
         os.kill(job, signal.SIGUSR2)
         errors = process.communicate(timeout=180)[1]

@@ -2,15 +2,13 @@
 
 import os
 import signal
-import subprocess
-import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from tests.runs import command, environment, short_run
+from tests.runs import await_that, short_run, start_script
 
 pytestmark = [
     pytest.mark.skipif(find_spec("submitit") is None, reason="needs the extra stickgen[sweep]"),
@@ -28,23 +26,18 @@ def jobs_of(sweep: Path) -> list[str]:
 @pytest.mark.parametrize("reached", ["0", "0/checkpoints/last.ckpt"], ids=["starting", "training"])
 def test_a_sweep_that_is_stopped_ends_its_jobs(base: Path, tmp_path: Path, reached: str) -> None:
     """A job's folder is there before PyTorch is imported: until then submitit lets the signal pass."""
-    process = subprocess.Popen(
-        command(
-            "train.py", "-m", "launcher=submitit_local", *short_run(base, trainer__max_epochs=1000),
-            "lora.rank=2", "hydra.sweep.dir=jobs",
-        ),
+    process = start_script(
+        "train.py",
+        "-m",
+        "launcher=submitit_local",
+        *short_run(base, trainer__max_epochs=1000),
+        "lora.rank=2",
+        "hydra.sweep.dir=jobs",
         cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )  # fmt: skip
+    )
     sweep = tmp_path / "jobs"
     try:
-        while not (sweep / reached).exists():
-            assert process.poll() is None, "the sweep ended before it could be stopped"
-            time.sleep(0.02)
+        await_that((sweep / reached).exists, process)
         jobs = jobs_of(sweep)
         process.send_signal(signal.SIGTERM)
         errors = process.communicate(timeout=240)[1]
