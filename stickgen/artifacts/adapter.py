@@ -29,6 +29,7 @@ from stickgen.config import LoRAConfig
 from stickgen.errors import AdapterError, CheckpointError
 from stickgen.files import atomic_write
 from stickgen.lora import LoRASettings, inject_lora_adapters, load_lora_state_dict, module_paths
+from stickgen.model.motion_code import CodeBank
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Adapter:
         base_path: where that base lay.
         base_record: that base's settings, encoder, conditions and vocabulary; None where the file does not tell.
         origin: how it came about.
+        codes: motion codes of its training clips; None where it has none, or the file does not tell.
         wrapped_in: the reference system's checkpoint that holds its base too, where it was read from one.
     """
 
@@ -60,6 +62,7 @@ class Adapter:
     base_path: str | None = None
     base_record: BaseRecord | None = None
     origin: dict[str, Any] = field(default_factory=dict)
+    codes: CodeBank | None = None
     wrapped_in: Path | None = None
 
     @property
@@ -148,6 +151,8 @@ def attach_adapter(base: Base, adapter: Adapter, where: str, *, allow_other_base
         load_lora_state_dict(base.model, adapter.state, settings=adapter.settings)
     except AdapterError as error:
         raise AdapterError(f"{where}, on {base.path}: {error}") from None
+    if base.model.code_bank is not None and adapter.codes is not None:
+        base.model.code_bank = base.model.code_bank + adapter.codes
 
 
 def check_base(

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from stickgen.artifacts.record import RECORD_KEY, BaseRecord, fingerprint
+from stickgen.artifacts.record import RECORD_KEY, BaseRecord, fingerprint, read_codes
 from stickgen.artifacts.tensors import read_safetensors, read_torch
 from stickgen.errors import CheckpointError
 from stickgen.files import atomic_write, check_absent
@@ -86,7 +86,9 @@ def base_of(
         _agree(sizes, record.settings, f"{path}: the weights have", "its record says")
         record = replace(record, settings={**record.settings, **sizes})
     _agree(record.settings, dict(expected or {}), named, "the configuration says")
-    return Base(_build(record, state, path), record, digest, path)
+    model = _build(record, state, path)
+    model.code_bank = read_codes(record.codes, str(path))
+    return Base(model, record, digest, path)
 
 
 def save_base(
@@ -103,7 +105,7 @@ def save_base(
 
     Args:
         model: a plain model; adapters must be merged or detached.
-        record: its ``settings`` are replaced by the model's own.
+        record: its ``settings`` and ``codes`` are replaced by the model's own.
         path: ending in .safetensors, .pth or .pt.
         dtype: store floating tensors in this width; None keeps theirs.
         overwrite: replace an existing file.
@@ -118,7 +120,8 @@ def save_base(
     if dtype is not None:
         # The rotary frequencies stay exact: every position depends on them, and they are a few numbers.
         state = {k: v.to(dtype) if v.is_floating_point() and "inv_freq" not in k else v for k, v in state.items()}
-    record = replace(record, settings=dict(model.settings), fingerprint=fingerprint(state))
+    codes = {} if model.code_bank is None else model.code_bank.to_plain()
+    record = replace(record, settings=dict(model.settings), codes=codes, fingerprint=fingerprint(state))
     if path.suffix == ".safetensors":
         with atomic_write(path, overwrite=overwrite) as scratch:
             save_file(state, scratch, metadata={"format": "pt", RECORD_KEY: record.to_json()})

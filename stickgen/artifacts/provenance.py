@@ -1,11 +1,13 @@
 """What our adapters' files tell beside tensors and settings: of which base they are, and how they came about."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from stickgen.artifacts.record import BaseRecord
+from stickgen.artifacts.record import BaseRecord, read_codes
 from stickgen.errors import CheckpointError
+from stickgen.model.motion_code import CodeBank
 
 
 class Provenance(Protocol):
@@ -27,11 +29,17 @@ class Provenance(Protocol):
     def origin(self) -> dict[str, Any]:
         """How the adapter came about."""
 
+    @property
+    def codes(self) -> CodeBank | None:
+        """Motion codes of its training clips."""
+
 
 def provenance_json(of: Provenance) -> str:
     """Return it as JSON, for a file's metadata."""
-    record = None if of.base_record is None else of.base_record.to_json()
-    own = {"base_fingerprint": of.base_fingerprint, "base_path": of.base_path, "base_record": record}
+    # The base's codes stay with the base.
+    record = None if of.base_record is None else replace(of.base_record, codes={}).to_json()
+    codes = {} if of.codes is None else of.codes.to_plain()
+    own = {"base_fingerprint": of.base_fingerprint, "base_path": of.base_path, "base_record": record, "codes": codes}
     return json.dumps({**own, "origin": of.origin}, sort_keys=True)
 
 
@@ -51,10 +59,12 @@ def read_provenance(text: Any, where: Path) -> dict[str, Any]:
         told["origin"] = own.get("origin") or {}
         if not all(isinstance(told[name], str | None) for name in ("base_fingerprint", "base_path", "base_record")):
             raise TypeError
-        if not isinstance(told["origin"], dict):
+        codes = own.get("codes") or {}
+        if not isinstance(told["origin"], dict) or not isinstance(codes, dict):
             raise TypeError
     except (ValueError, TypeError, AttributeError):
         raise CheckpointError(f"{where}: the record in its metadata is damaged") from None
     if told["base_record"] is not None:
         told["base_record"] = BaseRecord.from_json(told["base_record"], str(where))
+    told["codes"] = read_codes(codes, str(where))
     return told

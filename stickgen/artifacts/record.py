@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stickgen.actions import ACTIONS
 from stickgen.errors import CheckpointError
+from stickgen.model.motion_code import CodeBank
 from stickgen.skeleton import FPS
 
 RECORD_KEY = "stickgen"
@@ -29,6 +30,8 @@ class BaseRecord:
         actions: the action vocabulary, by index.
         fps: frames a second.
         origin: how it came about: version, git revision, seed, data, what it was merged from.
+        codes: motion codes of its training clips, as :meth:`~stickgen.model.motion_code.CodeBank.to_plain` returns
+            them; {} for a base that reads none.
         fingerprint: digest of the tensors it was written with, so that it is not taken for another file's.
     """
 
@@ -39,6 +42,7 @@ class BaseRecord:
     actions: list[str] = field(default_factory=lambda: list(ACTIONS))
     fps: int = FPS
     origin: dict[str, Any] = field(default_factory=dict)
+    codes: dict[str, Any] = field(default_factory=dict)
     fingerprint: str | None = None
 
     def to_json(self) -> str:
@@ -72,8 +76,23 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "actions": (list,),
     "fps": (int,),
     "origin": (dict,),
+    "codes": (dict,),
     "fingerprint": (str, type(None)),
 }
+
+
+def read_codes(codes: Mapping[str, Any], where: str) -> CodeBank | None:
+    """Return the motion codes of a record, None where it has none.
+
+    Raises:
+        CheckpointError: they are damaged.
+    """
+    if not codes:
+        return None
+    try:
+        return CodeBank.from_plain(codes)
+    except (ValueError, TypeError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{where}: the motion codes in its record are damaged ({error})") from None
 
 
 def fingerprint(state: Mapping[str, Tensor]) -> str:

@@ -24,6 +24,12 @@ class BaseConfig:
     causal: bool | None = None
     pose_output: str | None = None
     pose_scale: float | None = None
+    pose_frame: str | None = None
+    """What frames are read and moved in: world (the reference's) or body (stickgen/model/body_frame.py)."""
+    velocity_kept: float | None = None
+    """With pose_frame=body: share of the last displacement that goes on by itself."""
+    motion_code: bool | None = None
+    """Whether the end of the text embedding describes the motion (stickgen/model/motion_code.py)."""
     whiten_input: bool = False
     """From scratch: begin with a first layer that sees the training frames whitened (stickgen/training/whiten.py)."""
     dropout: float = 0.0
@@ -42,6 +48,9 @@ class BaseConfig:
         check("base.input_dim", self.input_dim, self.input_dim in (None, 20, 48), "20, 48 or null")
         kinds = (None, "absolute", "residual", "velocity")
         check("base.pose_output", self.pose_output, self.pose_output in kinds, "absolute, residual or velocity")
+        check("base.pose_frame", self.pose_frame, self.pose_frame in (None, "world", "body"), "world or body")
+        kept = self.velocity_kept is None or 0 <= self.velocity_kept <= 1
+        check("base.velocity_kept", self.velocity_kept, kept, "a share from 0 to 1, or null")
         check("base.dtype", self.dtype, self.dtype in ("float32", "bfloat16"), "float32 or bfloat16")
         widths = ("float32", "float16", "bfloat16")
         check("base.save_dtype", self.save_dtype, self.save_dtype in widths, "float32, float16 or bfloat16")

@@ -14,6 +14,8 @@ class LossWeights:
     temporal: float = 0.1
     action: float = 0.2
     physics: float = 0.25
+    contact: float = 0.1
+    """Of a base with pose_frame=body only."""
 
     def __post_init__(self) -> None:
         check_loss_weights("objective.weights", self)

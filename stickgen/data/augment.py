@@ -13,6 +13,7 @@ from stickgen.data.clips import Clip
 from stickgen.data.loops import Loop, continued
 from stickgen.data.physics import body_physics
 from stickgen.data.projection import resample
+from stickgen.model.motion_code import motion_code, with_code, without
 from stickgen.skeleton import FPS, Skeleton, rest_pose, skeleton_of
 
 BLEND_FRAMES = 12
@@ -38,6 +39,8 @@ class Variation:
         noise: size of the white noise in the input, in body heights.
         drift: size of the drift, likewise (stickgen/data/disturb.py).
         noise_seed: of both.
+        code_summary: the clip's motion as a whole is described at the end of the text embedding.
+        code_start: its beginning is.
     """
 
     loop: Loop | None = None
@@ -54,6 +57,8 @@ class Variation:
     noise: float = 0.0
     drift: float = 0.0
     noise_seed: int = 0
+    code_summary: bool = False
+    code_start: bool = False
 
     def length(self, frames: int) -> int:
         """Return how many frames a clip of ``frames`` has afterwards."""
@@ -67,7 +72,8 @@ class Variation:
     @property
     def moves(self) -> bool:
         """Whether anything but the text and the input noise is changed."""
-        return replace(self, drop_text=False, noise=0.0, drift=0.0, noise_seed=0) != Variation(frames=self.frames)
+        undisturbed = replace(self, drop_text=False, noise=0.0, drift=0.0, noise_seed=0)
+        return replace(undisturbed, code_summary=False, code_start=False) != Variation(frames=self.frames)
 
 
 def vary(clip: Clip, variation: Variation) -> Clip:
@@ -78,8 +84,18 @@ def vary(clip: Clip, variation: Variation) -> Clip:
     """
     if variation.drop_text:
         clip = replace(clip, embedding=torch.zeros_like(clip.embedding))
-    if not variation.moves:
-        return clip
+    if variation.moves:
+        clip = _moved(clip, variation)
+    if variation.code_summary or variation.code_start:
+        # The way out of the rest is the same for all; what follows it is what is described.
+        begins = variation.rest + BLEND_FRAMES if variation.rest else 0
+        code = motion_code(clip.motion[min(begins, clip.length - 1) :])
+        code = without(code, summary=not variation.code_summary, start=not variation.code_start)
+        clip = replace(clip, embedding=with_code(clip.embedding, code))
+    return clip
+
+
+def _moved(clip: Clip, variation: Variation) -> Clip:
     motion = _figure(clip.motion, variation)
     tracks: dict[str, Any] = {"motion": motion}
     if clip.partner is not None:

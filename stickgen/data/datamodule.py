@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
@@ -15,6 +16,7 @@ from stickgen.data.loader import StepPlan, make_loader
 from stickgen.data.split import Split
 from stickgen.data.variations import Varying
 from stickgen.errors import DataError
+from stickgen.model.motion_code import WIDTH as CODE_WIDTH
 
 EVAL_BATCH_SIZE = 16
 """Clips of a forward pass where no gradients are kept; metrics do not depend on it."""
@@ -64,12 +66,21 @@ class ClipDataModule(LightningDataModule):
         """What was read and what was left out."""
         return self._load()[1]
 
-    def fit_to(self, input_dim: int, embedding_dim: int, num_actions: int = NUM_ACTIONS) -> None:
+    def fit_to(
+        self, input_dim: int, embedding_dim: int, num_actions: int = NUM_ACTIONS, motion_code: bool = False
+    ) -> None:
         """Check the clips against a model's widths, and pad narrower embeddings with zeros.
 
+        Args:
+            input_dim: numbers of a frame.
+            embedding_dim: numbers of a text embedding.
+            num_actions: action classes.
+            motion_code: whether the model reads a description of the clip at the end of the embedding; training clips
+                then have one (:mod:`stickgen.model.motion_code`).
+
         Raises:
-            DataError: frames have another width, embeddings are wider than the model's, or a label is beyond its
-                action classes.
+            DataError: frames have another width, embeddings are wider than the model's or leave no room for the motion
+                code, or a label is beyond its action classes.
         """
         split, report = self._load()
         dim, width = split.train.infos[0].dim, split.train.infos[0].width
@@ -81,6 +92,14 @@ class ClipDataModule(LightningDataModule):
         for info in (*split.train.infos, *split.val.infos, *split.test.infos):
             if info.action_counts is not None and (label := max(info.action_counts)) >= num_actions:
                 raise DataError(f"{report.source}: {info.label}: action {label}, the base has {num_actions} classes")
+        if motion_code:
+            used = width if width < embedding_dim else split.train[0].embedding.nonzero().max().item() + 1
+            if used > embedding_dim - CODE_WIDTH:
+                raise DataError(
+                    f"{report.source}: embeddings of {used} numbers leave no room for the base's motion code in "
+                    f"{embedding_dim}; at most {embedding_dim - CODE_WIDTH} fit"
+                )
+            self.varying = replace(self.varying, codes=True)
         if width < embedding_dim:
             self._loaded = (split.map(lambda clips: clips.padded(embedding_dim)), report)
 

@@ -25,6 +25,9 @@ REST_FRAMES = (1, 4)
 """Fewest and most frames of rest before a clip that starts from rest. A rollout from rest is given one; the longer the
 rest may last, the less a model can tell when to set off, and it may never."""
 
+CODE_SUMMARY, CODE_START = 0.75, 0.5
+"""Shares of clips that are given the two parts of their motion code: a base has to do without either."""
+
 LEAVING = 0.3
 """Body heights along x beyond which a clip leads to one side."""
 
@@ -41,6 +44,7 @@ class Varying:
         drop_text: share of clips without their text.
         input_noise: largest noise in the input, in body heights; half of the clips have none.
         input_drift: largest drift of the input, likewise, in the same clips.
+        codes: whether clips carry a description of their motion at the end of their embedding.
         seed: of the draws.
     """
 
@@ -50,13 +54,15 @@ class Varying:
     input_noise: float = 0.0
     input_drift: float = 0.0
     seed: int = 0
+    codes: bool = False
     _loops: dict[int, Loop | None] = field(default_factory=dict, init=False, repr=False, compare=False)
     _starts: dict[int, tuple[int, bool]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def active(self) -> bool:
         """Whether any clip is ever changed."""
-        return self.augment != AugmentConfig() or max(self.drop_text, self.input_noise, self.input_drift) > 0
+        shown = max(self.drop_text, self.input_noise, self.input_drift) > 0
+        return self.codes or shown or self.augment != AugmentConfig()
 
     def draw(
         self, clip: Clip | ClipInfo, index: int, epoch: int, read: Callable[[int], Clip] | None = None
@@ -68,6 +74,7 @@ class Varying:
         rest = int(rng.integers(REST_FRAMES[0], REST_FRAMES[1] + 1))
         level, noise_seed = max(2 * rng.uniform() - 1, 0.0), int(rng.integers(2**63))
         goes_on, crop, mirror, swap, rests, drop = chances
+        summary, beginning = rng.uniform(size=2)
         settings = self.augment
         from_rest = rests < settings.rest_start
         loop = (
@@ -96,6 +103,8 @@ class Varying:
             noise=level * self.input_noise,
             drift=level * self.input_drift,
             noise_seed=noise_seed,
+            code_summary=self.codes and summary < CODE_SUMMARY,
+            code_start=self.codes and beginning < CODE_START,
         )
 
     def _loop_of(self, clip: Clip | ClipInfo, index: int, read: Callable[[int], Clip] | None) -> Loop | None:
@@ -119,7 +128,7 @@ def set_off(motion: Tensor, room: int) -> tuple[int, bool]:
 
     It goes to +x and with the left foot first. A figure at rest does not show what it will do, and a model that
     minimises squared errors answers with the mean of all it has seen, which for strides is to glide with the legs
-    together; so from rest there is one way only.
+    together; so from rest there is one way only. Clips that stay where they are begin with their first frame.
 
     Args:
         motion: the clip.
@@ -129,8 +138,9 @@ def set_off(motion: Tensor, room: int) -> tuple[int, bool]:
     x = skeleton.to_joints(motion)[..., 0]
     ahead = x[: room + 1, skeleton.joint("left_ankle")] - x[: room + 1, skeleton.joint("right_ankle")]
     pelvis = x[:, skeleton.joint("pelvis")]
+    came = float(pelvis[-1] - pelvis[0])
     # A mirror image has its sides exchanged as well, so the same foot is ahead of the other in it.
-    return int(ahead.argmax()), bool(pelvis[-1] < pelvis[0] - LEAVING)
+    return int(ahead.argmax()) if abs(came) > LEAVING else 0, came < -LEAVING
 
 
 def _whole(clip: Clip | ClipInfo, index: int, read: Callable[[int], Clip] | None) -> Clip:

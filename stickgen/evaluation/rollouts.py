@@ -116,13 +116,14 @@ def real_clips(batch: Batch, given: int) -> Tensor:
     return batch.motion[given:]
 
 
-def model_rollout(model: StickFigureTransformer) -> GoOn:
+def model_rollout(model: StickFigureTransformer, seed: int | None = 0) -> GoOn:
     """Return a model's way to go on: from the caption and the given frames; action labels are withheld.
 
     Args:
         model: causal ones are rolled out frame by frame, bidirectional ones in one pass.
+        seed: of the draw of motion codes; None: the most typical.
     """
-    return partial(go_on, model)
+    return partial(go_on, model, seed=seed)
 
 
 TRIVIAL: dict[str, GoOn] = {

@@ -34,13 +34,14 @@ def choose_clips(infos: Sequence[ClipInfo], count: int, shortest: int, *, repeat
     return [first[step * len(first) // count] for step in range(count)]
 
 
-def go_on(model: StickFigureTransformer, batch: Batch, given: int) -> Tensor:
+def go_on(model: StickFigureTransformer, batch: Batch, given: int, seed: int | None = None) -> Tensor:
     """Go on from the first frames of a batch's motion ``[T, B, D]`` and its captions; action labels are withheld.
 
     Args:
         model: rolled out frame by frame where it is causal, else read once.
         batch: the clips.
         given: how many frames are given; 0: none, the figures set out from the rest pose.
+        seed: of the draw of motion codes; None: the most typical.
 
     Returns:
         the other frames ``[T − given, B, D]``, as the batch's in kind and place.
@@ -52,6 +53,7 @@ def go_on(model: StickFigureTransformer, batch: Batch, given: int) -> Tensor:
         batch.motion[:given] if given else None,
         cameras=batch.camera,
         partners=batch.partner,
+        seed=seed,
         check=False,
     )
     return made.to(batch.motion)

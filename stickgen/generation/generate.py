@@ -210,7 +210,7 @@ def _of_model(
         log.warning("%s: was never fed actions in training; they mean nothing to it", label)
     conditions = conditions_for(label, one, given, frames, actions, cameras)
     try:
-        made = generator_for(one.model)(one.model, text, frames, given, check=check, **conditions)
+        made = generator_for(one.model)(one.model, text, frames, given, seed=seed, check=check, **conditions)
     except GenerationError as error:
         raise GenerationError(f"{label}: {error}") from None
     _warn_of_ruin(label, prompts, made)

@@ -12,6 +12,7 @@ from stickgen.generation.pace import Pace
 from stickgen.generation.seed import standing
 from stickgen.generation.stepping import has_few_rows, stepping_copy
 from stickgen.model import KeyValueCache, StickFigureTransformer
+from stickgen.model.motion_code import with_code, without
 from stickgen.skeleton import FPS, skeleton_of
 
 
@@ -24,13 +25,14 @@ def rollout(
     actions: Tensor | None = None,
     cameras: Tensor | None = None,
     partners: Tensor | None = None,
+    seed: int | None = None,
     rejoin: bool = False,
     check: bool = True,
 ) -> Tensor:
     """Generate motion from text: every predicted frame is read again to predict the next.
 
     Text and given frames are read once, then a frame a step through a key/value cache: a step costs a constant, and
-    attention that is linear in the frames so far. Nothing is drawn at random, so the same call gives the same motion.
+    attention that is linear in the frames so far. The same call gives the same motion.
     A model that was trained on clips of at most 250 frames has learnt nothing of positions beyond those.
 
     Args:
@@ -43,6 +45,8 @@ def rollout(
             fed actions in training.
         cameras: ``[T, B, 3]``, x, y, zoom, likewise.
         partners: ``[T, B, D]``, the other figure's motion, likewise.
+        seed: of the draw of each clip's motion code, for a model that reads one
+            (:mod:`~stickgen.model.motion_code`); None: the most typical one of its caption.
         rejoin: after every step, put the ends of segments that share a joint at their mean. The figure cannot come
             apart then, but neither can a fault of the model that would show as such; off, nothing is touched. Not for
             data whose figures have open joints.
@@ -56,7 +60,7 @@ def rollout(
     """
     if not model.causal:
         raise GenerationError("rollout: the base is bidirectional and cannot go on frame by frame; use one_shot")
-    inputs = _Inputs.of(model, text_embedding, frames, seed_frames, actions, cameras, partners)
+    inputs = _Inputs.of(model, text_embedding, frames, seed_frames, actions, cameras, partners, seed)
     shared = _mean_of_shared(model.settings["input_dim"]).to(inputs.given) if rejoin else None
     motion = inputs.given.new_empty(frames, *inputs.given.shape[1:])
     start = len(inputs.given)
@@ -88,6 +92,7 @@ def one_shot(
     actions: Tensor | None = None,
     cameras: Tensor | None = None,
     partners: Tensor | None = None,
+    seed: int | None = None,
     check: bool = True,
 ) -> Tensor:
     """Generate motion in a single pass, the only way a bidirectional model of the reference system has.
@@ -104,6 +109,7 @@ def one_shot(
         actions: see :func:`rollout`.
         cameras: see :func:`rollout`.
         partners: see :func:`rollout`.
+        seed: see :func:`rollout`.
         check: see :func:`rollout`.
 
     Returns:
@@ -112,7 +118,7 @@ def one_shot(
     Raises:
         GenerationError: an argument does not fit the model, or the motion is not finite.
     """
-    inputs = _Inputs.of(model, text_embedding, frames, seed_frames, actions, cameras, partners)
+    inputs = _Inputs.of(model, text_embedding, frames, seed_frames, actions, cameras, partners, seed)
     motion = inputs.given.new_empty(frames, *inputs.given.shape[1:])
     held = inputs.given[-1:].expand(frames - 1, -1, -1)
     with torch.inference_mode():
@@ -147,6 +153,7 @@ class _Inputs:
         actions: Tensor | None,
         cameras: Tensor | None,
         partners: Tensor | None,
+        seed: int | None,
     ) -> "_Inputs":
         settings = model.settings
         dim = settings["input_dim"]
@@ -180,6 +187,10 @@ class _Inputs:
         for name, tensor in (("text_embedding", text), ("seed_frames", given)):
             if not bool(torch.isfinite(tensor).all()):
                 raise GenerationError(f"{name}: finite numbers expected, NaN or infinity found")
+        if model.code_bank is not None:
+            # Given frames are a beginning of their own.
+            code = without(model.code_bank.draw(text, seed), start=len(given) > 1)
+            text = with_code(text, code.to(text.device))
         return cls(text.to(like), given.to(like), {name: track.to(like.device) for name, track in tracks.items()})
 
     def conditions(self, at: slice) -> dict[str, Tensor]:

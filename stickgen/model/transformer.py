@@ -6,13 +6,20 @@ import torch
 from torch import Tensor, nn
 
 from stickgen.dropout import Dropout
+from stickgen.model.body_frame import BodyFrame
 from stickgen.model.cache import KeyValueCache
 from stickgen.model.layers import Encoder, SelfAttention
+from stickgen.model.motion_code import CodeBank
 
 PoseOutput = Literal["absolute", "residual", "velocity"]
 
 POSE_OUTPUTS: tuple[str, ...] = get_args(PoseOutput)
 """What the pose head's numbers mean; see :class:`StickFigureTransformer`."""
+
+PoseFrame = Literal["world", "body"]
+
+POSE_FRAMES: tuple[str, ...] = get_args(PoseFrame)
+"""What frames are read and moved in; see :class:`StickFigureTransformer`."""
 
 ACTION_EMBEDDING_DIM = 64
 ENVIRONMENT_DIM = 32
@@ -38,6 +45,13 @@ class StickFigureTransformer(nn.Module):
             ``"velocity"``: ``x[t] + (x[t] − x[t−1]) + pose_scale · h[t]``, with ``x[−1] = x[0]``. The latter two
             start from the baselines "repeat the last frame" and "constant velocity".
         pose_scale: size of the correction that a head output of one stands for.
+        pose_frame: ``"world"`` (the reference): the first layer reads frames as they are, and the head moves every
+            number by itself. ``"body"``: joints about the pelvis, velocities and foot contact
+            (:class:`~stickgen.model.body_frame.BodyFrame`); needs ``pose_output="velocity"``.
+        velocity_kept: with ``pose_frame="body"``, the share of the last displacement that goes on by itself, from 0
+            to 1. Below one, an error of velocity dies away; at one, errors add up.
+        motion_code: whether the last numbers of the text embedding describe the motion
+            (:mod:`~stickgen.model.motion_code`). Nothing is computed differently; who makes the embedding has to know.
 
     Raises:
         ValueError: a setting is impossible.
@@ -57,6 +71,9 @@ class StickFigureTransformer(nn.Module):
         causal: bool = False,
         pose_output: PoseOutput = "absolute",
         pose_scale: float = 1.0,
+        pose_frame: PoseFrame = "world",
+        velocity_kept: float = 1.0,
+        motion_code: bool = False,
     ) -> None:
         super().__init__()
         if d_model % nhead or d_model // nhead % 2:
@@ -65,6 +82,12 @@ class StickFigureTransformer(nn.Module):
             raise ValueError(f"pose_output={pose_output!r}: one of {', '.join(POSE_OUTPUTS)} expected")
         if pose_output != "absolute" and input_dim != output_dim:
             raise ValueError(f"pose_output={pose_output}: needs input_dim={input_dim} equal to output_dim={output_dim}")
+        if pose_frame not in POSE_FRAMES:
+            raise ValueError(f"pose_frame={pose_frame!r}: one of {', '.join(POSE_FRAMES)} expected")
+        if pose_frame == "body" and pose_output != "velocity":
+            raise ValueError(f"pose_frame=body: needs pose_output=velocity, not {pose_output}")
+        if not 0 <= velocity_kept <= 1 or (velocity_kept != 1 and pose_frame != "body"):
+            raise ValueError(f"velocity_kept={velocity_kept}: 0 to 1 expected, below 1 only with pose_frame=body")
         self.settings: dict[str, Any] = {
             "input_dim": input_dim,
             "d_model": d_model,
@@ -77,11 +100,17 @@ class StickFigureTransformer(nn.Module):
             "causal": causal,
             "pose_output": pose_output,
             "pose_scale": pose_scale,
+            "pose_frame": pose_frame,
+            "velocity_kept": velocity_kept,
+            "motion_code": motion_code,
         }
         """The constructor's arguments: with them and the state dict, the model can be built again."""
         self.causal = causal
         self.pose_output = pose_output
         self.pose_scale = pose_scale
+        self.code_bank: CodeBank | None = None
+        """Codes that generation draws from; not part of the state dict."""
+        self.body_frame = BodyFrame(input_dim, velocity_kept, pose_scale) if pose_frame == "body" else None
 
         d = d_model
         self.text_projection = nn.Sequential(
@@ -138,7 +167,9 @@ class StickFigureTransformer(nn.Module):
 
         Returns:
             pose ``[T, B, output_dim]``, or a dict of ``pose``, ``position [B, 2]``, ``velocity [B, 2]``,
-            ``action_logits [T, B, num_actions]``, ``physics [T, B, 6]`` and ``environment [B, 32]``.
+            ``action_logits [T, B, num_actions]``, ``physics [T, B, 6]`` and ``environment [B, 32]``. With
+            ``pose_frame="body"`` also ``contact [T, B, 2]``: logits of the left and the right foot being planted
+            until the next frame.
 
         Raises:
             ValueError: ``padding_mask`` marks a frame before a real one in a causal pass, or leaves a clip empty; a
@@ -152,8 +183,10 @@ class StickFigureTransformer(nn.Module):
         x = _batch_first(motion, padding_mask)
         # Half precision is for the encoder: in bfloat16 a pose is known to 0.004 of its size, a frame's whole movement.
         with torch.autocast(x.device.type, enabled=False):
-            tokens = self._tokens(x, action_sequence, camera_data, partner_motion, padding_mask)
             previous = None if cache is None else cache.last_frame
+            before = torch.cat((x[:, :1] if previous is None else previous, x[:, :-1]), dim=1)
+            read = self.read_frames(x, before)
+            tokens = self._tokens(read, action_sequence, camera_data, partner_motion, padding_mask)
             if previous is None:
                 tokens = torch.cat((self.text_projection(text_embedding).unsqueeze(1), tokens), dim=1)
         # Padding follows the real frames, so a causal pass never sees it and needs no mask, only the faster kernel.
@@ -163,10 +196,12 @@ class StickFigureTransformer(nn.Module):
             cache.remember(x, hidden)
 
         with torch.autocast(x.device.type, enabled=False):
-            pose = self._pose(self.pose_decoder(hidden), x, previous).transpose(0, 1)
+            head = self.pose_decoder(hidden)
+            pose = self._pose(head, x, before).transpose(0, 1)
             if not return_all_outputs:
                 return pose
             pooled = _mean_over_frames(hidden, padding_mask) if cache is None else cache.mean_hidden()
+            contact = {} if self.body_frame is None else {"contact": self.body_frame.contact(head).transpose(0, 1)}
             return {
                 "pose": pose,
                 "position": self.position_decoder(pooled),
@@ -174,6 +209,7 @@ class StickFigureTransformer(nn.Module):
                 "action_logits": self.action_predictor(hidden).transpose(0, 1),
                 "physics": self.physics_decoder(hidden).transpose(0, 1),
                 "environment": self.environment_decoder(pooled),
+                **contact,
             }
 
     def set_encoder_dtype(self, dtype: torch.dtype) -> None:
@@ -194,6 +230,10 @@ class StickFigureTransformer(nn.Module):
             elif isinstance(module, SelfAttention):
                 module.dropout = probability
 
+    def read_frames(self, frames: Tensor, before: Tensor) -> Tensor:
+        """Return what the first layer reads of ``frames [..., D]``, ``before`` being the frame before each."""
+        return frames if self.body_frame is None else self.body_frame.read(frames, before)
+
     def _tokens(
         self,
         x: Tensor,
@@ -202,7 +242,7 @@ class StickFigureTransformer(nn.Module):
         partner_motion: Tensor | None,
         padding_mask: Tensor | None,
     ) -> Tensor:
-        """Return the embedded frames ``[B, T, d]`` of frames ``x [B, T, D]`` and what is given beside them."""
+        """Return the embedded frames ``[B, T, d]`` of what is read, ``x [B, T, D]``, and what is given beside it."""
         tokens = self.motion_embedding(x)
         if action_sequence is not None:
             actions = self.action_embedding(_batch_first(action_sequence, padding_mask))
@@ -213,21 +253,20 @@ class StickFigureTransformer(nn.Module):
             tokens = tokens + self.partner_projection(_batch_first(partner_motion, padding_mask))
         return tokens
 
-    def _pose(self, head: Tensor, x: Tensor, previous: Tensor | None) -> Tensor:
-        """Turn the pose head's output ``[B, T, D]`` into poses.
+    def _pose(self, head: Tensor, x: Tensor, before: Tensor) -> Tensor:
+        """Turn the pose head's output into poses; all are ``[B, T, D]``.
 
         Args:
             head: the output.
-            x: the input frames, ``[B, T, D]``.
-            previous: the frame before them, ``[B, 1, D]``; None where there is none.
+            x: the input frames.
+            before: the frame before each.
         """
+        if self.body_frame is not None:
+            return self.body_frame.move(x, before, head)
         if self.pose_output == "absolute":
             return head
         pose = x + self.pose_scale * head
-        if self.pose_output == "velocity":
-            before = torch.cat((x[:, :1] if previous is None else previous, x[:, :-1]), dim=1)
-            pose = pose + (x - before)
-        return pose
+        return pose + (x - before) if self.pose_output == "velocity" else pose
 
 
 def _frame_projection(width: int, hidden: int, d_model: int, dropout: float) -> nn.Sequential:

@@ -305,6 +305,7 @@ def _save_weights(module: MotionModule, subject: Subject, config: TrainConfig, r
             base_path=str(subject.base_path),
             base_record=subject.record,
             origin=origin,
+            codes=subject.codes,
         )
         save_adapter(adapter, run.adapter, overwrite=True)
         return

@@ -13,9 +13,14 @@ from torch import Tensor
 
 from stickgen.config import LossWeights, PhysicsWeights
 from stickgen.data.batch import NO_ACTION, TargetCounts
+from stickgen.model.body_frame import feet_speed
 from stickgen.skeleton import FPS
 
 GRAVITY = 9.8
+
+PLANTED_SPEED = 0.25
+"""Body heights a second below which a foot counts as planted; a stride's foot moves ten times as fast."""
+
 VX, VY, AX, AY, MX, MY = range(6)
 
 
@@ -59,6 +64,18 @@ def physics_sums(physics: Tensor, target: Tensor, mask: Tensor, scale: Tensor) -
     }
 
 
+def contact_sum(logits: Tensor, motion: Tensor, mask: Tensor) -> Tensor:
+    """Sum of the feet's mean cross-entropy over real frames.
+
+    Args:
+        logits: ``[T, B, 2]``, that a foot is planted until the next frame.
+        motion: the clip's frames, ``[T + 1, B, D]``: a foot is planted where it is slower than :data:`PLANTED_SPEED`.
+        mask: bool ``[T, B]``, True at real target frames.
+    """
+    planted = (feet_speed(motion) < PLANTED_SPEED / FPS).to(logits.dtype)
+    return (F.binary_cross_entropy_with_logits(logits, planted, reduction="none").mean(-1) * mask).sum()
+
+
 def loss_terms(
     outputs: Mapping[str, Tensor],
     *,
@@ -71,6 +88,7 @@ def loss_terms(
     physics_weights: PhysicsWeights,
     pose_scale: float,
     physics_scale: Tensor,
+    motion: Tensor,
 ) -> dict[str, Tensor]:
     """Return the terms pose, temporal, action and physics of a micro-batch, before their weights.
 
@@ -86,11 +104,16 @@ def loss_terms(
         pose_scale: unit of pose errors: the model's own ``pose_scale``, so that a correction of typical size costs
             about one whatever the pose output is.
         physics_scale: ``[6]``, units of the physics numbers.
+        motion: the clips' own frames, ``[T + 1, B, D]``, for the term contact of a model that predicts it.
     """
     parts = physics_sums(outputs["physics"], physics, physics_mask, physics_scale)
     frames, pairs = _at_least_one(counts.physics_frames), _at_least_one(counts.physics_pairs)
+    frames_asked = _at_least_one(counts.frames)
+    contact = {}
+    if "contact" in outputs:
+        contact["contact"] = contact_sum(outputs["contact"], motion, mask) / frames_asked
     return {
-        "pose": pose_sum(outputs["pose"], target, mask, pose_scale) / _at_least_one(counts.frames),
+        "pose": pose_sum(outputs["pose"], target, mask, pose_scale) / frames_asked,
         "temporal": temporal_sum(outputs["pose"], mask, pose_scale) / _at_least_one(counts.pairs),
         "action": action_sum(outputs["action_logits"], actions) / _at_least_one(counts.action_frames),
         "physics": (
@@ -99,17 +122,16 @@ def loss_terms(
             + physics_weights.momentum * parts["momentum"] / pairs
             + physics_weights.consistency * parts["consistency"] / pairs
         ),
+        **contact,
     }
 
 
 def total_loss(terms: Mapping[str, Tensor], weights: LossWeights) -> Tensor:
     """Return the weighted sum of the terms."""
-    return (
-        weights.pose * terms["pose"]
-        + weights.temporal * terms["temporal"]
-        + weights.action * terms["action"]
-        + weights.physics * terms["physics"]
-    )
+    total = torch.zeros_like(terms["pose"])
+    for name, term in terms.items():
+        total = total + getattr(weights, name) * term
+    return total
 
 
 def _masked_square(errors: Tensor, mask: Tensor) -> Tensor:

@@ -59,8 +59,9 @@ class MotionModule(LightningModule):
         self.metrics = torch.nn.ModuleDict(
             {split: motion_metrics(num_actions, f"{split}/") for split in ("val", "test")}
         )
+        terms = (*TERMS, "contact") if model.body_frame is not None else TERMS
         self.loss_sums = torch.nn.ModuleDict(
-            {split: MetricCollection({term: SumMetric() for term in TERMS}) for split in ("val", "test")}
+            {split: MetricCollection({term: SumMetric() for term in terms}) for split in ("val", "test")}
         )
         self.register_buffer("physics_scale", torch.tensor(config.objective.physics_scale), persistent=False)
         self._step_terms: dict[str, Tensor] = {}
@@ -230,6 +231,7 @@ class MotionModule(LightningModule):
             physics_weights=self.config.objective.physics_weights,
             pose_scale=self.model.pose_scale,
             physics_scale=cast("Tensor", self.physics_scale),
+            motion=batch.motion,
         )
 
     def _log_step(self, terms: Mapping[str, Tensor], ends_step: bool) -> None:

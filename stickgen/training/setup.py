@@ -13,11 +13,13 @@ from stickgen.artifacts.adapter import settings_of
 from stickgen.artifacts.base import load_base
 from stickgen.artifacts.record import BaseRecord
 from stickgen.config import BaseConfig, TrainConfig
+from stickgen.data.code_bank import code_bank
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.data.text import told_apart
 from stickgen.errors import AdapterError, ConfigError
 from stickgen.lora import adapted_layers, inject_lora_adapters
 from stickgen.model import StickFigureTransformer
+from stickgen.model.motion_code import CodeBank
 from stickgen.training.whiten import whiten_input
 
 _SETTINGS = (
@@ -30,6 +32,9 @@ _SETTINGS = (
     "causal",
     "pose_output",
     "pose_scale",
+    "pose_frame",
+    "velocity_kept",
+    "motion_code",
 )
 
 
@@ -43,6 +48,7 @@ class Subject:
         fingerprint: of the frozen base; None where all weights are trained.
         base_path: the base's file; None from scratch.
         adapted: how many layers have adapters.
+        codes: motion codes of the training clips; None where the base reads none.
     """
 
     model: StickFigureTransformer
@@ -50,6 +56,7 @@ class Subject:
     fingerprint: str | None
     base_path: Path | None
     adapted: int
+    codes: CodeBank | None = None
 
     @property
     def total(self) -> int:
@@ -102,12 +109,16 @@ def make_subject(config: TrainConfig, data: ClipDataModule) -> Subject:
         record = _completed(base.record, config, data)
     if config.base.whiten_input and not config.base.from_scratch:
         raise ConfigError("base.whiten_input=true: only new weights can begin so; set base.from_scratch=true too")
-    data.fit_to(*(model.settings[name] for name in ("input_dim", "embedding_dim", "num_actions")))
+    data.fit_to(*(model.settings[name] for name in ("input_dim", "embedding_dim", "num_actions", "motion_code")))
     if config.base.whiten_input:
         whiten_input(model, data.train_dataloader())
     model.set_dropout(config.base.dropout)
     model.train()
     adapted = 0
+    codes = code_bank(data.split.train) if model.settings["motion_code"] else None
+    if codes is not None:
+        below = model.code_bank if config.lora.enabled else None
+        model.code_bank = codes if below is None else below + codes
     if config.lora.enabled:
         lora = config.lora
         _refuse_huge(max(lora.rank, *lora.rank_pattern.values(), 0), model)
@@ -122,7 +133,7 @@ def make_subject(config: TrainConfig, data: ClipDataModule) -> Subject:
     else:
         model.requires_grad_(True)
         fingerprint = None
-    return Subject(model, record, fingerprint, path, adapted)
+    return Subject(model, record, fingerprint, path, adapted, codes)
 
 
 def _refuse_huge(rank: int, model: nn.Module) -> None:

@@ -5,7 +5,7 @@ from itertools import islice
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from stickgen.data.batch import Batch
 from stickgen.model import StickFigureTransformer
@@ -30,7 +30,7 @@ def whiten_input(model: StickFigureTransformer, batches: Iterable[Batch]) -> Non
         model: with new weights.
         batches: of training clips, varied as they will be.
     """
-    frames = torch.cat([batch.motion[~batch.padding_mask.T] for batch in islice(batches, BATCHES)]).double()
+    frames = torch.cat([_read_frames(model, batch) for batch in islice(batches, BATCHES)]).double()
     mean = frames.mean(dim=0)
     variances, directions = torch.linalg.eigh(torch.cov(frames.T))
     stretch = directions / variances.clamp(min=FLOOR**2).sqrt() @ directions.T
@@ -39,3 +39,10 @@ def whiten_input(model: StickFigureTransformer, batches: Iterable[Batch]) -> Non
         weight = first.weight.double() @ stretch
         first.bias.sub_((weight @ mean).to(first.bias))
         first.weight.copy_(weight)
+
+
+def _read_frames(model: StickFigureTransformer, batch: Batch) -> Tensor:
+    """Return what the first layer reads of a batch's real frames, ``[N, D]``."""
+    motion = batch.motion
+    before = torch.cat((motion[:1], motion[:-1]))
+    return model.read_frames(motion, before)[~batch.padding_mask.T]

@@ -1,0 +1,23 @@
+"""The motion codes of training clips, for generation to draw from."""
+
+from collections.abc import Sequence
+
+from stickgen.data.augment import Variation, vary
+from stickgen.data.clips import Clip
+from stickgen.data.variations import set_off
+from stickgen.model.motion_code import MOST_CODES, CodeBank, motion_code
+
+
+def code_bank(clips: Sequence[Clip]) -> CodeBank:
+    """Describe clips as they set off from rest: turned to +x, and with the left foot first.
+
+    Args:
+        clips: with embeddings as wide as the model's; of more than :data:`MOST_CODES` every n-th is read.
+    """
+    step = -(-len(clips) // MOST_CODES)
+    read = [clips[index] for index in range(0, len(clips), step)]
+    codes = []
+    for clip in read:
+        first, turned = set_off(clip.motion, clip.length // 2)
+        codes.append(motion_code(vary(clip, Variation(start=first, mirror=turned)).motion))
+    return CodeBank.of([clip.embedding for clip in read], codes)

@@ -1,0 +1,153 @@
+"""A frame as a body sees it: joints about the pelvis, velocities, and which foot is planted.
+
+A base with ``pose_frame="body"`` reads and moves the figure in these terms. It has the reference's tensors; only the
+meaning of the numbers that go into the first layer and come out of the pose head differs.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stickgen.skeleton import skeleton_of
+
+VELOCITY_GAIN = 20.0
+"""What displacements between frames are multiplied by, so that they are about as large as places."""
+
+FEET = ("left_ankle", "right_ankle")
+"""The feet, in the order of the contact logits."""
+
+_TELLING = (
+    "left_ankle", "right_ankle", "left_wrist", "right_wrist", "pelvis", "head", "left_knee", "right_knee",
+)  # fmt: skip
+"""Joints by how much their velocity adds to the places; as many are read as a frame has repeated joints."""
+
+_SOME_CONTACT = 1e-3
+"""Keeps the correction finite where no foot is planted, and small there."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Layout:
+    """Where a frame's numbers stand, as index tensors and masks ``[D]``.
+
+    A frame names some joints several times, as ends of several segments. Only the first place of each is read or
+    predicted, so joints never come apart; the other places carry velocities in the input and contact in the output.
+    """
+
+    first: Tensor
+    """For every number, the place where its joint stands first."""
+    is_x: Tensor
+    """1 where a number is an x."""
+    limb_x: Tensor
+    """1 where it is an x of another joint than the pelvis."""
+    is_velocity: Tensor
+    """Whether the input has a velocity there."""
+    velocity: Tensor
+    """The place of the number whose velocity that is."""
+    pelvis_x: int
+    feet_x: Tensor
+    contact: Tensor
+    """The two outputs that are contact logits."""
+
+
+class BodyFrame:
+    """Reads frames of one skeleton, and applies the pose head's output to them.
+
+    Args:
+        dim: numbers of a frame, 20 or 48.
+        velocity_kept: share of the last displacement that goes on by itself.
+        scale: displacement that a head output of one stands for, in body heights.
+    """
+
+    def __init__(self, dim: int, velocity_kept: float, scale: float) -> None:
+        self.dim = dim
+        self.velocity_kept = velocity_kept
+        self.scale = scale
+
+    def read(self, frames: Tensor, before: Tensor) -> Tensor:
+        """Return what the first layer reads.
+
+        Args:
+            frames: ``[..., D]``, in the world.
+            before: the frame before each, ``[..., D]``.
+
+        Returns:
+            ``[..., D]``: joints with x relative to the pelvis and y as it is; in the place of the pelvis' x its
+            velocity, in repeated places the velocities of limbs, all in the world and times :data:`VELOCITY_GAIN`.
+        """
+        at = _layout(self.dim, frames.device)
+        joined = frames[..., at.first]
+        moved = joined - before[..., at.first]
+        relative = joined - joined[..., at.pelvis_x, None] * at.is_x
+        return torch.where(at.is_velocity, VELOCITY_GAIN * moved[..., at.velocity], relative)
+
+    def move(self, frames: Tensor, before: Tensor, head: Tensor) -> Tensor:
+        """Return the next frames ``[..., D]``.
+
+        Every joint keeps ``velocity_kept`` of its displacement and adds what the head says; what it says of the
+        pelvis' x, all joints add. Of the displacements d the whole figure then takes back (Σ c² d_x) / (Σ c) over the
+        feet, c being the probability that a foot is planted: a planted foot stays, and the body moves over it.
+
+        Args:
+            frames: ``[..., D]``, in the world.
+            before: the frame before each.
+            head: the pose head's output ``[..., D]``.
+        """
+        at = _layout(self.dim, frames.device)
+        joined = frames[..., at.first]
+        said = self.scale * head[..., at.first]
+        step = self.velocity_kept * (joined - before[..., at.first]) + said + said[..., at.pelvis_x, None] * at.limb_x
+        planted = torch.sigmoid(self.contact(head))
+        slip = (planted.square() * step[..., at.feet_x]).sum(-1, keepdim=True)
+        return joined + step - at.is_x * (slip / (planted.sum(-1, keepdim=True) + _SOME_CONTACT))
+
+    def contact(self, head: Tensor) -> Tensor:
+        """Return the logits ``[..., 2]`` that the left and the right foot are planted until the next frame."""
+        return head[..., _layout(self.dim, head.device).contact]
+
+
+def feet_speed(frames: Tensor) -> Tensor:
+    """Return how far each foot moves to the next frame, in body heights.
+
+    Args:
+        frames: ``[T, ..., D]``.
+
+    Returns:
+        ``[T − 1, ..., 2]``, in the order of :data:`FEET`.
+    """
+    at = _layout(frames.shape[-1], frames.device).feet_x
+    step = frames.diff(dim=0)
+    return torch.hypot(step[..., at], step[..., at + 1])
+
+
+@functools.cache
+def _layout(dim: int, device: torch.device) -> _Layout:
+    skeleton = skeleton_of(dim)
+    ends = [name for segment in skeleton.segments for name in (segment.start, segment.end)]
+    first = [ends.index(name) for name in ends]
+    repeated = [place for place, name in enumerate(ends) if first[place] < place]
+    velocity = list(first)
+    told = [name for name in _TELLING if name in ends][: len(repeated)]
+    for place, name in zip(repeated, told, strict=False):
+        velocity[place] = ends.index(name)
+    # Relative to itself the pelvis' x is nothing: its velocity goes there.
+    is_velocity = [place in repeated[: len(told)] for place in range(len(ends)) for _ in (0, 1)]
+    pelvis = ends.index("pelvis")
+    is_velocity[2 * pelvis] = True
+
+    def numbers(places: list[int]) -> Tensor:
+        return torch.tensor([2 * place + axis for place in places for axis in (0, 1)], device=device)
+
+    is_x = torch.tensor([1.0, 0.0] * len(ends), device=device)
+    limb = torch.tensor([float(name != "pelvis") for name in ends for _ in (0, 1)], device=device)
+    return _Layout(
+        first=numbers(first),
+        is_x=is_x,
+        limb_x=is_x * limb,
+        is_velocity=torch.tensor(is_velocity, device=device),
+        velocity=numbers(velocity),
+        pelvis_x=2 * pelvis,
+        feet_x=torch.tensor([2 * ends.index(name) for name in FEET], device=device),
+        contact=torch.tensor([2 * place for place in repeated[: len(FEET)]], device=device),
+    )

@@ -1,0 +1,194 @@
+"""What a caption leaves open, in numbers: how a clip moves on the whole, and how it begins.
+
+A caption such as "a person walks" fits many motions, and a model that minimises squared errors answers it with their
+mean, which glides. A base with ``motion_code`` reads a description of the clip in the unused end of its text embedding.
+In training the clip's own is given; in generation one is drawn from those of the training clips whose captions are
+nearest to the prompt. Another draw is another motion of the same action.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stickgen.skeleton import FPS, STICK_5, to_stick_5
+
+LATER = 10
+"""Frames from the first one that the beginning is described by to the second."""
+
+SIZE = 0.3
+"""What numbers of typical size are multiplied by, to weigh about as much as the caption's unit vector."""
+
+LARGEST = 4.0
+"""Typical sizes that a number is limited to."""
+
+NEARNESS = 0.03
+"""Difference of cosine similarity by which a caption's share of the draw falls to 1/e."""
+
+MOST_CODES = 4096
+"""Codes of a bank at most, of more clips."""
+
+_JOINTS = {name: STICK_5.joint(name) for name in STICK_5.joints}
+_LIMBS = ("left_ankle", "right_ankle", "left_wrist", "right_wrist")
+_START = 11
+_SUMMARY = 30
+
+WIDTH = _SUMMARY + 2 * _START + 2
+"""Numbers of a code: the summary, two frames of the beginning, and for each of both whether it is given."""
+
+
+def motion_code(motion: Tensor) -> Tensor:
+    """Describe a clip.
+
+    Args:
+        motion: ``[T, D]`` of 20 or 48 numbers a frame, body height 1, from where the action begins.
+
+    Returns:
+        float32 ``[WIDTH]``: means and deviations of speed, posture, limbs; the poses of the first and of a later
+        frame; ones for "given". Every number is divided by a typical size.
+    """
+    joints = STICK_5.to_joints(to_stick_5(motion.double()))
+    pelvis = joints[:, _JOINTS["pelvis"]]
+    body = joints.clone()
+    body[..., 0] -= pelvis[:, None, 0]
+    velocity = (joints.diff(dim=0) if len(joints) > 1 else torch.zeros_like(joints)) * FPS
+    speed = velocity[:, _JOINTS["pelvis"], 0]
+    neck_x = body[:, _JOINTS["neck"], 0]
+    numbers = [
+        speed.mean(), _deviation(speed) / 0.5, speed.abs().mean(),
+        (pelvis[:, 1].mean() - 0.47) / 0.1, _deviation(pelvis[:, 1]) / 0.05, (pelvis[:, 1].min() - 0.44) / 0.1,
+        neck_x.mean() / 0.1, _deviation(neck_x) / 0.05,
+    ]  # fmt: skip
+    for name in _LIMBS:
+        x, y = body[:, _JOINTS[name]].unbind(-1)
+        usual_y = 0.05 if name.endswith("ankle") else 0.5
+        numbers += [x.mean() / 0.15, _deviation(x) / 0.1, (y.mean() - usual_y) / 0.15, _deviation(y) / 0.1]
+    numbers += [velocity[:, _JOINTS[name]].norm(dim=-1).mean() for name in _LIMBS]
+    numbers += [_likeness(body, "left_ankle", "right_ankle"), _likeness(body, "left_wrist", "right_wrist")]
+    summary = torch.stack(numbers)
+    start = torch.cat([_pose(body, pelvis, frame) for frame in (0, min(LATER, len(joints) - 1))])
+    code = torch.cat((summary, start)).clamp(-LARGEST, LARGEST)
+    return torch.cat((SIZE * code, torch.ones(2, dtype=code.dtype))).float()
+
+
+def without(code: Tensor, *, summary: bool = False, start: bool = False) -> Tensor:
+    """Return codes ``[..., WIDTH]`` without the parts named, which are zero then."""
+    kept = torch.ones(WIDTH)
+    if summary:
+        kept[:_SUMMARY] = kept[-2] = 0
+    if start:
+        kept[_SUMMARY:-2] = kept[-1] = 0
+    return code * kept.to(code)
+
+
+def with_code(embedding: Tensor, code: Tensor) -> Tensor:
+    """Return text embeddings ``[..., E]`` with codes ``[..., WIDTH]`` in their last numbers."""
+    return torch.cat((embedding[..., :-WIDTH], code.to(embedding)), dim=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class CodeBank:
+    """The codes of training clips, found by their captions.
+
+    Attributes:
+        texts: embeddings of different captions, float32 ``[N, E]``.
+        codes: float32 ``[M, WIDTH]``.
+        text_of: for each code its caption's position, int64 ``[M]``.
+    """
+
+    texts: Tensor
+    codes: Tensor
+    text_of: Tensor
+
+    @classmethod
+    def of(cls, texts: Sequence[Tensor], codes: Sequence[Tensor]) -> "CodeBank":
+        """Gather the embeddings ``[E]`` and codes of clips, one each."""
+        unique, text_of = torch.unique(torch.stack(list(texts)), dim=0, return_inverse=True)
+        return cls(unique, torch.stack(list(codes)), text_of)
+
+    def __add__(self, other: "CodeBank") -> "CodeBank":
+        """Return both, as an adapter's codes come beside its base's."""
+        return CodeBank(
+            torch.cat((self.texts, other.texts)),
+            torch.cat((self.codes, other.codes)),
+            torch.cat((self.text_of, other.text_of + len(self.texts))),
+        )
+
+    def draw(self, texts: Tensor, seed: int | None = None) -> Tensor:
+        """Draw a code for each text.
+
+        Args:
+            texts: ``[B, E]``; rows of zeros, no caption, draw among all.
+            seed: of the draws, one after the other; None: of the codes of the nearest captions the most typical.
+
+        Returns:
+            ``[B, WIDTH]``.
+        """
+        texts = texts.detach().cpu().float()
+        likeness = F.normalize(texts[:, :-WIDTH], dim=-1) @ F.normalize(self.texts[:, :-WIDTH], dim=-1).T
+        share = torch.softmax(likeness[:, self.text_of] / NEARNESS, dim=-1)
+        if seed is None:
+            mean = share @ self.codes
+            # The nearest by caption, and of those the one nearest to their mean.
+            far = torch.cdist(mean, self.codes)
+            return self.codes[(share.log() - far.square()).argmax(dim=-1)]
+        generator = torch.Generator().manual_seed(seed)
+        return self.codes[torch.multinomial(share, 1, generator=generator).squeeze(1)]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as strings and numbers, in half precision, for a file's record."""
+        used = int(self.texts.ne(0).any(dim=0).nonzero().max()) + 1 if self.texts.any() else 1
+        return {
+            "width": self.texts.shape[1],
+            "texts": _packed(self.texts[:, :used].half()),
+            "codes": _packed(self.codes.half()),
+            "text_of": self.text_of.tolist(),
+        }
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "CodeBank":
+        """Read what :meth:`to_plain` returned.
+
+        Raises:
+            ValueError, TypeError, KeyError: it is something else.
+        """
+        text_of = torch.tensor(plain["text_of"], dtype=torch.int64)
+        codes = _unpacked(plain["codes"]).reshape(len(text_of), WIDTH)
+        texts = _unpacked(plain["texts"]).reshape(int(text_of.max()) + 1, -1)
+        if bool((text_of < 0).any()) or texts.shape[1] > plain["width"] - WIDTH:
+            raise ValueError("a caption's number or width is impossible")
+        if not bool(torch.isfinite(codes).all() and torch.isfinite(texts).all()):
+            raise ValueError("a number is not finite")
+        return cls(F.pad(texts, (0, plain["width"] - texts.shape[1])), codes, text_of)
+
+
+def _pose(body: Tensor, pelvis: Tensor, frame: int) -> Tensor:
+    """Return a frame's pose, its joints about the pelvis, and how far it has come, in typical sizes."""
+    limbs = body[frame, [_JOINTS[name] for name in _LIMBS]] / 0.2
+    limbs[2:, 1] -= 2.5  # wrists hang at half a body height
+    come = pelvis[frame, 0] - pelvis[0, 0]
+    rest = (body[frame, _JOINTS["neck"], 0] / 0.1, (pelvis[frame, 1] - 0.47) / 0.1, come / 0.4)
+    return torch.cat((limbs.flatten(), torch.stack(rest)))
+
+
+def _deviation(track: Tensor) -> Tensor:
+    return track.std(unbiased=False)
+
+
+def _likeness(body: Tensor, one: str, other: str) -> Tensor:
+    """Return the correlation of two joints' x: −1 for limbs that take turns."""
+    a, b = (body[:, _JOINTS[name], 0] - body[:, _JOINTS[name], 0].mean() for name in (one, other))
+    return (a * b).mean() / (_deviation(a) * _deviation(b) + 1e-4)
+
+
+def _packed(numbers: Tensor) -> str:
+    return base64.b64encode(numbers.contiguous().numpy().tobytes()).decode("ascii")
+
+
+def _unpacked(text: str) -> Tensor:
+    return torch.from_numpy(np.frombuffer(base64.b64decode(text, validate=True), dtype=np.float16).astype(np.float32))
