@@ -21,9 +21,6 @@ MEMORY_SECONDS = 1.0
 KEPT = 0.9
 """Share of a drift that is left in the frame asked for: it is gone to a third after ten frames."""
 
-KEPT_SPEED = 0.5
-"""The same of an error of speed along x. A tenth of that in a frame is less than a model can be expected to tell."""
-
 STRETCH = 3.0
 """Drift of the figure's size, as a share of it, against that of a number in body heights."""
 
@@ -74,12 +71,10 @@ def asked_of(drifted: Tensor, place: Tensor) -> Tensor:
 
     Args:
         drifted: ``[T, …]``, how far the pose is off; :data:`KEPT` of it is left in the next frame.
-        place: ``[T, …]``, how far the whole figure is: it goes on from there, with :data:`KEPT_SPEED` of its error of
-            speed.
+        place: ``[T, …]``, how far the whole figure is: it goes on from there, at the clip's own speed.
     """
     asked = torch.zeros_like(drifted)
     asked[1:] = (KEPT * drifted + place)[:-1]
-    asked[2:] += KEPT_SPEED * place.diff(dim=0)[:-1]
     return asked
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,8 +46,8 @@ def rollout(
             fed actions in training.
         cameras: ``[T, B, 3]``, x, y, zoom, likewise.
         partners: ``[T, B, D]``, the other figure's motion, likewise.
-        seed: of the draw of each clip's motion code, for a model that reads one
-            (:mod:`~stickgen.model.motion_code`); None: the most typical one of its caption.
+        seed: of what a model leaves to chance: each clip's motion code (:mod:`~stickgen.model.motion_code`), and how
+            every frame departs from its mean, where it predicts that. None: the most typical code, and means.
         rejoin: after every step, put the ends of segments that share a joint at their mean. The figure cannot come
             apart then, but neither can a fault of the model that would show as such; off, nothing is touched. Not for
             data whose figures have open joints.
@@ -70,9 +71,11 @@ def rollout(
         read, at = inputs.given, slice(0, start)
         # Beyond few rows, what a product comes to depends on the threads in its last digits.
         paced = Pace().step if has_few_rows(inputs.given[-1:]) else nullcontext
+        drawn = _noise(model, inputs.given, seed)
         for step in range(frames):
             with paced() if step else nullcontext():
-                read = stepping(read, inputs.text, **inputs.conditions(at), cache=cache)[-1:]
+                noise = None if drawn is None else drawn(len(read))
+                read = stepping(read, inputs.text, **inputs.conditions(at), cache=cache, noise=noise)[-1:]
             if shared is not None:
                 read = read @ shared
             motion[step] = read[0]
@@ -81,6 +84,21 @@ def rollout(
             if check and (step % FPS == FPS - 1 or step == frames - 1):
                 _refuse_explosion(motion[: step + 1])
     return motion
+
+
+def _noise(model: StickFigureTransformer, like: Tensor, seed: int | None) -> Callable[[int], Tensor] | None:
+    """Return what draws normal numbers ``[T, B, D]`` for T frames; None where a model has no use for them."""
+    if seed is None or model.body_frame is None:
+        return None
+    # A clip's own generator: its motion does not depend on those beside it.
+    seeds = [int(np.random.SeedSequence([seed, clip]).generate_state(1)[0]) for clip in range(like.shape[1])]
+    generators = [torch.Generator().manual_seed(own) for own in seeds]
+
+    def draw(frames: int) -> Tensor:
+        columns = [torch.randn(frames, like.shape[2], generator=generator) for generator in generators]
+        return torch.stack(columns, dim=1).to(like)
+
+    return draw
 
 
 def one_shot(

@@ -1,4 +1,4 @@
-"""A frame as a body sees it: joints about the pelvis, velocities, and which foot is planted.
+"""A frame as a body sees it: joints about the pelvis, velocities, which foot is planted, and how sure that is.
 
 A base with ``pose_frame="body"`` reads and moves the figure in these terms. It has the reference's tensors; only the
 meaning of the numbers that go into the first layer and come out of the pose head differs.
@@ -18,6 +18,9 @@ VELOCITY_GAIN = 20.0
 FEET = ("left_ankle", "right_ankle")
 """The feet, in the order of the contact logits."""
 
+LOG_SPREAD = (-3.0, 4.0)
+"""Bounds of the logarithm of a spread over ``pose_scale``."""
+
 _TELLING = (
     "left_ankle", "right_ankle", "left_wrist", "right_wrist", "pelvis", "head", "left_knee", "right_knee",
 )  # fmt: skip
@@ -32,7 +35,8 @@ class _Layout:
     """Where a frame's numbers stand, as index tensors and masks ``[D]``.
 
     A frame names some joints several times, as ends of several segments. Only the first place of each is read or
-    predicted, so joints never come apart; the other places carry velocities in the input and contact in the output.
+    predicted, so joints never come apart; the other places carry velocities in the input, contact and spread in the
+    output.
     """
 
     first: Tensor
@@ -49,6 +53,8 @@ class _Layout:
     feet_x: Tensor
     contact: Tensor
     """The two outputs that are contact logits."""
+    spread: Tensor
+    """For every number, the output that is the logarithm of its spread."""
 
 
 class BodyFrame:
@@ -82,8 +88,8 @@ class BodyFrame:
         relative = joined - joined[..., at.pelvis_x, None] * at.is_x
         return torch.where(at.is_velocity, VELOCITY_GAIN * moved[..., at.velocity], relative)
 
-    def move(self, frames: Tensor, before: Tensor, head: Tensor) -> Tensor:
-        """Return the next frames ``[..., D]``.
+    def move(self, frames: Tensor, before: Tensor, head: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Return the next frames ``[..., D]``: their mean, or with ``noise`` a draw.
 
         Every joint keeps ``velocity_kept`` of its displacement and adds what the head says; what it says of the
         pelvis' x, all joints add. Of the displacements d the whole figure then takes back (Σ c² d_x) / (Σ c) over the
@@ -93,10 +99,13 @@ class BodyFrame:
             frames: ``[..., D]``, in the world.
             before: the frame before each.
             head: the pose head's output ``[..., D]``.
+            noise: normal numbers ``[..., D]``, which the spread multiplies; a joint takes those of its first place.
         """
         at = _layout(self.dim, frames.device)
         joined = frames[..., at.first]
         said = self.scale * head[..., at.first]
+        if noise is not None:
+            said = said + self.spread(head) * noise[..., at.first]
         step = self.velocity_kept * (joined - before[..., at.first]) + said + said[..., at.pelvis_x, None] * at.limb_x
         planted = torch.sigmoid(self.contact(head))
         slip = (planted.square() * step[..., at.feet_x]).sum(-1, keepdim=True)
@@ -105,6 +114,19 @@ class BodyFrame:
     def contact(self, head: Tensor) -> Tensor:
         """Return the logits ``[..., 2]`` that the left and the right foot are planted until the next frame."""
         return head[..., _layout(self.dim, head.device).contact]
+
+    def spread(self, head: Tensor) -> Tensor:
+        """Return the standard deviation ``[..., D]`` of each number about the next frame's mean, in body heights.
+
+        It is that of a joint about the pelvis, and of the pelvis itself; see :meth:`relative`.
+        """
+        logarithm = head[..., _layout(self.dim, head.device).spread]
+        return self.scale * logarithm.clamp(*LOG_SPREAD).exp()
+
+    def relative(self, frames: Tensor) -> Tensor:
+        """Return frames ``[..., D]`` with each joint's x counted from the pelvis, and the pelvis' as it is."""
+        at = _layout(self.dim, frames.device)
+        return frames - frames[..., at.pelvis_x, None] * at.limb_x
 
 
 def feet_speed(frames: Tensor) -> Tensor:
@@ -136,6 +158,13 @@ def _layout(dim: int, device: torch.device) -> _Layout:
     pelvis = ends.index("pelvis")
     is_velocity[2 * pelvis] = True
 
+    spare = [number for place in repeated for number in (2 * place, 2 * place + 1)]
+    contact = spare[0 : 2 * len(FEET) : 2]
+    spare = [number for number in spare if number not in contact]
+    # The hips move with the pelvis, and the larger figure has two joints more than spare numbers.
+    own = [name for name in dict.fromkeys(ends) if not name.endswith("_hip")]
+    spread = [spare[own.index("pelvis" if name.endswith("_hip") else name)] for name in ends for _ in (0, 1)]
+
     def numbers(places: list[int]) -> Tensor:
         return torch.tensor([2 * place + axis for place in places for axis in (0, 1)], device=device)
 
@@ -149,5 +178,6 @@ def _layout(dim: int, device: torch.device) -> _Layout:
         velocity=numbers(velocity),
         pelvis_x=2 * pelvis,
         feet_x=torch.tensor([2 * ends.index(name) for name in FEET], device=device),
-        contact=torch.tensor([2 * place for place in repeated[: len(FEET)]], device=device),
+        contact=torch.tensor(contact, device=device),
+        spread=torch.tensor(spread, device=device),
     )

@@ -146,6 +146,7 @@ class StickFigureTransformer(nn.Module):
         padding_mask: Tensor | None = None,
         causal: bool | None = None,
         cache: KeyValueCache | None = None,
+        noise: Tensor | None = None,
     ) -> Tensor | dict[str, Tensor]:
         """Predict a pose, and with ``return_all_outputs`` everything else, for every frame.
 
@@ -164,18 +165,22 @@ class StickFigureTransformer(nn.Module):
             causal: overrides the model's own setting.
             cache: of the frames before these; starts empty and is filled in place. Causal passes only, without
                 gradients, all clips with equally many frames.
+            noise: normal numbers ``[T, B, D]``: the pose is then a draw of the next frame instead of its mean. Only
+                with ``pose_frame="body"``, which predicts how far from the mean it may be.
 
         Returns:
             pose ``[T, B, output_dim]``, or a dict of ``pose``, ``position [B, 2]``, ``velocity [B, 2]``,
             ``action_logits [T, B, num_actions]``, ``physics [T, B, 6]`` and ``environment [B, 32]``. With
-            ``pose_frame="body"`` also ``contact [T, B, 2]``: logits of the left and the right foot being planted
-            until the next frame.
+            ``pose_frame="body"`` also ``contact [T, B, 2]``, logits of the left and the right foot being planted
+            until the next frame, and ``spread [T, B, D]``, standard deviations of the pose's numbers.
 
         Raises:
             ValueError: ``padding_mask`` marks a frame before a real one in a causal pass, or leaves a clip empty; a
                 ``cache`` is given to a pass that is not causal, has a padding mask or keeps gradients.
         """
         causal = self.causal if causal is None else causal
+        if noise is not None and self.body_frame is None:
+            raise ValueError("noise: a base with pose_frame=world predicts no spread to draw from")
         if cache is not None:
             _check_cached(causal, padding_mask)
         if padding_mask is not None:
@@ -197,11 +202,14 @@ class StickFigureTransformer(nn.Module):
 
         with torch.autocast(x.device.type, enabled=False):
             head = self.pose_decoder(hidden)
-            pose = self._pose(head, x, before).transpose(0, 1)
+            pose = self._pose(head, x, before, None if noise is None else noise.transpose(0, 1)).transpose(0, 1)
             if not return_all_outputs:
                 return pose
             pooled = _mean_over_frames(hidden, padding_mask) if cache is None else cache.mean_hidden()
-            contact = {} if self.body_frame is None else {"contact": self.body_frame.contact(head).transpose(0, 1)}
+            of_body = {}
+            if self.body_frame is not None:
+                of_body["contact"] = self.body_frame.contact(head).transpose(0, 1)
+                of_body["spread"] = self.body_frame.spread(head).transpose(0, 1)
             return {
                 "pose": pose,
                 "position": self.position_decoder(pooled),
@@ -209,7 +217,7 @@ class StickFigureTransformer(nn.Module):
                 "action_logits": self.action_predictor(hidden).transpose(0, 1),
                 "physics": self.physics_decoder(hidden).transpose(0, 1),
                 "environment": self.environment_decoder(pooled),
-                **contact,
+                **of_body,
             }
 
     def set_encoder_dtype(self, dtype: torch.dtype) -> None:
@@ -253,16 +261,17 @@ class StickFigureTransformer(nn.Module):
             tokens = tokens + self.partner_projection(_batch_first(partner_motion, padding_mask))
         return tokens
 
-    def _pose(self, head: Tensor, x: Tensor, before: Tensor) -> Tensor:
+    def _pose(self, head: Tensor, x: Tensor, before: Tensor, noise: Tensor | None) -> Tensor:
         """Turn the pose head's output into poses; all are ``[B, T, D]``.
 
         Args:
             head: the output.
             x: the input frames.
             before: the frame before each.
+            noise: see :meth:`forward`.
         """
         if self.body_frame is not None:
-            return self.body_frame.move(x, before, head)
+            return self.body_frame.move(x, before, head, noise)
         if self.pose_output == "absolute":
             return head
         pose = x + self.pose_scale * head

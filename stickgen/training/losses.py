@@ -6,6 +6,7 @@ reference system's mean.
 """
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from stickgen.config import LossWeights, PhysicsWeights
 from stickgen.data.batch import NO_ACTION, TargetCounts
-from stickgen.model.body_frame import feet_speed
+from stickgen.model.body_frame import BodyFrame, feet_speed
 from stickgen.skeleton import FPS
 
 GRAVITY = 9.8
@@ -27,6 +28,16 @@ VX, VY, AX, AY, MX, MY = range(6)
 def pose_sum(pose: Tensor, target: Tensor, mask: Tensor, scale: float) -> Tensor:
     """Sum of squared pose errors ``[T, B, D]`` over real frames (``mask [T, B]``), in units of ``scale``."""
     return _masked_square((pose - target) / scale, mask).mean(-1).sum()
+
+
+def likelihood_sum(error: Tensor, spread: Tensor, mask: Tensor) -> Tensor:
+    """Sum of negative log-likelihoods of errors ``[T, B, D]`` under normal distributions of that ``spread``.
+
+    Each is weighted by its spread, which passes no gradient: otherwise frames that are easy would be all that is learnt
+    (Seitzer et al. 2022, arXiv:2203.09168, with their β of one half). Both are in units of ``pose_scale``.
+    """
+    likelihood = (error.square() / (2 * spread.square()) + spread.log()) * spread.detach()
+    return torch.where(mask.unsqueeze(-1), likelihood, 0.0).mean(-1).sum()
 
 
 def temporal_sum(pose: Tensor, mask: Tensor, scale: float) -> Tensor:
@@ -88,7 +99,8 @@ def loss_terms(
     physics_weights: PhysicsWeights,
     pose_scale: float,
     physics_scale: Tensor,
-    motion: Tensor,
+    motion: Tensor | None = None,
+    body_frame: BodyFrame | None = None,
 ) -> dict[str, Tensor]:
     """Return the terms pose, temporal, action and physics of a micro-batch, before their weights.
 
@@ -104,16 +116,22 @@ def loss_terms(
         pose_scale: unit of pose errors: the model's own ``pose_scale``, so that a correction of typical size costs
             about one whatever the pose output is.
         physics_scale: ``[6]``, units of the physics numbers.
-        motion: the clips' own frames, ``[T + 1, B, D]``, for the term contact of a model that predicts it.
+        motion: the clips' own frames, ``[T + 1, B, D]``, for the term contact of a model with a ``body_frame``.
+        body_frame: the model's; the pose term is then a likelihood, of joints about the pelvis.
     """
     parts = physics_sums(outputs["physics"], physics, physics_mask, physics_scale)
     frames, pairs = _at_least_one(counts.physics_frames), _at_least_one(counts.physics_pairs)
     frames_asked = _at_least_one(counts.frames)
-    contact = {}
-    if "contact" in outputs:
-        contact["contact"] = contact_sum(outputs["contact"], motion, mask) / frames_asked
+    if body_frame is None:
+        own = {"pose": pose_sum(outputs["pose"], target, mask, pose_scale) / frames_asked}
+    else:
+        error = body_frame.relative(outputs["pose"] - target) / pose_scale
+        own = {
+            "pose": likelihood_sum(error, outputs["spread"] / pose_scale, mask) / frames_asked,
+            "contact": contact_sum(outputs["contact"], cast("Tensor", motion), mask) / frames_asked,
+        }
     return {
-        "pose": pose_sum(outputs["pose"], target, mask, pose_scale) / frames_asked,
+        **own,
         "temporal": temporal_sum(outputs["pose"], mask, pose_scale) / _at_least_one(counts.pairs),
         "action": action_sum(outputs["action_logits"], actions) / _at_least_one(counts.action_frames),
         "physics": (
@@ -122,7 +140,6 @@ def loss_terms(
             + physics_weights.momentum * parts["momentum"] / pairs
             + physics_weights.consistency * parts["consistency"] / pairs
         ),
-        **contact,
     }
 
 

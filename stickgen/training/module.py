@@ -232,6 +232,7 @@ class MotionModule(LightningModule):
             pose_scale=self.model.pose_scale,
             physics_scale=cast("Tensor", self.physics_scale),
             motion=batch.motion,
+            body_frame=self.model.body_frame,
         )
 
     def _log_step(self, terms: Mapping[str, Tensor], ends_step: bool) -> None:

@@ -103,5 +103,7 @@ def test_clips_that_start_from_rest_are_drawn_so() -> None:
     assert {(v.start, v.mirror, v.swap_sides) for v in drawn} == {(drawn[0].start, False, False)}
     assert all(v.rest and v.loop for v in drawn), "gait goes on, or a late start would leave little of it"
     assert all(v.length(clip.length) >= clip.length for v in drawn)
-    sitting = Varying(AugmentConfig(rest_start=1.0), 250).draw(random_clip(26), 0, 0)
-    assert sitting.start <= 1, "a short clip is not cut away"
+    still = replace(random_clip(80), motion=walk().motion[:1].expand(80, -1))
+    assert Varying(AugmentConfig(rest_start=1.0), 250).draw(still, 0, 0).start == 0, "what stays begins as it does"
+    short = Varying(AugmentConfig(rest_start=1.0), 250).draw(random_clip(26), 0, 0)
+    assert short.start <= 1, "a short clip is not cut away"

@@ -42,7 +42,10 @@ def in_pieces(
     return made
 
 
-@pytest.mark.parametrize("pose_output", POSE_OUTPUTS)
+KINDS = [*({"pose_output": kind} for kind in POSE_OUTPUTS), {"pose_output": "velocity", "pose_frame": "body"}]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=[*POSE_OUTPUTS, "body"])
 @pytest.mark.parametrize("with_adapters", [False, True], ids=["base", "adapted"])
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(
@@ -54,14 +57,14 @@ def in_pieces(
 def test_calls_with_a_cache_add_up_to_one_without(
     build: Build,
     inputs: Inputs,
-    pose_output: str,
+    kind: dict[str, str],
     with_adapters: bool,
     pieces: list[int],
     clips: int,
     given_conditions: set[str],
     capacity: int,
 ) -> None:
-    model = build(causal=True, pose_output=pose_output, pose_scale=0.3)
+    model = build(causal=True, pose_scale=0.3, **kind)
     model = adapted(model) if with_adapters else model
     arguments = inputs(frames=sum(pieces), clips=clips)
     arguments = {n: v for n, v in arguments.items() if n not in CONDITIONS or n in given_conditions}

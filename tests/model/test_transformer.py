@@ -79,6 +79,9 @@ def test_the_default_is_the_medium_variant() -> None:
         "causal": False,
         "pose_output": "absolute",
         "pose_scale": 1.0,
+        "pose_frame": "world",
+        "velocity_kept": 1.0,
+        "motion_code": False,
     }
 
 
