@@ -19,6 +19,7 @@ from stickgen.artifacts.base import Base
 from stickgen.artifacts.peft_format import CONFIG_FILE, WEIGHTS_FILE
 from stickgen.errors import AdapterError, CheckpointError, OutputExistsError
 from stickgen.lora import LoRASettings, adapted_layers, get_lora_state_dict, lora_settings
+from stickgen.model.motion_code import WIDTH, CodeBank
 
 KEY = "base_model.model.transformer_encoder.layers.0.self_attn.q_proj.lora_A.weight"
 MODULES = [
@@ -463,3 +464,21 @@ def test_a_second_adapter_is_refused(base: Base, adapter: Adapter) -> None:
     attach_adapter(base, adapter, "here")
     with pytest.raises(AdapterError, match="already"):
         attach_adapter(base, adapter, "here")
+
+
+# Motion codes
+
+
+def test_an_adapters_motion_codes_join_its_bases(adapter: Adapter, base: Base, tmp_path: Path) -> None:
+    def bank(value: float) -> CodeBank:
+        return CodeBank.of([torch.eye(WIDTH + 4)[0]], [torch.full((WIDTH,), value)])
+
+    save_adapter(replace(adapter, codes=bank(0.5)), tmp_path / "coded")
+    again = load_adapter(tmp_path / "coded")
+    base.model.code_bank = bank(0.25)
+    attach_adapter(base, again, "coded")
+    assert base.model.code_bank.codes[:, 0].tolist() == [0.25, 0.5]
+
+
+def test_an_adapter_for_a_base_without_motion_codes_brings_none(adapter: Adapter, folder: Path) -> None:
+    assert load_adapter(folder).codes is None

@@ -17,6 +17,7 @@ from stickgen.artifacts.record import BaseRecord, fingerprint
 from stickgen.errors import CheckpointError, OutputExistsError
 from stickgen.lora import inject_lora_adapters
 from stickgen.model import StickFigureTransformer
+from stickgen.model.motion_code import WIDTH, CodeBank
 
 FORMATS = pytest.mark.parametrize("name", ["base.safetensors", "base.pth", "base.pt"])
 ROUND_TRIP = BaseRecord(
@@ -508,3 +509,32 @@ def test_a_model_with_adapters_is_not_saved_as_a_base(build, tmp_path: Path, nam
     with pytest.raises(CheckpointError, match="merge or detach them"):
         save_base(inject_lora_adapters(build()), BaseRecord({}), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+# Motion codes
+
+
+def code_bank(width: int) -> CodeBank:
+    return CodeBank.of([torch.eye(width)[index] for index in (0, 0, 3)], list(torch.rand(3, WIDTH)))
+
+
+@FORMATS
+def test_a_bases_motion_codes_travel_in_its_record(build, tmp_path: Path, name: str) -> None:
+    model = build(embedding_dim=WIDTH + 8, motion_code=True)
+    model.code_bank = code_bank(WIDTH + 8)
+    save_base(model, BaseRecord({}), tmp_path / name)
+    again = load_base(tmp_path / name).model.code_bank
+    assert again is not None
+    torch.testing.assert_close(again.codes, model.code_bank.codes, atol=1e-3, rtol=0)
+    assert torch.equal(again.text_of, model.code_bank.text_of)
+    plain = build()
+    save_base(plain, BaseRecord({}), tmp_path / f"plain_{name}")
+    assert load_base(tmp_path / f"plain_{name}").model.code_bank is None
+
+
+def test_damaged_motion_codes_are_refused(build, tmp_path: Path) -> None:
+    save_base(build(), BaseRecord({}), tmp_path / "base.pth")
+    record = json.loads((tmp_path / "base.json").read_text())
+    (tmp_path / "base.json").write_text(json.dumps({**record, "codes": {"width": 12, "texts": "?"}}))
+    with pytest.raises(CheckpointError, match="the motion codes in its record are damaged"):
+        load_base(tmp_path / "base.pth")
