@@ -41,5 +41,5 @@ def main(composed: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    pass_signals_on()
+    pass_signals_on(interrupts=True)
     run_hydra(main, TrainConfig)

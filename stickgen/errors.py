@@ -63,3 +63,11 @@ class GenerationError(StickgenError):
 
 class OutputExistsError(StickgenError):
     """An output is already there; it is kept unless overwriting is asked for."""
+
+
+class OutputError(StickgenError):
+    """An output could not be written, as on a full disk; what was there before is kept."""
+
+
+class FolderInUseError(StickgenError):
+    """Another process writes into the folder of a run or a sweep."""

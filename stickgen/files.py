@@ -1,18 +1,24 @@
 """Reading files without running what is in them; writing them so that no one ever meets half of one."""
 
+import logging
 import os
 import pickle
 import shutil
 import struct
 import tempfile
 import warnings
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, is_zipfile
 
-from stickgen.errors import CheckpointError, ConfigError, OutputExistsError, StickgenError
+from stickgen.digests import check_torch
+from stickgen.disk import REPLACED, replace, sync, sync_folder
+from stickgen.errors import CheckpointError, ConfigError, OutputError, OutputExistsError, StickgenError
+from stickgen.locks import SCRATCH, is_left_over, scratch_prefix
+
+log = logging.getLogger(__name__)
 
 # What torch's readers of both formats raise over damaged files; they check little before they use it.
 _DAMAGE = (
@@ -28,7 +34,7 @@ def read_torch(path: Path, *, mistake: type[StickgenError], instead: str, mmap: 
         path: the file.
         mistake: the error to raise for what is wrong with the file.
         instead: what to do about a file that holds Python objects, for the message.
-        mmap: leave tensors on the disk until they are used.
+        mmap: leave tensors on the disk until they are used; the digest of the file is then not compared.
 
     Raises:
         StickgenError: as ``mistake``, where the file is missing or damaged, or holds objects that would have to be
@@ -41,6 +47,8 @@ def read_torch(path: Path, *, mistake: type[StickgenError], instead: str, mmap: 
     archive = False
     try:
         archive = is_zipfile(path)
+        if not mmap:
+            check_torch(path, mistake)
         with torch.serialization.safe_globals(_numpy_scalars()), warnings.catch_warnings():
             # What is said of a plain pickle before it is refused.
             warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
@@ -154,20 +162,30 @@ def check_keeps(outputs: Iterable[Path], sources: Iterable[Path]) -> None:
 
 
 @contextmanager
-def atomic_write(path: Path, *, overwrite: bool = False, folder_of: Collection[str] | None = None) -> Iterator[Path]:
+def atomic_write(
+    path: Path,
+    *,
+    overwrite: bool = False,
+    folder_of: Collection[str] | None = None,
+    keep: Path | None = None,
+    verify: Callable[[Path], object] | None = None,
+) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it becomes ``path`` in one step, on an error it is removed.
 
-    The suffix of ``path`` is kept, since some writers choose their format by it.
+    The bytes are on the disk before the name is. The suffix of ``path`` is kept, since some writers choose their format
+    by it. What killed commands have left in the folder is removed first.
 
     Args:
         path: the output.
         overwrite: whether an existing one may be replaced.
         folder_of: None: the caller writes a file at the temporary path, which never replaces a folder. Names: it makes
             a folder there that holds files of these names; it replaces an older one only where that holds no others.
+        keep: a file beside ``path`` under which a replaced file is kept.
+        verify: is called with the temporary path when the bytes are on the disk, and raises where they are wrong.
 
     Raises:
         OutputExistsError: the output is there and must be kept; see :func:`check_absent` and :func:`check_folder`.
-        OSError: the place cannot be written to.
+        OutputError: the place cannot be written to, or is full; nothing was replaced.
     """
     if folder_of is None:
         check_absent(path, overwrite=overwrite, file=True)
@@ -176,39 +194,79 @@ def atomic_write(path: Path, *, overwrite: bool = False, folder_of: Collection[s
     scratch = _make_scratch(path)
     try:
         written = scratch / path.name
-        yield written
-        _sync(written)
-        if written.is_dir() and path.is_dir():
-            path.rename(scratch / "replaced")
-        os.replace(written, path)
+        with _told_of(path, scratch):
+            yield written
+            sync(written)
+            if verify is not None:
+                verify(written)
+            replace(written, path, keep)
+        # Also the name has to reach the disk; the file is in place already.
+        with _told_of(path, scratch, "was replaced, but the disk did not confirm it"):
+            sync_folder(path.parent)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a folder of the system's temporary ones, which is removed again.
+
+    Raises:
+        OutputError: it cannot be written to, or is full.
+    """
+    try:
+        remove_leftovers(Path(tempfile.gettempdir()))
+        scratch = Path(tempfile.mkdtemp(prefix=scratch_prefix()))
+    except OSError as error:
+        raise OutputError(f"{tempfile.gettempdir()}: {error.strerror}; TMPDIR names another folder") from None
+    try:
+        with _told_of(scratch, scratch, "the temporary folder is needed; TMPDIR names another"):
+            yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextmanager
+def _told_of(path: Path, scratch: Path, outcome: str = "nothing was replaced") -> Iterator[None]:
+    """Let the system's errors name the output instead of a temporary file or nothing; others pass."""
+    try:
+        yield
+    except Exception as error:  # FFmpeg's errors with a number are not all OSErrors
+        if not isinstance(getattr(error, "errno", None), int):
+            raise
+        name = getattr(error, "filename", None)
+        place = scratch if name is None else Path(os.fsdecode(name))
+        if scratch not in (place, *place.parents) and place not in (path, path.parent):
+            raise
+        raise OutputError(f"{path}: {getattr(error, 'strerror', None) or error}; {outcome}") from None
 
 
 def _make_scratch(path: Path) -> Path:
     """Make a folder beside a path; where that cannot be, the error names the path that was asked for."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        remove_leftovers(path.parent)
+        return Path(tempfile.mkdtemp(prefix=scratch_prefix(), dir=path.parent))
     except OSError as error:
-        raise type(error)(error.errno, error.strerror, str(path)) from None
+        raise OutputError(f"{path}: {error.strerror}; name another output") from None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary folders that killed commands have left in a folder.
+
+    A folder that was being replaced, and has not got its name back, gets it back.
+    """
+    for scratch in folder.glob(f"{SCRATCH}*"):
+        if not is_left_over(scratch):
+            continue
+        for replaced in scratch.glob(f"*{REPLACED}"):
+            target = folder / replaced.name.removesuffix(REPLACED)
+            if not target.exists():
+                replaced.rename(target)
+        shutil.rmtree(scratch, ignore_errors=True)
+        if not scratch.exists():
+            log.info("%s: removed; a killed command had left it", scratch)
 
 
 def _is_a_folder(path: Path) -> OutputExistsError:
     return OutputExistsError(f"{path}: is a folder and was kept; name a file in it or beside it")
-
-
-def _sync(path: Path) -> None:
-    """Flush what was written to the disk: a rename must not outlive the bytes it names."""
-    for file in path.rglob("*") if path.is_dir() else [path]:
-        if file.is_file():
-            # Some writers make files that only their owner can read; give them the usual permissions.
-            file.chmod(0o666 & ~_umask())
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

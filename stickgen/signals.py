@@ -26,13 +26,16 @@ def pass_on(number: int, frame: Any) -> None:
     """Hand a signal on to the processes that a launcher has started, which save and end; without any, end at once.
 
     How the first of them ends then ends this one, since the launcher waits for it. Submitit's on this machine are
-    waited for here.
+    waited for here. Ctrl-C is handed on as SIGTERM: a terminal sends it to all of them itself, and a second one would
+    end them before they have saved.
     """
-    _received[:] = [signal.Signals(number)]
     workers = multiprocessing.active_children()
+    if number == signal.SIGINT and not workers and not _submitit_controllers():
+        raise KeyboardInterrupt
+    _received[:] = [signal.Signals(number)]
     for worker in workers:
         if worker.pid is not None:
-            os.kill(worker.pid, number)
+            os.kill(worker.pid, signal.SIGTERM if number == signal.SIGINT else number)
     if not workers:
         _end_submitit_jobs()
         sys.stderr.write(f"error: {signal.Signals(number).name}: stopped\n")
@@ -67,9 +70,13 @@ def _submitit_controllers() -> list[int]:
     return found
 
 
-def pass_signals_on() -> None:
-    """Let :func:`pass_on` handle the signals to stop that nobody else does, in the main thread, which gets them."""
+def pass_signals_on(*, interrupts: bool = False) -> None:
+    """Let :func:`pass_on` handle the signals to stop that nobody else does, in the main thread, which gets them.
+
+    Args:
+        interrupts: Ctrl-C too, for what starts processes that save before they end.
+    """
     if threading.current_thread() is threading.main_thread():
-        for number in STOPPING:
-            if signal.getsignal(number) == signal.SIG_DFL:
+        for number in (*STOPPING, signal.SIGINT) if interrupts else STOPPING:
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
                 signal.signal(number, pass_on)

@@ -1,13 +1,25 @@
 import errno
 import io
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from stickgen.errors import ConfigError, DataError, OutputExistsError
-from stickgen.files import atomic_write, check_absent, check_keeps, check_writable, read_torch
+from stickgen import disk, locks
+from stickgen.errors import ConfigError, DataError, OutputError, OutputExistsError
+from stickgen.files import (
+    atomic_write,
+    check_absent,
+    check_keeps,
+    check_writable,
+    read_torch,
+    remove_leftovers,
+    temporary_folder,
+)
 
 
 def test_a_file_appears_whole_with_its_folders(tmp_path: Path) -> None:
@@ -105,7 +117,7 @@ def test_a_file_does_not_replace_a_folder(tmp_path: Path) -> None:
 def test_a_body_that_writes_nothing_is_an_error_and_keeps_the_old(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_text("old")
-    with pytest.raises(OSError, match="out"), atomic_write(path, overwrite=True):
+    with pytest.raises(OutputError, match=r"out: .*; nothing was replaced"), atomic_write(path, overwrite=True):
         pass
     assert path.read_text() == "old"
 
@@ -117,14 +129,130 @@ def test_a_place_that_cannot_be_written_to_is_told_by_the_name_that_was_asked_fo
         raise PermissionError(errno.EACCES, "Permission denied", f"{dir}/{prefix}x2k_a")
 
     monkeypatch.setattr("tempfile.mkdtemp", refuse)
-    with pytest.raises(PermissionError) as refused, atomic_write(tmp_path / "model.pth"):
+    with pytest.raises(OutputError) as refused, atomic_write(tmp_path / "model.pth"):
         pass
-    assert refused.value.filename == str(tmp_path / "model.pth")
+    assert str(refused.value) == f"{tmp_path / 'model.pth'}: Permission denied; name another output"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+@pytest.mark.parametrize("call", ["fsync", "replace", "link"])
+def test_what_the_disk_refuses_names_the_output_and_keeps_the_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, call: str
+) -> None:
+    path = tmp_path / "out"
+    path.write_text("old")
+
+    def refuse(*names: object) -> None:
+        raise OSError(number, os.strerror(number), *(str(name) for name in names if isinstance(name, Path)))
+
+    monkeypatch.setattr(os, call, refuse)
+    with (
+        pytest.raises(OutputError) as refused,
+        atomic_write(path, overwrite=True, keep=tmp_path / "previous") as scratch,
+    ):
+        scratch.write_text("new")
+    assert str(refused.value) == f"{path}: {os.strerror(number)}; nothing was replaced"
+    assert path.read_text() == "old"
+
+
+def test_an_error_of_something_that_is_read_meanwhile_keeps_its_own_name(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="source"), atomic_write(tmp_path / "out" / "file") as scratch:
+        scratch.write_text((tmp_path / "source").read_text())
+
+
+def test_the_replaced_file_is_kept_under_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, kept = tmp_path / "last", tmp_path / "previous"
+    for content in "123":
+        with atomic_write(path, overwrite=True, keep=kept) as scratch:
+            scratch.write_text(content)
+    assert (path.read_text(), kept.read_text()) == ("3", "2")
+
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    with atomic_write(path, overwrite=True, keep=kept) as scratch:
+        scratch.write_text("4")
+    assert (path.read_text(), kept.read_text()) == ("4", "3")
+    assert sorted(tmp_path.iterdir()) == [path, kept]
+
+
+def test_where_folders_cannot_change_places_one_still_replaces_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk, "_exchange", lambda *_: False)
+    test_a_folder_replaces_one_of_its_like(tmp_path)
+    rename = os.rename
+
+    def refuse_the_new(one: Path, other: Path) -> None:
+        if Path(one).name == "adapter" and Path(other).name == "adapter":
+            raise OSError(errno.EIO, "Input/output error")
+        rename(one, other)
+
+    monkeypatch.setattr(os, "rename", refuse_the_new)
+    with pytest.raises(OutputError, match="adapter: Input/output error; nothing was replaced"):
+        write_folder(tmp_path / "adapter", "newer", "weights")
+    assert (tmp_path / "adapter" / "weights").read_text() == "new"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from stickgen import disk
+from stickgen.files import atomic_write
+disk._exchange = lambda *_: False
+def kill(*_): os.kill(os.getpid(), signal.SIGKILL)
+path = Path(sys.argv[1])
+if sys.argv[2] == "write":
+    with atomic_write(path / "out", overwrite=True) as scratch:
+        scratch.write_text("half")
+        kill()
+rename = os.rename
+os.rename = lambda one, other: rename(one, other) if other.name.endswith(".replaced") else kill()
+with atomic_write(path / "adapter", overwrite=True, folder_of=("weights",)) as scratch:
+    scratch.mkdir()
+"""
+
+
+@pytest.mark.parametrize("at", ["write", "rename"])
+def test_the_next_command_removes_what_a_killed_one_has_left(tmp_path: Path, at: str) -> None:
+    write_folder(tmp_path / "adapter", "old", "weights")
+    command = [sys.executable, "-c", KILLED, str(tmp_path), at]
+    assert subprocess.run(command, check=False, cwd=Path(__file__).parents[1]).returncode == -9
+    assert len(list(tmp_path.glob(".stickgen-*"))) == 1
+    with atomic_write(tmp_path / "other") as scratch:
+        scratch.write_text("new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["adapter", "other"]
+    assert (tmp_path / "adapter" / "weights").read_text() == "old"
+
+
+def test_what_is_being_written_is_not_taken_for_left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with atomic_write(tmp_path / "one") as first:
+        first.write_text("one")
+        with atomic_write(tmp_path / "two") as second:
+            second.write_text("two")
+        monkeypatch.setattr(locks, "_machine", lambda: "another")
+        remove_leftovers(tmp_path)  # whose processes this machine cannot see
+        assert first.read_text() == "one"
+        os.utime(first.parent, (0, 0))  # but nobody takes so long
+        remove_leftovers(tmp_path)
+        assert not first.exists()
+        monkeypatch.undo()
+        first.parent.mkdir()
+        first.write_text("one")
+    assert (tmp_path / "one").read_text() == "one"
+
+
+def test_a_temporary_folder_that_is_full_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(OutputError, match=r"No space left on device; .*TMPDIR names another"), temporary_folder():
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="file"), atomic_write(tmp_path / "file" / "out"):
+    with pytest.raises(OutputError, match="file/out: "), atomic_write(tmp_path / "file" / "out"):
         pytest.fail("the body must not run")
 
 

@@ -1,6 +1,5 @@
 """merge.py, as a user runs it."""
 
-import json
 import math
 import re
 import subprocess
@@ -67,7 +66,8 @@ def test_the_merged_file_keeps_the_bases_settings_and_becomes_a_base(
         merged = load_base(tmp_path / name)
         assert merged.record.settings == load_base(base).record.settings
         assert merged.record.text_encoder == load_base(base).record.text_encoder
-    assert json.loads((tmp_path / "merged.json").read_text())["settings"]["pose_output"] == "velocity"
+    assert merged.record.settings["pose_output"] == "velocity"
+    assert sorted(path.name for path in tmp_path.glob("merged*")) == ["merged.pth", "merged.safetensors"]
 
 
 def test_every_source_of_the_same_weights_merges_to_the_same_model(run: RunFolder, tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """Adapters on disk: a folder in PEFT's format, which other tools read too."""
 
+import hashlib
 import json
 import logging
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from stickgen.artifacts.base import Base, load_base
@@ -26,6 +26,7 @@ from stickgen.artifacts.record import RECORD_KEY, BaseRecord
 from stickgen.artifacts.tensors import read_safetensors
 from stickgen.artifacts.wrapped import read_wrapped_base
 from stickgen.config import LoRAConfig
+from stickgen.digests import write_safetensors
 from stickgen.errors import AdapterError, CheckpointError
 from stickgen.files import atomic_write
 from stickgen.lora import LoRASettings, inject_lora_adapters, load_lora_state_dict, module_paths
@@ -36,6 +37,9 @@ log = logging.getLogger(__name__)
 CARD_FILE = "README.md"
 FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
 """What an adapter folder holds."""
+
+_SETTINGS_DIGEST = "stickgen_settings_digest"
+"""Under this key of the safetensors metadata lies a digest of the rank, alpha and rule in the folder's configuration."""
 
 _ALLOWING = "--allow-other-base (merge.py: allow_other_base=true) puts it there nevertheless"
 
@@ -82,8 +86,9 @@ def save_adapter(adapter: Adapter, folder: Path, *, overwrite: bool = False) -> 
         scratch.mkdir()
         config = json.dumps(peft_config(adapter.settings, adapter.modules, adapter.base_path), indent=2, sort_keys=True)
         (scratch / CONFIG_FILE).write_text(config + "\n", encoding="utf-8")
-        metadata = {"format": "pt", RECORD_KEY: provenance_json(adapter)}
-        save_file(tensors, scratch / WEIGHTS_FILE, metadata=metadata)
+        record = {RECORD_KEY: provenance_json(adapter), _SETTINGS_DIGEST: _settings_digest(adapter)}
+        metadata = {"format": "pt", **record}
+        write_safetensors(tensors, scratch / WEIGHTS_FILE, metadata)
         (scratch / CARD_FILE).write_text(short_card(adapter), encoding="utf-8")
 
 
@@ -110,7 +115,19 @@ def load_adapter(folder: Path) -> Adapter:
     if not isinstance(named, str | None):
         raise CheckpointError(f"{config_path}: base_model_name_or_path={named!r}: a name or path expected")
     told["base_path"] = told["base_path"] or named
-    return Adapter(state, for_layers(settings, state), **told)
+    adapter = Adapter(state, for_layers(settings, state), **told)
+    if metadata.get(_SETTINGS_DIGEST) not in (None, _settings_digest(adapter)):
+        raise CheckpointError(
+            f"{config_path}: rank, alpha or their rule are not those that {WEIGHTS_FILE} was written with; restore it"
+        )
+    return adapter
+
+
+def _settings_digest(adapter: Adapter) -> str:
+    """Return a digest of the settings that decide what the tensors of an adapter do."""
+    settings = for_layers(adapter.settings, adapter.state)
+    decisive = {name: value for name, value in vars(settings).items() if name != "dropout"}
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
 def base_for(adapter: Adapter, given: Path | None, where: str, option: str = "--base") -> Base:

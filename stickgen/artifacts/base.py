@@ -2,17 +2,19 @@
 
 import json
 import logging
+from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from stickgen.artifacts.record import RECORD_KEY, BaseRecord, fingerprint, read_codes
 from stickgen.artifacts.tensors import read_safetensors, read_torch
+from stickgen.digests import write_safetensors, write_torch
 from stickgen.errors import CheckpointError
 from stickgen.files import atomic_write, check_absent
 from stickgen.model import StickFigureTransformer
@@ -82,7 +84,10 @@ def base_of(
         record = BaseRecord.from_json(record_text, str(path))
         named = f"{path}: the base has"
         if record.fingerprint not in (None, digest):
-            raise CheckpointError(f"{path}: the record beside it, {_beside(path)}, is that of other weights; remove it")
+            raise CheckpointError(
+                f"{path}: its record is that of other weights (fingerprint {record.fingerprint}, found {digest}); the "
+                "file is damaged, or its record was written beside another one"
+            )
         _agree(sizes, record.settings, f"{path}: the weights have", "its record says")
         record = replace(record, settings={**record.settings, **sizes})
     _agree(record.settings, dict(expected or {}), named, "the configuration says")
@@ -99,9 +104,11 @@ def save_base(
     dtype: torch.dtype | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a base with its record: in the metadata of a .safetensors, in a JSON beside a .pth.
+    """Write a base with its record inside, in one step.
 
-    The .pth is a bare state dict, as ``torch.save(model.state_dict(), …)`` writes it.
+    A .safetensors holds the record in its metadata. A .pth is a bare state dict, as ``torch.save(model.state_dict(), …)``
+    writes it, and loads strictly; it holds the record in the ``_metadata`` that PyTorch keeps with every state dict. A
+    state dict that is loaded and saved again keeps its record.
 
     Args:
         model: a plain model; adapters must be merged or detached.
@@ -111,7 +118,8 @@ def save_base(
         overwrite: replace an existing file.
 
     Raises:
-        OutputExistsError: the file, or the JSON beside it, exists and ``overwrite`` is false.
+        OutputExistsError: the file exists and ``overwrite`` is false, or is a folder.
+        OutputError: it cannot be written; an older file is kept.
         CheckpointError: the model still has adapters.
     """
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
@@ -122,36 +130,40 @@ def save_base(
         state = {k: v.to(dtype) if v.is_floating_point() and "inv_freq" not in k else v for k, v in state.items()}
     codes = {} if model.code_bank is None else model.code_bank.to_plain()
     record = replace(record, settings=dict(model.settings), codes=codes, fingerprint=fingerprint(state))
-    if path.suffix == ".safetensors":
-        with atomic_write(path, overwrite=overwrite) as scratch:
-            save_file(state, scratch, metadata={"format": "pt", RECORD_KEY: record.to_json()})
-        return
-    check_outputs_absent(path, overwrite=overwrite)
-    beside = _beside(path)
-    # The record first: weights without one would be taken for the reference's.
-    with atomic_write(beside, overwrite=overwrite) as scratch:
-        scratch.write_text(record.to_json(), encoding="utf-8")
+    replaces = path.exists()
     with atomic_write(path, overwrite=overwrite) as scratch:
-        torch.save(state, scratch)
+        if path.suffix == ".safetensors":
+            write_safetensors(state, scratch, {"format": "pt", RECORD_KEY: record.to_json()})
+        else:
+            write_torch(_with_record(model, state, record), scratch)
+    if replaces and path.suffix != ".safetensors":
+        _remove_former_record(path)
+
+
+def _with_record(model: StickFigureTransformer, state: dict[str, Tensor], record: BaseRecord) -> dict[str, Tensor]:
+    """Return a state dict that carries a record."""
+    carrying = OrderedDict(state)
+    versions: dict[str, Any] = model.state_dict()._metadata  # type: ignore[attr-defined]  # of the modules, by PyTorch
+    carrying._metadata = {**versions, RECORD_KEY: record.to_json()}  # type: ignore[attr-defined]
+    return carrying
 
 
 def check_outputs_absent(path: Path, *, overwrite: bool = False) -> None:
     """Refuse, before any work is spent, what :func:`save_base` would refuse.
 
     Raises:
-        OutputExistsError: the file, or the JSON beside it, exists and ``overwrite`` is false, or is a folder.
+        OutputExistsError: the file exists and ``overwrite`` is false, or is a folder.
     """
-    for file in base_files(path):
-        check_absent(file, overwrite=overwrite, file=True)
+    check_absent(path, overwrite=overwrite, file=True)
 
 
 def base_files(path: Path) -> list[Path]:
-    """Return the files that a base of this path consists of: itself, and the JSON beside a .pth."""
+    """Return the files that a base of this path may consist of: itself, and a former version's JSON beside a .pth."""
     return [path, _beside(path)] if path.suffix in (".pth", ".pt") else [path]
 
 
 def _beside(path: Path) -> Path:
-    """Return where the record of a .pth lies."""
+    """Return where former versions wrote the record of a .pth."""
     return path.with_suffix(".json")
 
 
@@ -181,7 +193,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str | None]:
         )
     if not isinstance(content, dict) or not all(_is_plain(key, value) for key, value in content.items()):
         raise CheckpointError(f"{path}: neither a state dict nor a dict with 'model_state_dict'")
-    return content, _record_beside(path)
+    told = getattr(content, "_metadata", None)
+    record = told.get(RECORD_KEY) if isinstance(told, dict) else None
+    return content, record if isinstance(record, str) else _record_beside(path)
 
 
 def _is_plain(key: Any, value: Any) -> bool:
@@ -196,7 +210,10 @@ def _is_plain(key: Any, value: Any) -> bool:
 
 
 def _record_beside(path: Path) -> str | None:
-    """Return the text of the record beside a .pth; None where there is none, or some other JSON of that name."""
+    """Return the text of the record beside a .pth; None where there is none, or some other JSON of that name.
+
+    There stickgen wrote it before it kept the record inside.
+    """
     beside = _beside(path)
     if not beside.is_file():
         return None
@@ -205,12 +222,20 @@ def _record_beside(path: Path) -> str | None:
         content = json.loads(text)
     except ValueError as error:
         raise CheckpointError(
-            f"{path}: the record beside it, {beside.name}, is damaged ({error}); restore or remove it"
+            f"{path}: the record beside it, {beside.name}, is damaged ({error}); restore it: without it the weights "
+            "are taken for the reference system's"
         ) from None
     if isinstance(content, dict) and "settings" in content:
         return text
     log.warning("%s: not a record of stickgen; %s is taken for a base without one", beside, path.name)
     return None
+
+
+def _remove_former_record(path: Path) -> None:
+    """Remove the record beside a .pth that was replaced by one with its record inside."""
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        if {"settings", "fingerprint"} <= json.loads(_beside(path).read_text(encoding="utf-8")).keys():
+            _beside(path).unlink()
 
 
 def _motion_part(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:

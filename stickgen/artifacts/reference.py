@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from stickgen.artifacts.adapter import Adapter
@@ -16,6 +14,7 @@ from stickgen.artifacts.provenance import provenance_json, read_provenance
 from stickgen.artifacts.record import RECORD_KEY, fingerprint
 from stickgen.artifacts.tensors import read_content
 from stickgen.artifacts.wrapped import MARKS, unwrapped, wrap, wrapped_state
+from stickgen.digests import write_safetensors, write_torch
 from stickgen.errors import CheckpointError
 from stickgen.files import atomic_write
 from stickgen.lora import LoRASettings
@@ -99,9 +98,9 @@ def write_reference_adapter(
         content |= wrap(base, state, path)
     with atomic_write(path, overwrite=overwrite) as scratch:
         if path.suffix == ".safetensors":
-            save_file(content, scratch, metadata={"format": "pt", RECORD_KEY: provenance_json(adapter)})
+            write_safetensors(content, scratch, {"format": "pt", RECORD_KEY: provenance_json(adapter)})
         else:
-            torch.save(content, scratch)
+            write_torch(content, scratch)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], Any]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import platform
 import shlex
 import subprocess
@@ -41,7 +42,8 @@ class RunFolder:
     ======================  =========================================================
     ``config.yaml``         the resolved settings
     ``environment.json``    versions, git revision, command
-    ``checkpoints/``        ``best.ckpt`` and ``last.ckpt``, without the frozen base
+    ``checkpoints/``        ``best.ckpt`` and ``last.ckpt``, without the frozen base; until the run is finished also the
+                            ``previous.ckpt`` before the last
     ``adapter/``            the best adapter, in PEFT's format (LoRA runs)
     ``model.safetensors``   the best weights (runs that train all of them)
     ``metrics.json``        final metrics beside their baselines
@@ -96,6 +98,46 @@ class RunFolder:
             raise CheckpointError(f"{self.path}: has no checkpoints/{name}.ckpt; nothing to go on from, start it anew")
         return path
 
+    def latest(self) -> tuple[Path, "Checkpoint"]:
+        """Return the checkpoint that a run can continue from, and its content: the last, else the one before it.
+
+        Raises:
+            CheckpointError: the run has neither, or both are damaged.
+        """
+        last = self.checkpoints / "last.ckpt"
+        previous = previous_checkpoint(last)
+        assert previous is not None
+        if not last.is_file() and not previous.is_file():
+            self.checkpoint("last")
+        try:
+            return last, read_checkpoint(last)
+        except CheckpointError as error:
+            try:
+                return previous, read_checkpoint(previous)
+            except CheckpointError:
+                raise error from None
+
+    def forget_previous(self) -> None:
+        """Remove the checkpoint before the last one of a finished run, once the last is found to be whole.
+
+        Raises:
+            CheckpointError: it is not.
+        """
+        previous = previous_checkpoint(self.checkpoints / "last.ckpt")
+        if previous is not None and previous.is_file():
+            read_checkpoint(self.checkpoint("last"))
+            previous.unlink()
+
+    def saved(self) -> str:
+        """Return which step of a run is saved, and how to continue from it, for messages about its end."""
+        if not self.holds_results():
+            return "nothing is saved yet, the same command starts anew"
+        try:
+            step = self.latest()[1].steps
+        except CheckpointError as error:
+            return f"no step can be read: {error}"
+        return f"step {step} is saved; python train.py resume={shlex.quote(os.path.relpath(self.path))} continues"
+
     def kept(self) -> Path:
         """Return the checkpoint whose weights are the run's result: the best, or the last where none was validated.
 
@@ -127,6 +169,11 @@ class RunFolder:
             return typed(OmegaConf.create(OmegaConf.load(path)), TrainConfig)  # type: ignore[arg-type]
         except (OmegaConfBaseException, ConfigError, YAMLError, ValueError, OSError) as error:
             raise CheckpointError(f"{path}: {str(error).splitlines()[0]}") from None
+
+
+def previous_checkpoint(path: Path) -> Path | None:
+    """Return where a ``last.ckpt`` is kept when the next one replaces it; None for other checkpoints."""
+    return path.with_name("previous.ckpt") if path.name == "last.ckpt" else None
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,20 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from stickgen import files
+from stickgen.digests import check_safetensors
 from stickgen.errors import CheckpointError
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Return the tensors and the metadata of a .safetensors file.
+    """Return the tensors and the metadata of a .safetensors file, compared with its digest where it has one.
 
     Raises:
         CheckpointError: the file is missing or damaged.
     """
     with _opened(path) as file:
-        return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        check_safetensors(tensors, metadata, path, CheckpointError)
+        return tensors, metadata
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from stickgen.data.clips import ClipStore
 from stickgen.data.packed import PackedClips, write_packed
 from stickgen.data.sequences import SequenceClips
+from stickgen.digests import write_torch
 from stickgen.errors import ConfigError, DataError
 from stickgen.files import atomic_write, check_absent, read_torch
 
@@ -43,7 +42,9 @@ def open_clips(path: Path, max_frames: int | None = None) -> tuple[ClipStore, di
     """
     if is_packed(path):
         packed = PackedClips(path, max_frames)
-        return packed, _file_record(packed.record, path)
+        info = _file_record(packed.record, path)
+        packed.check_table()
+        return packed, info
     started = time.monotonic()
     sequences, info = read_sequences(path)
     clips = SequenceClips(sequences, str(path), max_frames)
@@ -137,4 +138,4 @@ def write_sequences(
         write_packed(path, SequenceClips(sequences, str(path)), info, overwrite=overwrite)
         return
     with atomic_write(path, overwrite=overwrite) as scratch:
-        torch.save({"sequences": list(sequences), "info": info}, scratch)
+        write_torch({"sequences": list(sequences), "info": info}, scratch)

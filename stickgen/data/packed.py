@@ -1,6 +1,8 @@
 """Packed data files: a safetensors file of a few large arrays, which opens at once however many clips it holds.
 
 Its layout is described in docs/data.md. Clips follow each other: each lies where the lengths before it add up to.
+The metadata holds a digest of the table, which is compared when the file is opened. The table holds a digest of every
+clip, which is compared when the clip is first read.
 """
 
 import json
@@ -15,6 +17,14 @@ from torch import Tensor
 
 from stickgen.actions import NUM_ACTIONS
 from stickgen.data.clips import CAMERA_DIM, PHYSICS_DIM, Clip, ClipInfo, ClipStore, check_finite, count_actions
+from stickgen.digests import (
+    DIGEST_KEY,
+    DIGEST_LENGTH,
+    DIGEST_PREFIX,
+    check_safetensors,
+    short_digest,
+    tensor_digest,
+)
 from stickgen.errors import DataError
 from stickgen.files import atomic_write, check_absent
 from stickgen.skeleton import SKELETONS
@@ -37,6 +47,8 @@ _COLUMNS: dict[str, tuple[type, ...]] = {
     "physics": (bool,),
     "camera": (bool,),
 }
+_TRACKS = ("motion", "embedding", "physics", "camera", "actions")
+"""Arrays of clips, in the order in which a clip's digest covers them."""
 _TABLE = "clips"
 _TORCH_TYPES = {"F32": torch.float32, "U8": torch.uint8}
 
@@ -62,6 +74,7 @@ class PackedClips:
         self._path = path
         self._max_frames = max_frames
         self._arrays, metadata = _read(path)
+        self._compared: set[int] = set()
         if metadata.get("format") != FORMAT:
             raise DataError(f"{path}: not a packed data file; `stickgen pack` makes one (see docs/data.md)")
         try:
@@ -71,20 +84,30 @@ class PackedClips:
             self._frames, self._dims = table["frames"], table["dim"]
             self._starts = _starts(_checked(table))
             self._check_arrays(table)
+            self._digests = _digests(table)
             self._labels_of_all = self._arrays.get("actions", torch.empty(0)).numpy()
             self.infos = self._infos(table)
         except (LookupError, ValueError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: damaged, or not a packed data file: {type(error).__name__} {error}") from None
+        self._metadata = metadata
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A loader's worker that is started anew maps the file itself instead of being sent its content.
         return PackedClips, (self._path, self._max_frames)
 
+    def check_table(self) -> None:
+        """Compare the table and the record with their digest, where the file has one.
+
+        Raises:
+            DataError: they are not what was written.
+        """
+        check_safetensors({_TABLE: self._arrays[_TABLE]}, self._metadata, self._path, DataError)
+
     def load(self, position: int) -> Clip:
         """Read a clip and check its numbers.
 
         Raises:
-            DataError: a number is not finite.
+            DataError: a number is not finite, or the clip is not what was written.
         """
         info = self.infos[position]
         at = f"{self._path}: clip {info.index}"
@@ -93,7 +116,7 @@ class PackedClips:
             track = self._track(key, of)
             return check_finite(track, track, key, at)
 
-        return Clip(
+        clip = Clip(
             motion=checked("motion"),
             embedding=checked("embedding"),
             description=info.description,
@@ -108,12 +131,25 @@ class PackedClips:
             index=info.index,
             actor=info.actor,
         )
+        for one in {position, position if info.partner is None else info.partner} - self._compared:
+            self._compare(one, at)
+        return clip
 
-    def _track(self, key: str, position: int) -> Tensor:
-        """Return a clip's part of an array, up to the longest length."""
+    def _compare(self, position: int, at: str) -> None:
+        """Compare a clip with its digest, where the file has some."""
+        if self._digests is not None:
+            info = self.infos[position]
+            has = {"actions": info.has_actions, "physics": info.has_physics, "camera": info.has_camera}
+            tracks = [self._track(key, position, whole=True) for key in _TRACKS if has.get(key, True)]
+            if short_digest(*tracks) != self._digests[position]:
+                raise DataError(f"{at}: damaged: its numbers are not those that were written; make the file anew")
+        self._compared.add(position)
+
+    def _track(self, key: str, position: int, *, whole: bool = False) -> Tensor:
+        """Return a clip's part of an array, up to the longest length, or the whole of it."""
         if key == "embedding":
             return self._arrays[key][position]
-        start, kept = self._starts[key][position], self._kept(position)
+        start, kept = self._starts[key][position], self._frames[position] if whole else self._kept(position)
         if key != "motion":
             return self._arrays[key][start : start + kept]
         dim = self._dims[position]
@@ -186,30 +222,50 @@ def write_packed(path: Path, store: ClipStore, info: dict[str, Any], *, overwrit
     except (TypeError, ValueError) as error:
         raise DataError(f"{path}: info: plain lists, dicts, strings and numbers expected: {error}") from None
     table = _table(store)
-    text = json.dumps(table).encode()
-    layout = _layout(table, store.infos[0].width) | {_TABLE: ("U8", (len(text),))}
-    header, offsets = _header(layout, metadata)
-    with atomic_write(path, overwrite=overwrite) as scratch:
-        scratch.write_bytes(header)
-        with ExitStack() as stack:
-            files = {}
-            for name, offset in offsets.items():  # one handle an array, each at its own place in the file
-                files[name] = stack.enter_context(scratch.open("r+b"))
-                files[name].seek(offset)
-            files[_TABLE].write(text)
-            for position in range(len(store.infos)):
-                clip = store.load(position)
-                for name in ("motion", "embedding", "physics", "camera", "actions"):
-                    track = getattr(clip, name)
-                    if track is not None:
-                        packed = track.to(torch.uint8) if name == "actions" else track
-                        files[name].write(packed.contiguous().numpy().tobytes())
+    layout = _layout(table, store.infos[0].width)
+    with atomic_write(path, overwrite=overwrite) as scratch, scratch.open("w+b") as first, ExitStack() as stack:
+        # Digests are of one length, so all places are known before the first of them is.
+        table["digest"] = ["0" * DIGEST_LENGTH] * len(store.infos)
+        layout[_TABLE] = ("U8", (len(json.dumps(table).encode()),))
+        header, offsets = _header(layout, metadata | {DIGEST_KEY: _digest_of(b"", metadata)})
+        first.write(header)
+        first.flush()
+        files = {}
+        for name, offset in offsets.items():  # one handle an array, each at its own place in the file
+            files[name] = stack.enter_context(scratch.open("r+b"))
+            files[name].seek(offset)
+        for position in range(len(store.infos)):
+            clip = store.load(position)
+            tracks = {name: getattr(clip, name) for name in _TRACKS if getattr(clip, name) is not None}
+            if "actions" in tracks:
+                tracks["actions"] = tracks["actions"].to(torch.uint8)
+            table["digest"][position] = short_digest(*tracks.values())
+            for name, track in tracks.items():
+                files[name].write(track.contiguous().numpy().tobytes())
+        text = json.dumps(table).encode()
+        files[_TABLE].write(text)
+        first.seek(0)
+        first.write(_header(layout, metadata | {DIGEST_KEY: _digest_of(text, metadata)})[0])
+
+
+def _digest_of(text: bytes, metadata: dict[str, str]) -> str:
+    """Return the digest of a file's table and metadata."""
+    table = torch.frombuffer(bytearray(text), dtype=torch.uint8) if text else torch.empty(0)
+    return DIGEST_PREFIX + tensor_digest({_TABLE: table}, metadata)
 
 
 def _table(store: ClipStore) -> dict[str, list[Any]]:
     infos = store.infos
     own = {"frames": "length", "actions": "has_actions", "physics": "has_physics", "camera": "has_camera"}
     return {name: [getattr(info, own.get(name, name)) for info in infos] for name in _COLUMNS}
+
+
+def _digests(table: dict[str, list[Any]]) -> list[str] | None:
+    """Return the digests of the clips; None in files of before they had any."""
+    digests = table.get("digest")
+    if digests is not None and (len(digests) != len(table["frames"]) or {type(one) for one in digests} != {str}):
+        raise ValueError("digest: a text for each clip expected")
+    return digests
 
 
 def _layout(table: dict[str, list[Any]], width: int) -> _Layout:

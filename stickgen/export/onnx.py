@@ -1,7 +1,6 @@
 """A model as an ONNX graph, compared in onnxruntime with PyTorch before it is written."""
 
 import logging
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from stickgen.artifacts.record import RECORD_KEY, BaseRecord
 from stickgen.errors import CheckpointError, StickgenError
-from stickgen.files import atomic_write
+from stickgen.files import atomic_write, temporary_folder
 from stickgen.model import StickFigureTransformer
 
 CHECKED_FRAMES = (1, 17, 250)
@@ -53,8 +52,8 @@ def write_onnx(
     onnx, runtime = require_onnx()
     conditions = [_CONDITIONS[name] for name in record.conditions or ()]
     model = model.eval()
-    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-        graph = Path(folder) / "graph.onnx"
+    with torch.no_grad(), temporary_folder() as folder:
+        graph = folder / "graph.onnx"
         _export(model, conditions, graph)
         difference = 0.0
         session = runtime.InferenceSession(str(graph), providers=["CPUExecutionProvider"])

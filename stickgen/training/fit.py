@@ -17,10 +17,11 @@ from stickgen.artifacts.base import MODEL_FILE, save_base
 from stickgen.artifacts.run import PRUNED_AFTER, RunFolder, environment, read_checkpoint, write_json
 from stickgen.config import TrainConfig, typed
 from stickgen.data.datamodule import ClipDataModule
-from stickgen.errors import ConfigError, OutputExistsError
+from stickgen.errors import CheckpointError, ConfigError, OutputExistsError
 from stickgen.evaluation.baselines import baseline_metrics, majority_action
 from stickgen.files import check_folder
 from stickgen.generation.prompts import embed_prompts
+from stickgen.locks import folder_lock
 from stickgen.lora import get_lora_state_dict, lora_settings
 from stickgen.training.callbacks import RunCheckpoint
 from stickgen.training.loggers import log_end, log_start, make_loggers
@@ -62,13 +63,14 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
         console: where the summary and the results are printed; None prints nothing.
 
     Raises:
-        StickgenError: settings, data or base are wrong; the message says how to go on.
+        StickgenError: settings, data or base are wrong, or another process uses the folder; the message says how to go
+            on.
         PreemptedRunError: a signal asked the run to stop, and it has saved what it can go on from.
     """
     config = with_absolute_paths(config)
     run = RunFolder(Path(config.run_dir))
     preemption = Preemption(run)
-    with preemption.listening():
+    with preemption.listening(), folder_lock(run.path):
         return _run(config, run, preemption, console or Console(quiet=True))
 
 
@@ -128,6 +130,7 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
             "seconds": round(module.seconds + before, 1),
         },
     )
+    run.forget_previous()
     for split in ("val", "test"):
         print_results(console, scores, split, trained)
     _print_next(console, config, run)
@@ -212,7 +215,21 @@ def _begin(config: TrainConfig) -> None:
 
 
 def _resumed(config: TrainConfig, run: RunFolder) -> Path | None:
-    return run.checkpoint("last") if config.resume else None
+    """Return the checkpoint to continue from: where the last one is damaged, the one before it takes its place."""
+    if not config.resume:
+        return None
+    path, checkpoint = run.latest()
+    last = run.checkpoints / "last.ckpt"
+    if path != last:
+        reason = f"{last}: missing"
+        if last.is_file():
+            try:
+                read_checkpoint(last)
+            except CheckpointError as error:
+                reason = str(error)
+        log.warning("%s; continuing from the previous checkpoint, step %d", reason, checkpoint.steps)
+        os.replace(path, last)
+    return last
 
 
 def _check_goes_on(config: TrainConfig, resumed: Path) -> None:

@@ -1,6 +1,7 @@
 """Giving a machine up when it is asked for: a run saves, says how to go on, and ends."""
 
 import os
+import shlex
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -29,9 +30,9 @@ class _Stopped(BaseException):
 class Preemption(Checkpoint):
     """Ends a run on a signal, with ``last.ckpt`` at the end of the optimizer step that was under way.
 
-    SIGTERM is what schedulers, containers and ``kill`` send; SIGUSR1 what SLURM can be told to send some time before
-    its limit (``--signal=USR1@120``). Where something in the process has handled a signal before, it is called once
-    all is saved: submitit's handler of SIGUSR2 puts the job back into the queue and ends the process, and its handler
+    SIGINT is what Ctrl-C sends; a second one ends the run at once. SIGTERM is what schedulers, containers and ``kill``
+    send; SIGUSR1 what SLURM can be told to send some time before its limit (``--signal=USR1@120``). Where something in
+    the process has handled a signal before, it is called once all is saved: submitit's handler of SIGUSR2 puts the job back into the queue and ends the process, and its handler
     of SIGTERM, which then only announces SIGUSR2, lets the run go on. Where submitit runs its jobs on this machine,
     nothing is announced, and SIGTERM ends the run.
 
@@ -53,12 +54,15 @@ class Preemption(Checkpoint):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        names = ("SIGTERM", "SIGUSR1", "SIGUSR2")
+        names = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2")
         found = {
             getattr(signal, name): signal.getsignal(getattr(signal, name)) for name in names if name in dir(signal)
         }
-        # SIGUSR2 is nobody's unless someone waits for it.
-        self._former = {number: was for number, was in found.items() if number.name != "SIGUSR2" or callable(was)}
+        # SIGUSR2 is nobody's unless someone waits for it, and shells let jobs in the background ignore Ctrl-C.
+        only_where_awaited = ("SIGUSR2", "SIGINT")
+        self._former = {
+            number: was for number, was in found.items() if number.name not in only_where_awaited or callable(was)
+        }
         self._handle()
         try:
             yield
@@ -99,7 +103,10 @@ class Preemption(Checkpoint):
             signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: Any) -> None:
+        again = number == signal.SIGINT == self.received
         self.received = signal.Signals(number)
+        if again and self._training:
+            raise KeyboardInterrupt
         if self._training or self._stopping:
             return
         try:
@@ -112,12 +119,12 @@ class Preemption(Checkpoint):
         asked = self.received or signal.SIGTERM  # which another of the run's processes may have received
         former: Callable[[int, Any], Any] | Any = self._former.get(asked)
         final = asked == signal.SIGTERM and os.environ.get("SUBMITIT_EXECUTOR") == "local"
-        if callable(former) and former is not pass_on and not final:
+        if callable(former) and former not in (pass_on, signal.default_int_handler) and not final:
             former(asked, None)
             self.received = None
             return
-        if self.run.holds_results():
-            way_out = f"python train.py resume={os.path.relpath(self.run.path)} continues"
+        if reached != "stopped":
+            way_out = f"python train.py resume={shlex.quote(os.path.relpath(self.run.path))} continues"
         else:
-            way_out = "nothing to go on from yet, the same command starts anew"
+            way_out = self.run.saved()
         raise PreemptedRunError(f"{asked.name}: {reached}; {way_out}", asked)

@@ -1,7 +1,7 @@
 """Lightning's Trainer as a run uses it: for training, in one process or several, and for scoring."""
 
 import logging
-import os
+import signal
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from torch import Tensor
 from stickgen.artifacts.run import RunFolder
 from stickgen.config import TrainConfig
 from stickgen.data.datamodule import ClipDataModule
-from stickgen.errors import ConfigError, InterruptedRunError
+from stickgen.errors import ConfigError, InterruptedRunError, OutputError
 from stickgen.training.callbacks import make_callbacks
+from stickgen.training.checkpoint_io import SafeCheckpointIO
 from stickgen.training.module import MotionModule
 from stickgen.training.preemption import Preemption
 
@@ -76,7 +77,8 @@ def run_training(
     """Train, from the checkpoint that is resumed or from the start.
 
     Raises:
-        InterruptedRunError: the user or a signal stopped it; the message says how to go on.
+        InterruptedRunError: the user or a signal stopped it; the message names the step that is saved.
+        OutputError: a checkpoint or a log cannot be written; the message does too.
     """
     try:
         with warnings.catch_warnings():
@@ -89,15 +91,20 @@ def run_training(
             ):
                 warnings.filterwarnings("ignore", message=message)
             trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+    except OutputError as error:
+        raise OutputError(f"{error}; {RunFolder(Path(module.config.run_dir)).saved()}") from None
+    except OSError as error:  # of a log: their writers name no file
+        run = RunFolder(Path(module.config.run_dir))
+        raise OutputError(f"{error.filename or run.path}: {error.strerror or error}; {run.saved()}") from None
     except (KeyboardInterrupt, SystemExit):
-        if preemption.received is not None:  # who put the job back into its queue ends the process himself
+        if preemption.received not in (None, signal.SIGINT):  # who put the job back into its queue ends it himself
             raise
         # Lightning ends an interrupted process without a word.
-        folder = os.path.relpath(module.config.run_dir)
+        run = RunFolder(Path(module.config.run_dir))
         reached = f"interrupted at step {trainer.global_step}"
-        if not RunFolder(Path(module.config.run_dir)).holds_results():
+        if not run.holds_results():
             raise InterruptedRunError(f"{reached}, before the first checkpoint; the same command starts anew") from None
-        raise InterruptedRunError(f"{reached}; python train.py resume={folder} continues") from None
+        raise InterruptedRunError(f"{reached}; {run.saved()}") from None
 
 
 def evaluate(module: MotionModule, data: ClipDataModule, config: TrainConfig) -> dict[str, dict[str, float]]:
@@ -127,7 +134,7 @@ def checked_trainer(**settings: Any) -> Trainer:
     """
     try:
         # Always Lightning's own environment: it would otherwise take SLURM's, or a launcher's, for the run's processes.
-        return Trainer(plugins=[LightningEnvironment()], **settings)
+        return Trainer(plugins=[LightningEnvironment(), SafeCheckpointIO()], **settings)
     except (MisconfigurationException, ValueError, ImportError) as error:
         # An accelerator or a precision that this machine does not have.
         raise ConfigError(f"trainer: {error}") from None

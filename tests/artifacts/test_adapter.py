@@ -1,5 +1,7 @@
+import errno
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from stickgen.artifacts.adapter import (
 )
 from stickgen.artifacts.base import Base
 from stickgen.artifacts.peft_format import CONFIG_FILE, WEIGHTS_FILE
-from stickgen.errors import AdapterError, CheckpointError, OutputExistsError
+from stickgen.errors import AdapterError, CheckpointError, OutputError, OutputExistsError
 from stickgen.lora import LoRASettings, adapted_layers, get_lora_state_dict, lora_settings
 from stickgen.model.motion_code import WIDTH, CodeBank
 
@@ -146,12 +148,12 @@ def test_a_folder_with_anything_else_in_it_is_never_replaced(adapter: Adapter, f
 
 
 def test_a_failed_write_leaves_nothing(adapter: Adapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*args: object, **more: object) -> None:
-        raise OSError("disk full")
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("stickgen.artifacts.adapter.save_file", fail)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OutputError, match="adapter: No space left on device; nothing was replaced"):
         save_adapter(adapter, tmp_path / "adapter")
     assert sorted(tmp_path.iterdir()) == before
 

@@ -1,8 +1,10 @@
+import errno
 import json
 import logging
 import math
+import os
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,20 @@ from safetensors.torch import load_file, save_file
 
 from stickgen.artifacts.adapter import Adapter, save_adapter
 from stickgen.artifacts.base import MODEL_FILE, load_base, save_base
-from stickgen.artifacts.record import BaseRecord, fingerprint
-from stickgen.errors import CheckpointError, OutputExistsError
+from stickgen.artifacts.record import RECORD_KEY, BaseRecord, fingerprint
+from stickgen.errors import CheckpointError, OutputError, OutputExistsError
 from stickgen.lora import inject_lora_adapters
 from stickgen.model import StickFigureTransformer
 from stickgen.model.motion_code import WIDTH, CodeBank
+
+
+def write_pair(model: StickFigureTransformer, folder: Path) -> None:
+    """Write base.pth with its record in base.json beside it, as former versions did."""
+    state = model.state_dict()
+    torch.save(state, folder / "base.pth")
+    record = BaseRecord(dict(model.settings), fingerprint=fingerprint(state))
+    (folder / "base.json").write_text(record.to_json())
+
 
 FORMATS = pytest.mark.parametrize("name", ["base.safetensors", "base.pth", "base.pt"])
 ROUND_TRIP = BaseRecord(
@@ -81,14 +92,32 @@ def test_the_record_tells_the_models_settings_and_not_those_it_came_with(build, 
     assert load_base(tmp_path / "base.safetensors").record.settings == build(causal=True).settings
 
 
-def test_the_pth_is_a_bare_state_dict_with_its_record_beside_it(build, tmp_path: Path) -> None:
+def test_the_pth_is_a_bare_state_dict_with_its_record_inside(build, tmp_path: Path) -> None:
     model = build(causal=True)
     save_base(model, BaseRecord({}), tmp_path / "base.pth")
+    for mmap in (False, True):
+        state = torch.load(tmp_path / "base.pth", weights_only=True, mmap=mmap)
+        build(seed=4).load_state_dict(state, strict=True)
+        assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+    assert [path.name for path in tmp_path.iterdir()] == ["base.pth"]
+    assert load_base(tmp_path / "base.pth").record.settings["causal"] is True
+
+
+def test_the_pth_keeps_its_record_where_others_copy_it_or_save_it_again(build, tmp_path: Path) -> None:
+    save_base(build(causal=True), BaseRecord({}), tmp_path / "base.pth")
     state = torch.load(tmp_path / "base.pth", weights_only=True)
-    build(seed=4).load_state_dict(state, strict=True)
-    assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
-    assert json.loads((tmp_path / "base.json").read_text())["settings"]["causal"] is True
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["base.json", "base.pth"]
+    torch.save(state, tmp_path / "again.pth")
+    torch.save({"model_state_dict": state}, tmp_path / "wrapped.pth")
+    for name in ("again.pth", "wrapped.pth"):
+        assert load_base(tmp_path / name).record == load_base(tmp_path / "base.pth").record
+
+
+def test_the_pth_and_record_pair_of_a_former_version(build, tmp_path: Path) -> None:
+    write_pair(build(causal=True), tmp_path)
+    assert load_base(tmp_path / "base.pth").model.causal
+    save_base(build(), BaseRecord({}), tmp_path / "base.pth", overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["base.pth"]
+    assert not load_base(tmp_path / "base.pth").model.causal
 
 
 def test_the_safetensors_file_is_plain_to_other_readers(build, tmp_path: Path) -> None:
@@ -375,7 +404,7 @@ def test_agreeing_and_open_settings_are_fine(build, tmp_path: Path) -> None:
 
 
 def test_a_record_that_contradicts_the_weights(build, tmp_path: Path) -> None:
-    save_base(build(), BaseRecord({}), tmp_path / "base.pth")
+    write_pair(build(), tmp_path)
     record = json.loads((tmp_path / "base.json").read_text())
     record["settings"]["num_layers"] = 3
     (tmp_path / "base.json").write_text(json.dumps(record))
@@ -409,7 +438,7 @@ def test_some_other_json_of_that_name_is_no_record(build, tmp_path: Path, caplog
 
 
 def test_a_record_beside_other_weights_of_the_same_shape(build, tmp_path: Path) -> None:
-    save_base(build(causal=True), BaseRecord({}), tmp_path / "base.pth")
+    write_pair(build(causal=True), tmp_path)
     torch.manual_seed(99)
     torch.save(StickFigureTransformer(**build().settings).state_dict(), tmp_path / "base.pth")
     refused(tmp_path / "base.pth", "is that of other weights")
@@ -468,14 +497,23 @@ def test_any_other_folder(tmp_path: Path) -> None:
 # Writing
 
 
-@pytest.mark.parametrize("blocked", ["base.safetensors", "base.pth", "base.json"])
-def test_an_existing_output_is_kept(build, tmp_path: Path, blocked: str) -> None:
-    (tmp_path / blocked).write_text("precious")
-    path = tmp_path / ("base.pth" if blocked == "base.json" else blocked)
-    with pytest.raises(OutputExistsError, match=f"{blocked}: already exists"):
-        save_base(build(), BaseRecord({}), path)
-    assert (tmp_path / blocked).read_text() == "precious"
-    assert [path.name for path in tmp_path.iterdir()] == [blocked]
+@pytest.mark.parametrize("name", ["base.safetensors", "base.pth"])
+def test_an_existing_output_is_kept(build, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("precious")
+    with pytest.raises(OutputExistsError, match=f"{name}: already exists"):
+        save_base(build(), BaseRecord({}), tmp_path / name)
+    assert (tmp_path / name).read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_some_other_json_beside_a_pth_is_left_alone(build, tmp_path: Path, overwrite: bool) -> None:
+    (tmp_path / "base.json").write_text('{"settings": "precious"}')
+    if overwrite:
+        (tmp_path / "base.pth").write_text("old")
+    save_base(build(causal=True), BaseRecord({}), tmp_path / "base.pth", overwrite=overwrite)
+    assert (tmp_path / "base.json").read_text() == '{"settings": "precious"}'
+    assert load_base(tmp_path / "base.pth").model.causal
 
 
 @FORMATS
@@ -492,14 +530,14 @@ def test_a_failed_write_leaves_the_old_weights_and_no_scraps(
     save_base(build(), BaseRecord({}), tmp_path / name)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
-    def fail(content: object, path: Path, **more: object) -> None:
-        Path(path).write_bytes(b"half")
-        raise OSError("disk full")
+    def full(file: object, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("stickgen.artifacts.base.save_file", fail)
-    monkeypatch.setattr("torch.save", fail)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr("stickgen.digests._Stream.write", full)
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OutputError) as refused:
         save_base(build(1), BaseRecord({}), tmp_path / name, overwrite=True)
+    assert str(refused.value) == f"{tmp_path / name}: No space left on device; nothing was replaced"
     assert {path.name for path in tmp_path.iterdir()} == set(before)
     assert (tmp_path / name).read_bytes() == before[name]
 
@@ -533,8 +571,8 @@ def test_a_bases_motion_codes_travel_in_its_record(build, tmp_path: Path, name: 
 
 
 def test_damaged_motion_codes_are_refused(build, tmp_path: Path) -> None:
-    save_base(build(), BaseRecord({}), tmp_path / "base.pth")
-    record = json.loads((tmp_path / "base.json").read_text())
-    (tmp_path / "base.json").write_text(json.dumps({**record, "codes": {"width": 12, "texts": "?"}}))
+    model = build()
+    record = replace(BaseRecord(dict(model.settings)), codes={"width": 12, "texts": "?"})
+    save_file(model.state_dict(), tmp_path / "base.safetensors", metadata={RECORD_KEY: record.to_json()})
     with pytest.raises(CheckpointError, match="the motion codes in its record are damaged"):
-        load_base(tmp_path / "base.pth")
+        load_base(tmp_path / "base.safetensors")

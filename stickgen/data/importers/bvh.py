@@ -1,7 +1,6 @@
 """Reading BVH motion capture through pybvh (the extra ``bvh``)."""
 
 import math
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from stickgen.data.importers.bvh_layout import canonical_bvh
 from stickgen.data.importers.joints import body_joints, find_joints, turn_up
 from stickgen.data.projection import Recording, body_height, floor_height
 from stickgen.errors import DataError, StickgenError
+from stickgen.files import temporary_folder
 
 SKIP_SECONDS = 0.1
 """Time dropped at the start by default: many files blend out of a T-pose there."""
@@ -85,8 +85,8 @@ def read_positions(path: Path) -> tuple[list[str], np.ndarray, float]:
         raise DataError(f"{path}: no such file")
     text = path.read_text(encoding="utf-8", errors="replace")
     canonical = canonical_bvh(text, str(path))
-    with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder) / "canonical.bvh"
+    with temporary_folder() as folder:
+        scratch = folder / "canonical.bvh"
         scratch.write_text(text if canonical is None else canonical[0], encoding="utf-8")
         try:
             # A given up axis spares pybvh's own guess, which is not used here.
