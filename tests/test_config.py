@@ -187,7 +187,9 @@ def test_the_default_objective_is_honest() -> None:
     assert objective.input_noise == objective.input_drift == 0
     assert train().data.augment == AugmentConfig()
     assert objective.physics_weights.gravity == 0
-    assert not train("objective=bidirectional").objective.causal
+    reference = train("objective=bidirectional").objective
+    assert not reference.causal
+    assert reference.physics_weights.gravity == 0.1
 
 
 def test_the_default_base_comes_with_the_project_from_any_directory(
