@@ -125,7 +125,7 @@ def _study(args: argparse.Namespace) -> None:
         # One validation at the end: which step is the best is not chosen on so few clips.
         f"trainer.val_every_n_epochs={10000}",
         f"optimizer.lr={args.lr}",
-        "trainer.precision=bf16-mixed",
+        "trainer.precision=auto",
         "callbacks.progress_bar=false",
         "callbacks.show_motion.every_n_epochs=null",
         "logger.tensorboard=false",

@@ -15,8 +15,7 @@ from stickgen.artifacts.base import save_base
 from stickgen.artifacts.record import BaseRecord
 from stickgen.data.sample import SAMPLE_INFO
 from stickgen.model import StickFigureTransformer
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.warm import ROOT, Script, Stop
 
 
 def make_base(path: Path, *, causal: bool = True, seed: int = 0) -> Path:
@@ -71,13 +70,27 @@ def help_without(command: str, heavy: set[str]) -> str:
         f"heavy = {heavy!r} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def start_script(script: str, *overrides: str, cwd: Path) -> "subprocess.Popen[str]":
-    """Start train.py or merge.py in a session of its own, to be stopped; its stderr can be read."""
+def start_script(
+    script: str, *overrides: str, cwd: Path, fresh: bool = False, stop: Stop | None = None
+) -> "Script | subprocess.Popen[str]":
+    """Start train.py or merge.py in a session of its own, to be stopped; its stderr can be read.
+
+    Args:
+        script: its name.
+        overrides: its arguments.
+        cwd: its working directory.
+        fresh: start an interpreter for it, as a shell does, instead of forking one that has imported PyTorch. Launchers
+            start further processes as this one was started, and so need that.
+        stop: where it is to send itself a signal; None: nowhere.
+    """
+    if not fresh:
+        return Script(script, overrides, cwd, environment(), stop)
+    assert stop is None
     return subprocess.Popen(
         command(script, *overrides),
         cwd=cwd,
@@ -89,15 +102,23 @@ def start_script(script: str, *overrides: str, cwd: Path) -> "subprocess.Popen[s
     )
 
 
-def await_that(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+def await_that(condition: Callable[[], bool], process: "Script | subprocess.Popen[str]") -> None:
     """Wait until something is so, as long as the process lives that is to bring it about."""
     while not condition():
         assert process.poll() is None, f"it ended before it could be stopped: {process.communicate()[1]}"
         time.sleep(0.02)
 
 
-def run_script(script: str, *overrides: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run train.py or merge.py to its end."""
+def run_script(
+    script: str, *overrides: str, cwd: Path, fresh: bool = False, stop: Stop | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run train.py or merge.py to its end; see :func:`start_script`."""
+    if not fresh:
+        process = Script(script, overrides, cwd, environment(**env), stop)
+        out, err = process.communicate()
+        assert process.returncode is not None
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+    assert stop is None
     return subprocess.run(
         command(script, *overrides), cwd=cwd, env=environment(**env), capture_output=True, text=True, check=False
     )

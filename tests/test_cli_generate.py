@@ -157,7 +157,7 @@ def test_a_run_that_is_stopped_leaves_the_older_file(base: Path, tmp_path: Path,
             assert process.poll() is None, "it ended before it could be stopped"
             time.sleep(0.02)
         process.send_signal(sent)
-        process.wait(timeout=60)
+        process.wait()
     finally:
         process.kill()
     assert Path("w.gif").read_bytes() == b"older"

@@ -187,7 +187,9 @@ def test_the_default_objective_is_honest() -> None:
     assert objective.input_noise == objective.input_drift == 0
     assert train().data.augment == AugmentConfig()
     assert objective.physics_weights.gravity == 0
-    assert not train("objective=bidirectional").objective.causal
+    reference = train("objective=bidirectional").objective
+    assert not reference.causal
+    assert reference.physics_weights.gravity == 0.1
 
 
 def test_the_default_base_comes_with_the_project_from_any_directory(
@@ -494,7 +496,7 @@ def test_registering_again_is_harmless() -> None:
 @pytest.mark.parametrize("script", ["train.py", "merge.py"])
 def test_help_needs_no_torch(script: str, tmp_path: Path) -> None:
     command = [sys.executable, "-X", "importtime", str(PROJECT / script), "--help"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time")}
     assert "stickgen.config" in imported
     heavy = {
@@ -514,7 +516,7 @@ def test_help_needs_no_torch(script: str, tmp_path: Path) -> None:
 
 def test_the_module_itself_imports_no_torch() -> None:
     code = f"import sys; import {config_module.__name__}; sys.exit('torch' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_of_the_monitored_metrics_the_accuracy_alone_is_to_be_high() -> None:

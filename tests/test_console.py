@@ -283,7 +283,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(command: list[str], tmp_path:
     try:
         done = subprocess.run(
             [sys.executable, *command, "--help"],
-            stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, cwd=tmp_path,
+            stdout=writing, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
             env={**os.environ, "PYTHONPATH": str(PROJECT)},
         )  # fmt: skip
     finally:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from stickgen.artifacts.run import RunFolder
-from tests.runs import await_that, make_base, run_script, short_run, start_script
+from tests.runs import Stop, make_base, run_script, short_run
 
 TWO = ("trainer=ddp", "trainer.devices=2")
 
@@ -84,16 +84,11 @@ def test_one_process_writes(runs: dict[str, RunFolder]) -> None:
 def test_a_run_of_two_that_is_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base.safetensors")
     changes = {"lora__dropout": 0.3, "trainer__max_epochs": 4}
-    process = start_script("train.py", *_overrides(base, "run", *TWO, **changes), cwd=tmp_path)
-    try:
-        await_that((tmp_path / "run" / "checkpoints" / "last.ckpt").exists, process)
-        process.send_signal(signal.SIGTERM)
-        errors = process.communicate()[1]
-    finally:
-        process.kill()
-    assert process.returncode == 128 + signal.SIGTERM
-    assert errors.startswith("error: SIGTERM: stopped and saved at step")
-    assert len(errors.splitlines()) == 1
+    stop = Stop(signal.SIGTERM, 6)
+    stopped = run_script("train.py", *_overrides(base, "run", *TWO, **changes), cwd=tmp_path, stop=stop)
+    assert stopped.returncode == 128 + signal.SIGTERM
+    assert stopped.stderr.startswith("error: SIGTERM: stopped and saved at step")
+    assert len(stopped.stderr.splitlines()) == 1
     refused = run_script("train.py", "resume=run", "trainer.devices=1", cwd=tmp_path)
     assert "trainer.devices: a resumed run keeps its settings" in refused.stderr
     for arguments in (["resume=run"], _overrides(base, "uninterrupted", *TWO, **changes)):

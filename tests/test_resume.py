@@ -2,7 +2,6 @@
 
 import pickle
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import torch
 
 from stickgen.artifacts.run import RunFolder
 from stickgen.training import fit
-from tests.runs import await_that, make_base, run_script, short_run, start_script
+from tests.runs import Stop, make_base, run_script, short_run
 
 EPOCHS = 4
 STEPS_AN_EPOCH = 5
@@ -46,20 +45,6 @@ def _step(checkpoint: Path) -> int:
         return -1
 
 
-def _started(base: Path, every_n_steps: int | None, cwd: Path, *more: str) -> "subprocess.Popen[str]":
-    return start_script("train.py", *_overrides(base, every_n_steps), *more, cwd=cwd)
-
-
-def _await_step(process: "subprocess.Popen[str]", run: Path, step: int) -> None:
-    """Wait until a run has saved a step."""
-    try:
-        await_that(lambda: _step(run / "checkpoints" / "last.ckpt") >= step, process)
-    except BaseException:
-        process.kill()
-        process.communicate()
-        raise
-
-
 def _same_as_uninterrupted(run: Path, context: str = "") -> None:
     """Compare a resumed run's checkpoints with those of the same run in one go."""
     config = RunFolder(run).read_config()
@@ -77,13 +62,11 @@ def _same_as_uninterrupted(run: Path, context: str = "") -> None:
 @pytest.mark.parametrize("every_n_steps", [1, None], ids=["checkpoint in mid-epoch", "checkpoint at epoch's end"])
 def test_a_killed_run_resumed_equals_the_uninterrupted_one(tmp_path: Path, every_n_steps: int | None) -> None:
     base = make_base(tmp_path / "base.safetensors")
-    process = _started(base, every_n_steps, tmp_path)
-    # Past the first epoch, and with step checkpoints in the middle of the second.
-    _await_step(process, tmp_path / "run", STEPS_AN_EPOCH + (2 if every_n_steps else 0))
-    process.kill()
-    process.communicate()
-    killed_at = _step(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    assert killed_at < EPOCHS * STEPS_AN_EPOCH, "the run ended before it could be killed"
+    killed_at = STEPS_AN_EPOCH + 2  # in the middle of the second epoch
+    stop = Stop(signal.SIGKILL, killed_at)
+    killed = run_script("train.py", *_overrides(base, every_n_steps), cwd=tmp_path, stop=stop)
+    assert killed.returncode == -signal.SIGKILL
+    assert _step(tmp_path / "run" / "checkpoints" / "last.ckpt") == (killed_at if every_n_steps else STEPS_AN_EPOCH)
 
     resumed = run_script("train.py", "resume=run", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
@@ -93,15 +76,13 @@ def test_a_killed_run_resumed_equals_the_uninterrupted_one(tmp_path: Path, every
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_run_that_is_asked_to_stop_saves_first_and_goes_on_from_there(tmp_path: Path, number: signal.Signals) -> None:
     base = make_base(tmp_path / "base.safetensors")
-    process = _started(base, None, tmp_path)
-    _await_step(process, tmp_path / "run", STEPS_AN_EPOCH)
-    process.send_signal(number)
-    errors = process.communicate()[1]
+    asked_at = STEPS_AN_EPOCH + 1
+    stopped = run_script("train.py", *_overrides(base, None), cwd=tmp_path, stop=Stop(number, asked_at))
     stopped_at = _step(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    assert STEPS_AN_EPOCH <= stopped_at < EPOCHS * STEPS_AN_EPOCH
-    assert process.returncode == 128 + number
+    assert stopped_at == asked_at + 1  # at the end of the step that it was in
+    assert stopped.returncode == 128 + number
     line = f"error: {number.name}: stopped and saved at step {stopped_at}; python train.py resume=run continues\n"
-    assert errors == line
+    assert stopped.stderr == line
 
     resumed = run_script("train.py", "resume=run", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr

@@ -23,10 +23,10 @@ def test_a_process_without_workers_ends_in_one_line(capsys: pytest.CaptureFixtur
 
 
 def test_workers_are_told_and_decide_how_it_ends() -> None:
-    worker = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
+    worker = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
     worker.start()
     pass_on(signal.SIGTERM, None)
-    worker.join(30)
+    worker.join()
     assert worker.exitcode == -signal.SIGTERM
 
 

@@ -60,7 +60,12 @@ def test_jobs_of_a_sweep_differ(sweep: Path) -> None:
 
 def test_a_single_run_prints_summary_and_results_and_trains_the_adapter(base: Path, tmp_path: Path) -> None:
     done = run_script(
-        "train.py", *short_run(base, **{"hydra.run.dir": "run"}), cwd=tmp_path, USE_LORA="true", LORA_RANK="3"
+        "train.py",
+        *short_run(base, **{"hydra.run.dir": "run"}),
+        cwd=tmp_path,
+        fresh=True,
+        USE_LORA="true",
+        LORA_RANK="3",
     )
     assert done.returncode == 0, done.stderr
     for words in ("trainable of", "adapted layers", "frozen base", "constant velocity", "most frequent action"):

@@ -35,8 +35,9 @@ class BaseConfig:
     dropout: float = 0.0
     """Dropout inside the base while training; the adapters have their own (lora.dropout)."""
     dtype: str = "float32"
-    """Width in which a frozen base's encoder is stored and computes while adapters are trained: float32 or bfloat16.
-    What is reported at the end, and merged, is measured on the base in float32."""
+    """Width in which a frozen base's encoder is stored and computes while adapters are trained: float32, bfloat16, or
+    auto, which measures which is faster and keeps it in the run's config.yaml. What is reported at the end, and merged,
+    is measured on the base in float32."""
     save_dtype: str = "float32"
     """Width in which a run that trains whole weights stores them: float32, float16 or bfloat16."""
 
@@ -51,7 +52,7 @@ class BaseConfig:
         check("base.pose_frame", self.pose_frame, self.pose_frame in (None, "world", "body"), "world or body")
         kept = self.velocity_kept is None or 0 <= self.velocity_kept <= 1
         check("base.velocity_kept", self.velocity_kept, kept, "a share from 0 to 1, or null")
-        check("base.dtype", self.dtype, self.dtype in ("float32", "bfloat16"), "float32 or bfloat16")
+        check("base.dtype", self.dtype, self.dtype in ("float32", "bfloat16", "auto"), "float32, bfloat16 or auto")
         widths = ("float32", "float16", "bfloat16")
         check("base.save_dtype", self.save_dtype, self.save_dtype in widths, "float32, float16 or bfloat16")
         positive = self.pose_scale is None or self.pose_scale > 0

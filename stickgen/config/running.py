@@ -4,8 +4,11 @@ from dataclasses import dataclass, field
 
 from stickgen.config.checks import check
 
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-"""What training can compute in; evaluation is always in float32."""
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "auto")
+"""What training can compute in, auto: the faster of the first two; evaluation is always in float32."""
+
+MAX_THREADS = 1024
+"""More crash PyTorch's thread pool."""
 
 METRICS = ("pose_mse", "action_accuracy", "temporal_consistency_error", "loss")
 """What is measured on the validation and the test clips."""
@@ -55,7 +58,10 @@ class TrainerConfig:
         size = self.micro_batch
         good = size is None or size == "auto" or (isinstance(size, int) and size >= 1)
         check("trainer.micro_batch", size, good, "a whole number of at least 1, auto or null")
-        check("trainer.threads", self.threads, self.threads is None or self.threads >= 1, "at least 1, or null")
+        threads = self.threads
+        check(
+            "trainer.threads", threads, threads is None or 1 <= threads <= MAX_THREADS, f"1 to {MAX_THREADS}, or null"
+        )
 
 
 @dataclass

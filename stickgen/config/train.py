@@ -71,7 +71,7 @@ class TrainConfig:
             raise ConfigError(
                 "lora.enabled=true: adapters need a trained base; set base.checkpoint, or lora.enabled=false"
             )
-        if base.dtype != "float32" and not lora.enabled:
+        if base.dtype == "bfloat16" and not lora.enabled:
             raise ConfigError(
                 f"base.dtype={base.dtype}: is for a frozen base; weights in training stay in float32, and "
                 "trainer.precision=bf16-mixed computes in bfloat16"

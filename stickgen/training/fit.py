@@ -27,6 +27,7 @@ from stickgen.training.callbacks import RunCheckpoint
 from stickgen.training.loggers import log_end, log_start, make_loggers
 from stickgen.training.micro_batch import fastest, seconds_by_micro_batch
 from stickgen.training.module import MotionModule
+from stickgen.training.precision import with_precision
 from stickgen.training.preemption import Preemption
 from stickgen.training.processes import Processes
 from stickgen.training.pruning import Pruning
@@ -87,6 +88,7 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
     # Now, and not when the training is over.
     check_folder(run.adapter, FILES, overwrite=True)
 
+    config = with_precision(config)
     data = _data(config)
     subject = make_subject(config, data)
     if config.trainer.micro_batch == "auto":

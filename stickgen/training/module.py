@@ -219,13 +219,15 @@ class MotionModule(LightningModule):
 
     def _terms(self, outputs: Mapping[str, Tensor], batch: Batch, ask_action: bool = True) -> dict[str, Tensor]:
         mask = ~batch.padding_mask.T[1:] & batch.counted
-        actions = batch.actions[1:]
+        # Action and physics: of the frame that is asked for, or as the reference labels them, of the one that is read.
+        labelled = slice(1, None) if self.config.objective.causal else slice(None, -1)
+        actions = batch.actions[labelled].where(mask, NO_ACTION)
         return loss_terms(
             outputs,
             target=(batch.motion if batch.target_offset is None else batch.motion + batch.target_offset)[1:],
             mask=mask,
-            actions=actions if ask_action and batch.counted else torch.full_like(actions, NO_ACTION),
-            physics=batch.physics[1:],
+            actions=actions if ask_action else torch.full_like(actions, NO_ACTION),
+            physics=batch.physics[labelled],
             physics_mask=mask & batch.has_physics,
             counts=batch.step_counts,
             physics_weights=self.config.objective.physics_weights,

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from stickgen.artifacts.run import RunFolder
-from tests.runs import await_that, make_base, run_script, short_run, start_script
+from tests.runs import Stop, await_that, make_base, run_script, short_run, start_script
 
 JOBS = {"hydra.sweep.dir": "jobs"}
 IN_TURN = ("callbacks.progress_bar=false", "trainer.threads=1")
@@ -64,7 +64,14 @@ def test_jobs_beside_each_other_are_those_in_turn(grid: Path, base: Path, tmp_pa
     values = ["lora.rank=2,4", "lora.alpha=8"]
     at_once = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
     done = run_script(
-        "train.py", "sweep=grid", f"launcher={launcher}", *values, *short_run(base, **JOBS), *at_once, cwd=tmp_path
+        "train.py",
+        "sweep=grid",
+        f"launcher={launcher}",
+        *values,
+        *short_run(base, **JOBS),
+        *at_once,
+        cwd=tmp_path,
+        fresh=True,
     )
     assert done.returncode == 0, done.stderr
     ours, theirs = _adapters(tmp_path / "jobs"), _adapters(grid)
@@ -75,17 +82,10 @@ def test_jobs_beside_each_other_are_those_in_turn(grid: Path, base: Path, tmp_pa
 def test_a_sweep_started_again_skips_what_is_finished_and_does_the_rest(base: Path, tmp_path: Path) -> None:
     """One job finished, one stopped in its second epoch, one never begun."""
     overrides = ["-m", "lora.rank=2,3,4", *short_run(base, trainer__max_epochs=3, data__sample__clips=48, **JOBS)]
-    process = start_script("train.py", *overrides, cwd=tmp_path)
-    last = tmp_path / "jobs" / "1" / "checkpoints" / "last.ckpt"
-    try:
-        await_that(last.exists, process)
-        process.send_signal(signal.SIGTERM)
-        errors = process.communicate()[1]
-    finally:
-        process.kill()
     # The whole sweep ends, and not one job of it alone.
-    assert process.returncode == 128 + signal.SIGTERM
-    assert errors.splitlines()[-1].endswith("python train.py resume=jobs/1 continues")
+    stopped = run_script("train.py", *overrides, cwd=tmp_path, stop=Stop(signal.SIGTERM, 6, run="1"))
+    assert stopped.returncode == 128 + signal.SIGTERM
+    assert stopped.stderr.splitlines()[-1].endswith("python train.py resume=jobs/1 continues")
     assert not (tmp_path / "jobs" / "2").exists()
     finished = RunFolder(tmp_path / "jobs" / "0").metrics.stat().st_mtime_ns
 
@@ -113,13 +113,20 @@ def test_a_sweep_that_is_stopped_takes_its_workers_with_it(base: Path, tmp_path:
     """Jobs beside each other are processes of their own, which a signal to the sweep does not reach by itself."""
     endless = short_run(base, trainer__max_epochs=1000, **JOBS)
     process = start_script(
-        "train.py", "-m", "lora.rank=2,3", "launcher=joblib", "hydra.launcher.n_jobs=2", *endless, cwd=tmp_path
+        "train.py",
+        "-m",
+        "lora.rank=2,3",
+        "launcher=joblib",
+        "hydra.launcher.n_jobs=2",
+        *endless,
+        cwd=tmp_path,
+        fresh=True,
     )
     saved = [tmp_path / "jobs" / job / "checkpoints" / "last.ckpt" for job in "01"]
     try:
         await_that(lambda: all(last.exists() for last in saved), process)
         process.send_signal(signal.SIGTERM)
-        errors = process.communicate(timeout=120)[1]  # as long as a worker lives, it holds the other end of the pipe
+        errors = process.communicate()[1]  # as long as a worker lives, it holds the other end of the pipe
     finally:
         process.kill()
     assert process.returncode == 128 + signal.SIGTERM
@@ -136,12 +143,13 @@ def test_a_sweep_that_is_stopped_while_its_workers_start_ends_in_one_line(base: 
         "hydra.launcher.n_jobs=2",
         *short_run(base, **JOBS),
         cwd=tmp_path,
+        fresh=True,
     )
     try:
         await_that(lambda: bool(_below(process.pid)), process)
         time.sleep(0.5)  # they are importing, far from a run
         process.send_signal(signal.SIGTERM)
-        errors = process.communicate(timeout=120)[1]
+        errors = process.communicate()[1]
     finally:
         process.kill()
     assert process.returncode == 128 + signal.SIGTERM, errors
@@ -153,13 +161,13 @@ def test_a_sweep_that_is_stopped_while_its_workers_start_ends_in_one_line(base: 
 def test_a_job_that_its_scheduler_wants_back_is_queued_again_and_goes_on(base: Path, tmp_path: Path) -> None:
     """With submitit's own handlers; its local backend starts a job again that asked to be put back into the queue."""
     short = [*short_run(base, trainer__max_epochs=30, **JOBS), "trainer.threads=1"]
-    process = start_script("train.py", "-m", "lora.rank=2", "launcher=submitit_local", *short, cwd=tmp_path)
+    process = start_script("train.py", "-m", "lora.rank=2", "launcher=submitit_local", *short, cwd=tmp_path, fresh=True)
     last = tmp_path / "jobs" / "0" / "checkpoints" / "last.ckpt"
     try:
         await_that(last.exists, process)
         (job,) = (pid for pid in _below(process.pid) if b"submitit.core._submit" in _command_line(pid))
         os.kill(job, signal.SIGUSR2)
-        errors = process.communicate(timeout=180)[1]
+        errors = process.communicate()[1]
     finally:
         process.kill()
     assert process.returncode == 0, errors

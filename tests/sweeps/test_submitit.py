@@ -34,13 +34,14 @@ def test_a_sweep_that_is_stopped_ends_its_jobs(base: Path, tmp_path: Path, reach
         "lora.rank=2",
         "hydra.sweep.dir=jobs",
         cwd=tmp_path,
+        fresh=True,
     )
     sweep = tmp_path / "jobs"
     try:
         await_that((sweep / reached).exists, process)
         jobs = jobs_of(sweep)
         process.send_signal(signal.SIGTERM)
-        errors = process.communicate(timeout=240)[1]
+        errors = process.communicate()[1]
         left = [job for job in jobs if Path("/proc", job).exists()]
     finally:
         with suppress(ProcessLookupError):  # none is left, as it should be

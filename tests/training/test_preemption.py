@@ -42,7 +42,7 @@ def test_before_the_training_a_run_ends_at_once(tmp_path: Path) -> None:
 def terminated(preemption: Preemption) -> None:
     with preemption.listening():
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(10)
+        time.sleep(600)
 
 
 def test_a_library_at_work_does_not_take_the_stop_for_a_mistake(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_library_at_work_does_not_take_the_stop_for_a_mistake(tmp_path: Path) 
         with preemption.listening():
             try:
                 os.kill(os.getpid(), signal.SIGTERM)
-                time.sleep(10)
+                time.sleep(600)
             except Exception as error:
                 raise ValueError(f"not a base: {error}") from error
 
@@ -67,7 +67,7 @@ def test_a_signal_that_is_sent_again_does_not_disturb_the_way_out(tmp_path: Path
         with preemption.listening():
             try:
                 os.kill(os.getpid(), signal.SIGTERM)
-                time.sleep(10)
+                time.sleep(600)
             finally:
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(0.01)
