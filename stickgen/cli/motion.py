@@ -37,7 +37,7 @@ def generate(
     ] = None,
     encoder_id: Annotated[str | None, typer.Option(help="Id of an encoder that is given as a folder.")] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Draws how each figure stands at first, for other motions. [default: upright]")
+        int | None, typer.Option(help="Draws another motion of the same prompt. [default: the most typical motion]")
     ] = None,
     seed_frames: Annotated[
         Path | None,
@@ -81,7 +81,7 @@ def generate(
     from stickgen.generation.generate import check_request
 
     frames = round(seconds * FPS)
-    check_request(prompts, frames, seed, seed_frames)
+    check_request(prompts, frames, seed)
     actions = None if action is None else read_actions(action, frames)
     cameras = None if filmed is None else read_cameras(filmed, frames)
     given = None if seed_frames is None else read_seed_frames(seed_frames, seed_length or 10, seed_clip or 0)

@@ -28,6 +28,8 @@ class BaseConfig:
     """What frames are read and moved in: world (the reference's) or body (stickgen/model/body_frame.py)."""
     velocity_kept: float | None = None
     """With pose_frame=body: share of the last displacement that goes on by itself."""
+    pose_pull: float | None = None
+    """With pose_frame=body: share of the way to the rest pose that is gone by itself."""
     motion_code: bool | None = None
     """Whether the end of the text embedding describes the motion (stickgen/model/motion_code.py)."""
     whiten_input: bool = False

@@ -15,7 +15,8 @@ class LossWeights:
     action: float = 0.2
     physics: float = 0.25
     contact: float = 0.1
-    """Of a base with pose_frame=body only."""
+    spread: float = 0.05
+    """These two of a base with pose_frame=body only."""
 
     def __post_init__(self) -> None:
         check_loss_weights("objective.weights", self)

@@ -71,7 +71,9 @@ def generate(
         frames: how many to generate, at 25 a second.
         seed_frames: given frames ``[T0, D]`` that all motions go on from, see :mod:`stickgen.generation.seed`; those
             of 48 numbers are reduced for a model of 20. None: a figure at rest.
-        seed: draws how each prompt's figure at rest stands, for another motion, see :func:`standing`; None: upright.
+        seed: draws what a model leaves to chance, for another motion: what the caption leaves open and how frames
+            depart from their mean (:func:`~stickgen.generation.rollout`), or with a base that leaves nothing open how
+            each figure at rest stands (:func:`~stickgen.generation.seed.standing`). None: the most typical motion.
         actions: class of each frame to be generated, int64 ``[frames]``, for models that were fed actions in training.
         cameras: x, y, zoom of each, ``[frames, 3]``, for models that were trained with a camera.
         base: the base of the adapters; None: the one they name.
@@ -85,11 +87,11 @@ def generate(
     Raises:
         ConfigError: there is no model or no prompt, two models are called the same, a prompt is empty, the encoder is
             not that of a base, or a model is given a camera that it was trained without; a seed is given beside
-            ``seed_frames``.
+            ``seed_frames`` to a model that leaves nothing to chance.
         GenerationError: so many frames are not made, ``seed_frames`` do not fit a model, or a motion exploded.
         StickgenError: a model cannot be read, or its encoder cannot be had.
     """
-    check_request(prompts, frames, seed, seed_frames)
+    check_request(prompts, frames, seed)
     if not models:
         raise ConfigError("model: none given; name a run folder, an adapter or a base")
     named = [label_and_path(model) for model in models]
@@ -138,7 +140,7 @@ def generate_with(
     Raises:
         StickgenError: see :func:`generate`.
     """
-    check_request(prompts, frames, seed, seed_frames)
+    check_request(prompts, frames, seed)
     prompts = [" ".join(prompt.split()) for prompt in prompts]
     texts = embed_prompts([(label, one.record.text_encoder) for label, one in loaded], prompts, encoder, encoder_id)
     columns = [
@@ -159,23 +161,18 @@ def check_labels(labels: Sequence[str]) -> None:
             raise ConfigError(f"two figures are called {label!r}; tell them apart as label=path")
 
 
-def check_request(
-    prompts: Sequence[str], frames: int, seed: int | None = None, seed_frames: object | None = None
-) -> None:
+def check_request(prompts: Sequence[str], frames: int, seed: int | None = None) -> None:
     """Refuse what no model can make.
 
     Args:
         prompts: see :func:`generate`.
         frames: see :func:`generate`.
         seed: see :func:`generate`.
-        seed_frames: what a motion is to go on from, if anything.
 
     Raises:
-        ConfigError: there is no prompt, or one is empty; a seed is given beside first frames.
+        ConfigError: there is no prompt, or one is empty.
         GenerationError: there are no frames, or more than :data:`MAX_FRAMES`, or the seed cannot be one.
     """
-    if seed is not None and seed_frames is not None:
-        raise ConfigError(f"seed={seed}: draws how a motion begins, but its first frames are given; leave one out")
     check_seed(seed)
     if not prompts:
         raise ConfigError("prompt: none given; describe a motion, such as 'a person walks forward'")
@@ -202,7 +199,12 @@ def _of_model(
 ) -> list[Generated]:
     if not one.model.causal:
         log.warning("%s: bidirectional, so its motion is made in one pass, which it was not trained for", label)
-    given = _given(one.model, seed_frames, seed, len(prompts))
+    draws = one.model.code_bank is not None or one.model.body_frame is not None
+    if seed is not None and seed_frames is not None and not draws:
+        raise ConfigError(
+            f"{label}: seed={seed} draws how a motion begins, but its first frames are given; leave one out"
+        )
+    given = _given(one.model, seed_frames, None if draws else seed, len(prompts))
     longest = one.run.data.max_frames if one.run is not None else None
     if longest is not None and len(given) + frames > longest + 1:
         log.warning("%s: was trained on at most %d frames; what comes after them may fall apart", label, longest)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stickgen.skeleton import skeleton_of
+from stickgen.skeleton import rest_pose, skeleton_of
 
 VELOCITY_GAIN = 20.0
 """What displacements between frames are multiplied by, so that they are about as large as places."""
@@ -49,6 +49,8 @@ class _Layout:
     """Whether the input has a velocity there."""
     velocity: Tensor
     """The place of the number whose velocity that is."""
+    rest: Tensor
+    """The rest pose."""
     pelvis_x: int
     feet_x: Tensor
     contact: Tensor
@@ -64,10 +66,12 @@ class BodyFrame:
         dim: numbers of a frame, 20 or 48.
         velocity_kept: share of the last displacement that goes on by itself.
         scale: displacement that a head output of one stands for, in body heights.
+        pull: share of the way from the pose to the rest pose that is gone by itself.
     """
 
-    def __init__(self, dim: int, velocity_kept: float, scale: float) -> None:
+    def __init__(self, dim: int, velocity_kept: float, scale: float, pull: float = 0.0) -> None:
         self.dim = dim
+        self.pull = pull
         self.velocity_kept = velocity_kept
         self.scale = scale
 
@@ -107,6 +111,9 @@ class BodyFrame:
         if noise is not None:
             said = said + self.spread(head) * noise[..., at.first]
         step = self.velocity_kept * (joined - before[..., at.first]) + said + said[..., at.pelvis_x, None] * at.limb_x
+        if self.pull:
+            away = joined - joined[..., at.pelvis_x, None] * at.is_x - at.rest
+            step = step - self.pull * away
         planted = torch.sigmoid(self.contact(head))
         slip = (planted.square() * step[..., at.feet_x]).sum(-1, keepdim=True)
         return joined + step - at.is_x * (slip / (planted.sum(-1, keepdim=True) + _SOME_CONTACT))
@@ -176,8 +183,31 @@ def _layout(dim: int, device: torch.device) -> _Layout:
         limb_x=is_x * limb,
         is_velocity=torch.tensor(is_velocity, device=device),
         velocity=numbers(velocity),
+        rest=torch.tensor(rest_pose(dim), device=device),
         pelvis_x=2 * pelvis,
         feet_x=torch.tensor([2 * ends.index(name) for name in FEET], device=device),
         contact=torch.tensor(contact, device=device),
         spread=torch.tensor(spread, device=device),
     )
+
+
+def body_matrices(dim: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return how a frame's numbers and the pose head's outputs become those of a body frame.
+
+    Returns:
+        ``read [D, D]``: a first layer's weight times it reads, of what :meth:`BodyFrame.read` returns, the places that
+        the weight itself read of a frame, and no velocity; ``said [D, D]``: times a last layer's weight it gives
+        displacements about the pelvis, the copies of a joint at their mean, and zeros for contact and spread;
+        ``contact [2]``: the outputs that are contact logits.
+    """
+    at = _layout(dim, torch.device("cpu"))
+    places = torch.arange(dim)
+    own = at.first == places
+    # Every copy of a joint reads the first.
+    read = torch.nn.functional.one_hot(at.first, dim).float()
+    read[:, at.pelvis_x] = 0  # of itself the pelvis is at x = 0
+    mean = read.new_zeros(dim, dim)
+    mean[at.first, places] = 1.0
+    mean = mean / mean.sum(dim=1, keepdim=True).clamp(min=1)
+    said = (mean - at.limb_x[:, None] * mean[at.pelvis_x]) * own[:, None]
+    return read, said, at.contact

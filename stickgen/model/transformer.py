@@ -73,6 +73,7 @@ class StickFigureTransformer(nn.Module):
         pose_scale: float = 1.0,
         pose_frame: PoseFrame = "world",
         velocity_kept: float = 1.0,
+        pose_pull: float = 0.0,
         motion_code: bool = False,
     ) -> None:
         super().__init__()
@@ -102,6 +103,7 @@ class StickFigureTransformer(nn.Module):
             "pose_scale": pose_scale,
             "pose_frame": pose_frame,
             "velocity_kept": velocity_kept,
+            "pose_pull": pose_pull,
             "motion_code": motion_code,
         }
         """The constructor's arguments: with them and the state dict, the model can be built again."""
@@ -110,7 +112,7 @@ class StickFigureTransformer(nn.Module):
         self.pose_scale = pose_scale
         self.code_bank: CodeBank | None = None
         """Codes that generation draws from; not part of the state dict."""
-        self.body_frame = BodyFrame(input_dim, velocity_kept, pose_scale) if pose_frame == "body" else None
+        self.body_frame = BodyFrame(input_dim, velocity_kept, pose_scale, pose_pull) if pose_frame == "body" else None
 
         d = d_model
         self.text_projection = nn.Sequential(

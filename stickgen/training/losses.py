@@ -6,7 +6,6 @@ reference system's mean.
 """
 
 from collections.abc import Mapping
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -30,13 +29,13 @@ def pose_sum(pose: Tensor, target: Tensor, mask: Tensor, scale: float) -> Tensor
     return _masked_square((pose - target) / scale, mask).mean(-1).sum()
 
 
-def likelihood_sum(error: Tensor, spread: Tensor, mask: Tensor) -> Tensor:
-    """Sum of negative log-likelihoods of errors ``[T, B, D]`` under normal distributions of that ``spread``.
+def spread_sum(error: Tensor, spread: Tensor, mask: Tensor) -> Tensor:
+    """Sum of negative log-likelihoods of errors ``[T, B, D]``, which pass no gradient, under a normal ``spread``.
 
-    Each is weighted by its spread, which passes no gradient: otherwise frames that are easy would be all that is learnt
-    (Seitzer et al. 2022, arXiv:2203.09168, with their β of one half). Both are in units of ``pose_scale``.
+    So the spread is fitted to the errors, and the mean that they are counted from to the poses alone. Both are in units
+    of ``pose_scale``; ``mask [T, B]`` is True where a frame counts.
     """
-    likelihood = (error.square() / (2 * spread.square()) + spread.log()) * spread.detach()
+    likelihood = error.detach().square() / (2 * spread.square()) + spread.log()
     return torch.where(mask.unsqueeze(-1), likelihood, 0.0).mean(-1).sum()
 
 
@@ -101,6 +100,7 @@ def loss_terms(
     physics_scale: Tensor,
     motion: Tensor | None = None,
     body_frame: BodyFrame | None = None,
+    undisturbed: Tensor | bool = True,
 ) -> dict[str, Tensor]:
     """Return the terms pose, temporal, action and physics of a micro-batch, before their weights.
 
@@ -116,22 +116,21 @@ def loss_terms(
         pose_scale: unit of pose errors: the model's own ``pose_scale``, so that a correction of typical size costs
             about one whatever the pose output is.
         physics_scale: ``[6]``, units of the physics numbers.
-        motion: the clips' own frames, ``[T + 1, B, D]``, for the term contact of a model with a ``body_frame``.
-        body_frame: the model's; the pose term is then a likelihood, of joints about the pelvis.
+        motion: the clips' own frames, ``[T + 1, B, D]``, for the terms contact and spread of a model with a
+            ``body_frame``.
+        body_frame: the model's.
+        undisturbed: bool, broadcast to ``[T, B]``: where frames are read as they are; the spread is fitted there alone.
     """
     parts = physics_sums(outputs["physics"], physics, physics_mask, physics_scale)
     frames, pairs = _at_least_one(counts.physics_frames), _at_least_one(counts.physics_pairs)
     frames_asked = _at_least_one(counts.frames)
-    if body_frame is None:
-        own = {"pose": pose_sum(outputs["pose"], target, mask, pose_scale) / frames_asked}
-    else:
+    of_body = {}
+    if body_frame is not None and motion is not None:
         error = body_frame.relative(outputs["pose"] - target) / pose_scale
-        own = {
-            "pose": likelihood_sum(error, outputs["spread"] / pose_scale, mask) / frames_asked,
-            "contact": contact_sum(outputs["contact"], cast("Tensor", motion), mask) / frames_asked,
-        }
+        of_body["contact"] = contact_sum(outputs["contact"], motion, mask) / frames_asked
+        of_body["spread"] = spread_sum(error, outputs["spread"] / pose_scale, mask & undisturbed) / frames_asked
     return {
-        **own,
+        "pose": pose_sum(outputs["pose"], target, mask, pose_scale) / frames_asked,
         "temporal": temporal_sum(outputs["pose"], mask, pose_scale) / _at_least_one(counts.pairs),
         "action": action_sum(outputs["action_logits"], actions) / _at_least_one(counts.action_frames),
         "physics": (
@@ -140,6 +139,7 @@ def loss_terms(
             + physics_weights.momentum * parts["momentum"] / pairs
             + physics_weights.consistency * parts["consistency"] / pairs
         ),
+        **of_body,
     }
 
 

@@ -59,7 +59,7 @@ class MotionModule(LightningModule):
         self.metrics = torch.nn.ModuleDict(
             {split: motion_metrics(num_actions, f"{split}/") for split in ("val", "test")}
         )
-        terms = (*TERMS, "contact") if model.body_frame is not None else TERMS
+        terms = (*TERMS, "contact", "spread") if model.body_frame is not None else TERMS
         self.loss_sums = torch.nn.ModuleDict(
             {split: MetricCollection({term: SumMetric() for term in terms}) for split in ("val", "test")}
         )
@@ -235,6 +235,7 @@ class MotionModule(LightningModule):
             physics_scale=cast("Tensor", self.physics_scale),
             motion=batch.motion,
             body_frame=self.model.body_frame,
+            undisturbed=True if batch.input_offset is None else (batch.input_offset == 0).all(-1).all(0),
         )
 
     def _log_step(self, terms: Mapping[str, Tensor], ends_step: bool) -> None:

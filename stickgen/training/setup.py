@@ -20,6 +20,7 @@ from stickgen.errors import AdapterError, ConfigError
 from stickgen.lora import adapted_layers, inject_lora_adapters
 from stickgen.model import StickFigureTransformer
 from stickgen.model.motion_code import CodeBank
+from stickgen.model.reframe import into_body_frame
 from stickgen.training.whiten import whiten_input
 
 _SETTINGS = (
@@ -34,8 +35,12 @@ _SETTINGS = (
     "pose_scale",
     "pose_frame",
     "velocity_kept",
+    "pose_pull",
     "motion_code",
 )
+
+_OF_BODY = ("pose_frame", "velocity_kept", "pose_pull", "motion_code")
+"""Those that a base may be given when it is trained further as a whole."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +107,14 @@ def make_subject(config: TrainConfig, data: ClipDataModule) -> Subject:
     else:
         assert config.base.checkpoint is not None  # BaseConfig sees to it
         wanted = {name: getattr(config.base, name) for name in _SETTINGS}
+        begins_anew = not config.lora.enabled and config.base.pose_frame == "body"
+        if begins_anew:
+            # A base in the world's frame may be taken over; one in the body's agrees anyway or is refused below.
+            wanted = {name: value for name, value in wanted.items() if name not in _OF_BODY}
         base = load_base(Path(config.base.checkpoint), wanted)
         model, fingerprint, path = base.model, base.fingerprint, base.path
+        if begins_anew and model.body_frame is None:
+            model = _reframed(model, config.base)
         _check_objective(config, base.record, path)
         _check_text_encoder(data, base.record, path)
         record = _completed(base.record, config, data)
@@ -134,6 +145,15 @@ def make_subject(config: TrainConfig, data: ClipDataModule) -> Subject:
         model.requires_grad_(True)
         fingerprint = None
     return Subject(model, record, fingerprint, path, adapted, codes)
+
+
+def _reframed(model: StickFigureTransformer, base: BaseConfig) -> StickFigureTransformer:
+    """Return the base to be trained whole in the body's frame, begun as one in the world's."""
+    given = {name: value for name in _OF_BODY[1:] if (value := getattr(base, name)) is not None}
+    try:
+        return into_body_frame(model, **given)
+    except ValueError as error:
+        raise ConfigError(f"base.pose_frame=body: {error}") from None
 
 
 def _refuse_huge(rank: int, model: nn.Module) -> None:

@@ -130,7 +130,7 @@ def test_a_bidirectional_base_generates_in_one_pass(tmp_path: Path, caplog: pyte
         ({"models": ["gone.safetensors"]}, CheckpointError, "gone.safetensors"),
         ({"encoder": "org/other"}, ConfigError, f"org/other: the captions of base were embedded by {ENCODER}"),
         ({"encoder": ENCODER, "encoder_id": "mine"}, ConfigError, "text encoder mine: the captions of base"),
-        ({"seed_frames": torch.zeros(3, 20), "seed": 1}, ConfigError, "seed=1: draws how a motion begins"),
+        ({"seed_frames": torch.zeros(3, 20), "seed": 1}, ConfigError, "base: seed=1 draws how a motion begins"),
         ({"seed_frames": torch.zeros(3, 21)}, DataError, "21 numbers a frame"),
         (
             {"seed_frames": 1e6 * torch.tensor(rest_pose(20)).repeat(3, 1)},

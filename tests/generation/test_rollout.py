@@ -11,6 +11,7 @@ from stickgen.generation import generator_for, one_shot, rollout
 from stickgen.generation.stepping import FEW_ROWS
 from stickgen.lora import adapters_disabled
 from stickgen.model import POSE_OUTPUTS, StickFigureTransformer
+from stickgen.model.motion_code import WIDTH, CodeBank, with_code
 from stickgen.skeleton import rest_pose, skeleton_of
 
 Build = Callable[..., StickFigureTransformer]
@@ -214,3 +215,47 @@ def test_the_threads_of_a_step_change_no_bit(build: Build, monkeypatch: pytest.M
     assert torch.equal(alone, paced)
     assert count == 14
     assert len(used) == count, "rows beyond few are multiplied otherwise, and keep their threads"
+
+
+# Models that leave something to chance
+
+
+def coded(build: Build) -> StickFigureTransformer:
+    """A model with two motion codes of one caption."""
+    model = build(embedding_dim=8 + WIDTH, motion_code=True)
+    text = torch.eye(8 + WIDTH)[0]
+    model.code_bank = CodeBank.of([text, text], [torch.full((WIDTH,), value) for value in (-1.0, 1.0)])
+    return model
+
+
+def test_a_seed_draws_what_the_caption_leaves_open(build: Build) -> None:
+    model, text = coded(build), torch.eye(8 + WIDTH)[:1]
+    made = {seed: rollout(model, text, 6, seed=seed) for seed in range(8)}
+    kinds = {tuple(motion.flatten().tolist()) for motion in made.values()}
+    assert len(kinds) == 2
+    assert torch.equal(rollout(model, text, 6, seed=3), made[3])
+    given = model(torch.tensor(rest_pose(20))[None, None], with_code(text, model.code_bank.codes[:1]))
+    assert any(torch.allclose(motion[:1], given, atol=1e-5) for motion in made.values()), "the code is read"
+
+
+def test_given_frames_are_a_beginning_of_their_own(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, text = coded(build), torch.eye(8 + WIDTH)[:1]
+    read: list[Tensor] = []
+    forward = StickFigureTransformer.forward
+    monkeypatch.setattr(
+        StickFigureTransformer, "forward", lambda self, motion, text, *a, **k: read.append(text) or forward(self, motion, text, *a, **k)
+    )  # fmt: skip
+    rollout(model, text, 2, seed=0)
+    assert read[0][0, -2:].tolist() == [1.0, 1.0]
+    rollout(model, text, 2, SEED[:, :1], seed=0)
+    assert read[-1][0, -2:].tolist() == [1.0, 0.0]
+
+
+def test_frames_depart_from_their_mean_with_a_seed_alone(build: Build) -> None:
+    model = build(pose_output="velocity", pose_frame="body")
+    mean, drawn = rollout(model, TEXT, 6, SEED), rollout(model, TEXT, 6, SEED, seed=2)
+    torch.testing.assert_close(mean, uncached(model, 6), rtol=1e-4, atol=1e-5)
+    assert torch.equal(rollout(model, TEXT, 6, SEED, seed=2), drawn)
+    assert not torch.allclose(mean, drawn, atol=1e-3)
+    alone = rollout(model, TEXT[:1], 6, SEED[:, :1], seed=2)
+    torch.testing.assert_close(alone, drawn[:, :1], rtol=1e-3, atol=1e-4)

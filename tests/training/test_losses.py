@@ -1,6 +1,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,17 @@ from torch import Tensor
 from stickgen.config import LossWeights, PhysicsWeights
 from stickgen.data.batch import NO_ACTION, Batch, TargetCounts, collate
 from stickgen.data.clips import Clip
-from stickgen.training.losses import loss_terms, pose_sum, temporal_sum, total_loss
+from stickgen.model.body_frame import BodyFrame
+from stickgen.skeleton import FPS, rest_pose
+from stickgen.training.losses import (
+    PLANTED_SPEED,
+    contact_sum,
+    loss_terms,
+    pose_sum,
+    spread_sum,
+    temporal_sum,
+    total_loss,
+)
 from stickgen.training.module import MotionModule
 from tests.random_clips import ragged_clips, random_clip
 
@@ -39,7 +50,7 @@ def padded_outputs(clips: Sequence[Clip], fill: float = 0.0) -> Outputs:
     return outputs
 
 
-def terms_of(batch: Batch, outputs: Outputs, counts: TargetCounts | None = None) -> dict[str, Tensor]:
+def terms_of(batch: Batch, outputs: Outputs, counts: TargetCounts | None = None, **of_body: Any) -> dict[str, Tensor]:
     mask = ~batch.padding_mask.T[1:]
     return loss_terms(
         outputs,
@@ -52,6 +63,7 @@ def terms_of(batch: Batch, outputs: Outputs, counts: TargetCounts | None = None)
         physics_weights=WEIGHTS,
         pose_scale=POSE_SCALE,
         physics_scale=SCALE,
+        **of_body,
     )
 
 
@@ -274,3 +286,52 @@ def test_padding_of_any_kind_leaves_the_gradient_as_it_is(
         found.append(gradients(motion_module))
     for name, gradient in found[0].items():
         torch.testing.assert_close(found[1][name], gradient, rtol=1e-5, atol=1e-7, msg=name)
+
+
+# Terms of a base with pose_frame=body
+
+
+def test_a_foot_is_asked_to_be_planted_where_it_is_slow() -> None:
+    motion = torch.tensor(rest_pose(20)).repeat(4, 1, 1)
+    x, slow, fast = 6, 0.9 * PLANTED_SPEED / FPS, 1.1 * PLANTED_SPEED / FPS
+    motion[1:, 0, x] += slow
+    motion[2:, 0, x] += fast
+    logits = torch.tensor([[9.0, 9.0], [-9.0, 9.0], [9.0, 9.0]])[:, None]
+    mask = torch.ones(3, 1, dtype=torch.bool)
+    assert float(contact_sum(logits, motion, mask)) == pytest.approx(3 * math.log1p(math.exp(-9)), rel=1e-3)
+    assert float(contact_sum(-logits, motion, mask)) > 20
+    mask[1:] = False
+    assert float(contact_sum(-logits, motion, mask)) == pytest.approx(9, rel=1e-3)
+
+
+def test_a_spread_is_best_where_it_is_the_size_of_the_errors_and_leaves_the_mean_alone() -> None:
+    error = torch.full((2, 1, 20), 0.3, requires_grad=True)
+    spread = torch.full((2, 1, 20), 0.3, requires_grad=True)
+    mask = torch.tensor([[True], [False]])
+    value = spread_sum(error, spread, mask)
+    assert float(value) == pytest.approx(0.5 + math.log(0.3), rel=1e-5)
+    value.backward()
+    assert error.grad is None
+    assert spread.grad is not None
+    torch.testing.assert_close(spread.grad, torch.zeros_like(spread), atol=1e-5, rtol=0)
+    assert float(spread_sum(error, 2 * spread, mask)) > float(value)
+    assert float(spread_sum(error, spread / 2, mask)) > float(value)
+
+
+def test_the_spread_is_fitted_where_frames_are_read_as_they_are() -> None:
+    batch = collate([random_clip(9, seed=1), random_clip(9, seed=2)])
+    outputs = padded_outputs([random_clip(9, seed=1), random_clip(9, seed=2)])
+    outputs |= {"contact": torch.zeros(8, 2, 2), "spread": torch.full((8, 2, 20), 0.5)}
+    frame = BodyFrame(20, 1.0, POSE_SCALE)
+
+    def spread_of(undisturbed: Tensor | bool) -> float:
+        return float(terms_of(batch, outputs, motion=batch.motion, body_frame=frame, undisturbed=undisturbed)["spread"])
+
+    assert "spread" not in terms_of(batch, outputs)
+    both, first, second = (
+        spread_of(True),
+        spread_of(torch.tensor([True, False])),
+        spread_of(torch.tensor([False, True])),
+    )
+    assert first != pytest.approx(second)
+    assert both == pytest.approx(first + second, rel=1e-5)
