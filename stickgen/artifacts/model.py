@@ -1,5 +1,6 @@
 """Models on disk, in whichever form: a base, a run of either kind, an adapter with the base it names."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from stickgen.artifacts.run import RunFolder, read_checkpoint
 from stickgen.config import TrainConfig
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.files import check_exists
+from stickgen.lora import adapted_layers
 from stickgen.model import StickFigureTransformer
 
 
@@ -40,13 +42,17 @@ def load_model(path: Path, base: Path | None = None, *, allow_other_base: bool =
     """Read a model: a base's file, a run folder, a .ckpt of a LoRA run, or an adapter folder.
 
     Args:
-        path: the file or folder.
+        path: the file or folder; of an adapter also ``path=0.6``, which applies so much of its update.
         base: the base of an adapter; None: the one that it names.
         allow_other_base: take a base that the adapter was not trained on, with a warning.
 
     Raises:
         CheckpointError: there is none, it is damaged, or the base is not the adapter's.
+        ConfigError: a strength is given for a model that has none.
     """
+    path, strength = _path_and_strength(path)
+    if strength != 1 and is_whole(path):
+        raise ConfigError(f"{path}={strength:g}: a whole model has no strength; give it without")
     if is_whole(path):
         whole, run = load_base(path), RunFolder(path)
         config = run.read_config() if run.exists() else None
@@ -55,6 +61,12 @@ def load_model(path: Path, base: Path | None = None, *, allow_other_base: bool =
     below = base_for(adapter, base, str(path))
     attach_adapter(below, adapter, str(path), allow_other_base=allow_other_base)
     record, digest = record_on(below, adapter), fingerprint(adapter.state)
+    if strength != 1:
+        if adapter.settings.use_dora:
+            raise ConfigError(f"{path}={strength:g}: a DoRA adapter changes lengths too; give it without a strength")
+        for layer in adapted_layers(below.model).values():
+            layer.scaling *= strength
+        digest = f"{digest}={strength:g}"
     return LoadedModel(below.model.eval(), record, True, settings, digest, below.path)
 
 
@@ -81,13 +93,13 @@ def trained_fingerprint(path: Path) -> str:
 def label_and_path(model: str) -> tuple[str, str]:
     """Return the label and the path of a model that a command names, bare or as ``label=path``.
 
-    A bare path, also one with a = in it as in a sweep's folder, is its own label.
+    A bare path, also one with a = in it as in a sweep's folder or before a strength, is its own label.
 
     Raises:
         ConfigError: there is a label, and no path.
     """
     label, given, path = model.partition("=")
-    labelled = given and "/" not in label and not Path(model).exists()
+    labelled = given and "/" not in label and not Path(_path_and_strength(Path(model))[0]).exists()
     if labelled and not path:
         raise ConfigError(f"{model}: a path expected after the =")
     return (label, path) if labelled else (model, model)
@@ -145,6 +157,20 @@ def is_whole(path: Path) -> bool:
     if run.exists():
         return not run.read_config().lora.enabled
     return path.suffix != ".ckpt" and not (path / CONFIG_FILE).is_file()
+
+
+def _path_and_strength(path: Path) -> tuple[Path, float]:
+    """Return an adapter's path and the strength given with it, as ``path=0.6``; 1 for a path alone."""
+    head, given, tail = str(path).rpartition("=")
+    if not given or path.exists() or not Path(head).exists():
+        return path, 1.0
+    try:
+        strength = float(tail)
+    except ValueError:
+        return path, 1.0
+    if not math.isfinite(strength):
+        raise ConfigError(f"{path}: a strength such as 0.6 expected after the =")
+    return Path(head), strength
 
 
 def _began_as(record: BaseRecord) -> Path | None:

@@ -113,3 +113,32 @@ def test_a_label_needs_a_path() -> None:
     assert label_and_path("walk=runs/a") == ("walk", "runs/a")
     with pytest.raises(ConfigError, match="walk=: a path expected after the ="):
         label_and_path("walk=")
+
+
+def test_an_adapter_is_applied_as_strongly_as_is_said(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base.safetensors")
+    adapter = make_adapter(base, tmp_path / "adapter")
+    full, part = load_model(adapter), load_model(Path(f"{adapter}=0.25"))
+    layers = adapted_layers(full.model)
+    for path, layer in adapted_layers(part.model).items():
+        torch.testing.assert_close(layer.delta_weight(), 0.25 * layers[path].delta_weight())
+    assert part.fingerprint != full.fingerprint, "they are two models"
+    assert label_and_path(f"{adapter}=0.25") == (f"{adapter}=0.25",) * 2
+    assert label_and_path(f"mild={adapter}=0.25") == ("mild", f"{adapter}=0.25")
+
+
+def test_a_strength_beside_a_path_without_a_slash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_adapter(make_base(tmp_path / "base.safetensors"), tmp_path / "tired")
+    monkeypatch.chdir(tmp_path)
+    assert label_and_path("tired=0.5") == ("tired=0.5", "tired=0.5")
+    assert load_model(Path("tired=0.5")).adapted
+    assert label_and_path("other=0.5") == ("other", "0.5")
+
+
+def test_what_has_no_strength_is_refused(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base.safetensors")
+    with pytest.raises(ConfigError, match=r"base.safetensors=0.5: a whole model has no strength"):
+        load_model(Path(f"{base}=0.5"))
+    adapter = make_adapter(base, tmp_path / "adapter")
+    with pytest.raises(ConfigError, match="a strength such as 0.6 expected"):
+        load_model(Path(f"{adapter}=nan"))
