@@ -36,6 +36,7 @@ _COLUMNS: dict[str, tuple[type, ...]] = {
     "actions": (bool,),
     "physics": (bool,),
     "camera": (bool,),
+    "style": (str,),
 }
 _TABLE = "clips"
 _TORCH_TYPES = {"F32": torch.float32, "U8": torch.uint8}
@@ -107,6 +108,7 @@ class PackedClips:
             split=info.split,
             index=info.index,
             actor=info.actor,
+            style=info.style,
         )
 
     def _track(self, key: str, position: int) -> Tensor:
@@ -149,9 +151,11 @@ class PackedClips:
                 split=split,
                 index=index,
                 actor=actor,
+                style=style,
             )
             for position, (
                 _, dim, description, take, source, quality, split, index, actor, partner, actions, physics, camera,
+                style,
             ) in enumerate(zip(*(table[name] for name in _COLUMNS), strict=True))
         ]  # fmt: skip
 
@@ -273,6 +277,7 @@ def _checked(table: dict[str, list[Any]]) -> dict[str, list[Any]]:
     count = len(table["frames"])
     if count == 0:
         raise ValueError("no clips")
+    table.setdefault("style", [""] * count)  # files of earlier versions have no styles
     for name, kinds in _COLUMNS.items():
         column = table[name]
         if len(column) != count or not {type(value) for value in column} <= set(kinds):
