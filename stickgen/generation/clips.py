@@ -8,6 +8,7 @@ from torch import Tensor
 from stickgen.data.batch import STILL_CAMERA, Batch, collate
 from stickgen.data.clips import Clip, ClipInfo
 from stickgen.generation.rollout import generator_for, until_exploded
+from stickgen.generation.seed import standing
 from stickgen.model import StickFigureTransformer
 
 EXPLODED = " · exploded"
@@ -34,22 +35,24 @@ def choose_clips(infos: Sequence[ClipInfo], count: int, shortest: int, *, repeat
     return [first[step * len(first) // count] for step in range(count)]
 
 
-def go_on(model: StickFigureTransformer, batch: Batch, given: int) -> Tensor:
+def go_on(model: StickFigureTransformer, batch: Batch, given: int, seed: int | None = None) -> Tensor:
     """Go on from the first frames of a batch's motion ``[T, B, D]`` and its captions; action labels are withheld.
 
     Args:
         model: rolled out frame by frame where it is causal, else read once.
         batch: the clips.
         given: how many frames are given; 0: none, the figures set out from the rest pose.
+        seed: from rest, of how the figures stand at first, all alike; None: as the rest pose has it.
 
     Returns:
         the other frames ``[T − given, B, D]``, as the batch's in kind and place.
     """
+    clips, dim = batch.motion.shape[1:]
     made = generator_for(model)(
         model,
         batch.embedding,
         len(batch.motion) - given,
-        batch.motion[:given] if given else None,
+        batch.motion[:given] if given else standing(dim, 1, seed).expand(-1, clips, -1),
         cameras=batch.camera,
         partners=batch.partner,
         check=False,
