@@ -94,6 +94,7 @@ class ClipsInMemory:
             "quality",
             "split",
             "index",
+            "style",
         )
         self.infos = [
             ClipInfo(

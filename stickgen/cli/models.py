@@ -20,14 +20,21 @@ def evaluate(
     ] = False,
     split: Annotated[str, typer.Option(help="Which clips: val or test.")] = "test",
     given: Annotated[
-        int, typer.Option(help="Frames of each clip that a rollout is given; 0: it sets out from the rest pose.", min=0)
+        int, typer.Option(help="Frames of each clip that a rollout is given; 0: rollouts from rest only.", min=0)
     ] = 10,
+    max_frames: Annotated[
+        int, typer.Option(help="Longer clips are cut, whatever the run's data.max_frames was.", min=2)
+    ] = 250,
+    by: Annotated[str | None, typer.Option(help="Print rows by group too: action or style.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads. [default: PyTorch's choice]", min=1)] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw them here: .png, .svg or .pdf.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
 ) -> None:
     """Score models on held-out clips: next frames and free rollouts, beside baselines and the frozen base."""
+    import torch
     from rich.console import Console
+    from rich.progress import Progress
 
     from stickgen.evaluation.evaluate import evaluate as score
     from stickgen.evaluation.figure import check_figure, save_figure
@@ -40,8 +47,16 @@ def evaluate(
     if figure is not None:
         check_figure(figure, overwrite=overwrite)
     check_writable(*(output for output in (json, figure) if output is not None))
-    protocol = RolloutProtocol(given=given)
-    scores = score(models, data or (), base=base, allow_other_base=allow_other_base, split=split, protocol=protocol)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    protocol = RolloutProtocol(given=given, max_frames=max_frames)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("")
+        scores = score(
+            models, data or (), base=base, allow_other_base=allow_other_base, split=split, protocol=protocol, by=by,
+            progress=lambda what, done, batches: bar.update(task, description=what, completed=done, total=batches),
+        )  # fmt: skip
     print_scores(Console(), scores)
     if json is not None:
         scores.write(json)

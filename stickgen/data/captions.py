@@ -11,7 +11,7 @@ from typing import Any
 from stickgen.data.projection import Recording
 from stickgen.errors import DataError
 
-COLUMNS = ("file", "caption", "action", "take", "stickgen_action")
+COLUMNS = ("file", "caption", "action", "take", "stickgen_action", "style")
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Description:
     action: str = ""
     take: str = ""
     stickgen_action: str = ""
+    style: str = ""
 
 
 def read_captions(path: Path) -> dict[str, Description]:
@@ -29,7 +30,8 @@ def read_captions(path: Path) -> dict[str, Description]:
 
     Args:
         path: a CSV file with a header, or a JSON list of objects; columns ``file`` and ``caption``, and where known
-            ``action``, ``take`` and ``stickgen_action``. Several rows of one file are several captions of it.
+            ``action``, ``take``, ``stickgen_action`` and ``style``. Several rows of one file are several captions of
+            it.
 
     Returns:
         the description of every file, by the name in the table.
@@ -53,7 +55,7 @@ def read_captions(path: Path) -> dict[str, Description]:
         for key in ("file", "caption"):
             if not cells[key]:
                 raise DataError(f"{path}: row {number}: no {key}")
-        facts = {key: cells[key] for key in ("action", "take", "stickgen_action")}
+        facts = {key: cells[key] for key in COLUMNS[2:]}
         before = table.get(cells["file"])
         if before is None:
             table[cells["file"]] = Description((cells["caption"],), **facts)
@@ -82,6 +84,7 @@ def describe(recordings: Sequence[Recording], path: Path, table: Mapping[str, De
                 action=found.action or recording.action,
                 take=found.take or recording.take,
                 stickgen_action=found.stickgen_action or recording.stickgen_action,
+                style=found.style or recording.style,
             )
         )
     return described

@@ -26,6 +26,7 @@ class Clip:
         description: the caption.
         take: the recording the clip was cut from; splits never divide a take.
         source: id of the data set, "" where the file names none.
+        style: how the action is performed ("tired"), "" where the file names none.
         actions: int64 ``[T]``, or None.
         physics: float32 ``[T, 6]``, or None.
         camera: float32 ``[T, 3]``, or None.
@@ -49,6 +50,7 @@ class Clip:
     split: str | None = None
     index: int = 0
     actor: int = 0
+    style: str = ""
 
     @property
     def length(self) -> int:
@@ -118,6 +120,7 @@ class ClipInfo:
     split: str | None = None
     index: int = 0
     actor: int = 0
+    style: str = ""
 
     @property
     def has_actions(self) -> bool:

@@ -169,6 +169,7 @@ def _meta(clip: Recording, view: str) -> dict[str, str]:
         "action": clip.action or clip.stickgen_action or "",
         "view": view,
         "clip_id": clip.clip_id,
+        **({"style": clip.style} if clip.style else {}),
     }
     # CMU numbers its takes subject_trial.
     cmu = re.fullmatch(r"(\d+)_\d+", clip.take)

@@ -46,6 +46,7 @@ _COLUMNS: dict[str, tuple[type, ...]] = {
     "actions": (bool,),
     "physics": (bool,),
     "camera": (bool,),
+    "style": (str,),
 }
 _TRACKS = ("motion", "embedding", "physics", "camera", "actions")
 """Arrays of clips, in the order in which a clip's digest covers them."""
@@ -130,6 +131,7 @@ class PackedClips:
             split=info.split,
             index=info.index,
             actor=info.actor,
+            style=info.style,
         )
         for one in {position, position if info.partner is None else info.partner} - self._compared:
             self._compare(one, at)
@@ -185,9 +187,11 @@ class PackedClips:
                 split=split,
                 index=index,
                 actor=actor,
+                style=style,
             )
             for position, (
                 _, dim, description, take, source, quality, split, index, actor, partner, actions, physics, camera,
+                style,
             ) in enumerate(zip(*(table[name] for name in _COLUMNS), strict=True))
         ]  # fmt: skip
 
@@ -329,6 +333,7 @@ def _checked(table: dict[str, list[Any]]) -> dict[str, list[Any]]:
     count = len(table["frames"])
     if count == 0:
         raise ValueError("no clips")
+    table.setdefault("style", [""] * count)  # files of earlier versions have no styles
     for name, kinds in _COLUMNS.items():
         column = table[name]
         if len(column) != count or not {type(value) for value in column} <= set(kinds):

@@ -33,6 +33,7 @@ class Recording:
         captions: one or more descriptions.
         action: the fine label ("salsa").
         stickgen_action: name in the action vocabulary, or None where unknown.
+        style: how the action is performed ("tired"), "" where unknown.
         clip_id: name of the clip, unique in its file.
         source: id of the data set, "" where unknown.
         where: file and clip, for messages.
@@ -46,6 +47,7 @@ class Recording:
     captions: tuple[str, ...] = ()
     action: str = ""
     stickgen_action: str | None = None
+    style: str = ""
     clip_id: str = ""
     source: str = ""
     where: str = ""

@@ -82,6 +82,7 @@ class SequenceClips:
             split=info.split,
             index=info.index,
             actor=info.actor,
+            style=info.style,
         )
 
     def _at(self, index: int) -> str:
@@ -131,6 +132,7 @@ class SequenceClips:
                 split=_split(meta, at),
                 index=index,
                 actor=actor,
+                style=_style(meta, at),
             )
             for place, actor in enumerate(actors)
         ]
@@ -271,6 +273,13 @@ def _take(meta: dict[str, Any], index: int, at: str) -> str:
         return str(value)
     # Without a take, a sequence is a take of its own; its actors always stay together.
     return f"#{index}"
+
+
+def _style(meta: dict[str, Any], at: str) -> str:
+    style = meta.get("style")
+    if style is None or isinstance(style, str):
+        return style or ""
+    raise DataError(f"{at}: meta.style: a string expected, {type(style).__name__} found")
 
 
 def _split(meta: dict[str, Any], at: str) -> str | None:

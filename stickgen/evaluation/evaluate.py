@@ -1,7 +1,7 @@
 """``stickgen evaluate``: models on disk, scored on held-out clips, a table for every data file."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,18 +12,26 @@ from stickgen.data.datamodule import ClipDataModule
 from stickgen.data.text import told_apart
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.evaluation.baselines import MOST_FREQUENT, baseline_metrics, majority_action
+from stickgen.evaluation.examination import ALL, CHANCE, Examination, Scores
 from stickgen.evaluation.frozen import FROZEN, frozen_bases, is_frozen
 from stickgen.evaluation.next_frame import next_frame_scores
-from stickgen.evaluation.rollouts import TRIVIAL, GoOn, RolloutProtocol, model_rollout, rollout_report
+from stickgen.evaluation.recognition import KINDS
+from stickgen.evaluation.retrieval import MOTION_MATCHING, NEAREST_CAPTION, motion_matching, nearest_caption
+from stickgen.evaluation.rollouts import TRIVIAL, GoOn, RolloutProtocol, model_rollout
 from stickgen.evaluation.scores import ScoresFile, Summary
 
 log = logging.getLogger(__name__)
 
-RESERVED = (*TRIVIAL, MOST_FREQUENT, FROZEN)
+RESERVED = (*TRIVIAL, NEAREST_CAPTION, MOTION_MATCHING, CHANCE, MOST_FREQUENT, FROZEN)
 """Columns of the table that no model of the user's may be mixed into; nor may it be into those of several bases."""
 
 Models = Sequence[tuple[str, LoadedModel]]
 """Label and model."""
+
+Progress = Callable[[str, int, int], None]
+"""Told what is rolled out, how many batches of it are done, and of how many."""
+
+SAMPLE = "built-in sample motion"
 
 
 def evaluate(
@@ -34,6 +42,8 @@ def evaluate(
     allow_other_base: bool = False,
     split: str = "test",
     protocol: RolloutProtocol | None = None,
+    by: str | None = None,
+    progress: Progress = lambda what, done, batches: None,
 ) -> ScoresFile:
     """Score models, beside the frozen bases that they were trained from, and beside what needs no model.
 
@@ -45,16 +55,21 @@ def evaluate(
         base: the base of the adapters; None: the one they name.
         allow_other_base: put adapters on ``base`` even where they were trained on another, with a warning.
         split: "val" or "test", as the first model's run splits, else as the defaults do.
-        protocol: of the rollouts. A file whose clips are too short for any has next-frame metrics alone.
+        protocol: of the rollouts, and the most frames of a clip. A file whose clips are too short for any rollout has
+            next-frame metrics alone.
+        by: "action" or "style": the clips of each are scored as a group too.
+        progress: told of every batch that was rolled out.
 
     Raises:
-        ConfigError: ``split`` is no such split, a label is one of :data:`RESERVED`, two models of one label are the
-            same, models are of different figures, there is no data file to use, or a model's captions were embedded by
-            another encoder.
+        ConfigError: ``split`` or ``by`` is none of those, a label is one of :data:`RESERVED`, two models of one label
+            are the same, models are of different figures, there is no data file to use, or a model's captions were
+            embedded by another encoder.
         StickgenError: a model or data file cannot be read, or does not fit.
     """
     if split not in ("val", "test"):
         raise ConfigError(f"split={split}: val or test expected")
+    if by not in (None, *KINDS):
+        raise ConfigError(f"by={by}: {' or '.join(KINDS)} expected")
     for label, _ in map(label_and_path, models):
         if label in RESERVED or is_frozen(label):
             raise ConfigError(f"{label}: the table has a column of that name already; give the model another label")
@@ -65,16 +80,21 @@ def evaluate(
     settings = next((model.run.data for _, model in loaded if model.run is not None), None)
     if settings is None and not data:
         raise ConfigError("data: no file given, and no model comes from a run that names one; use --data")
-    # Fréchet distance and diversity stay comparable between runs that trained on few clips and on all.
-    settings = replace(settings or DataConfig(), train_clips=None)
+    protocol = protocol or RolloutProtocol()
+    # Scores are to be comparable between runs that trained on few clips and on all, on long ones and on short ones.
+    settings = replace(settings or DataConfig(), train_clips=None, max_frames=protocol.max_frames)
     paths: dict[Path, str] = {}
     for path in data:
         paths.setdefault(Path(path).resolve(), path)
     files = [replace(settings, path=path) for path in paths.values()] or [settings]
-    protocol = protocol or RolloutProtocol()
-    rows = [*frozen_bases(loaded), *loaded]
-    report = {file.path or "built-in sample motion": _on_file(rows, file, split, protocol) for file in files}
-    return ScoresFile(split, protocol, fingerprints, report)
+    report, groups = {}, {}
+    for file in files:
+        scored = _OnFile(file, split, protocol, by, progress)
+        for label, one in (*frozen_bases(loaded), *loaded):
+            scored.add(label, one)
+        report[file.path or SAMPLE] = scored.rows()
+        groups[file.path or SAMPLE] = scored.groups()
+    return ScoresFile(split, protocol, fingerprints, report, groups if by else {})
 
 
 def _load(model: str, base: Path | None, allow_other_base: bool) -> tuple[str, LoadedModel]:
@@ -97,25 +117,105 @@ def _fingerprints(loaded: Models) -> dict[str, list[str]]:
     return found
 
 
-def _on_file(
-    loaded: Models, config: DataConfig, split: str, protocol: RolloutProtocol
-) -> dict[str, dict[str, Summary]]:
-    rows: dict[str, list[dict[str, float]]] = {}
-    for label, one in loaded:
-        data = clips_for(label, one, config)
-        clips = getattr(data.split, split)
-        if not rows:
-            if not _long_enough(data, clips, protocol):
+class _OnFile:
+    """The scores of one data file, gathered model by model.
+
+    Args:
+        config: of the file.
+        split: "val" or "test".
+        protocol: of the rollouts.
+        by: what clips are grouped by, or None.
+        progress: told of every batch that was rolled out.
+    """
+
+    def __init__(
+        self, config: DataConfig, split: str, protocol: RolloutProtocol, by: str | None, progress: "Progress"
+    ) -> None:
+        self._config, self._split, self._protocol, self._by, self._progress = config, split, protocol, by, progress
+        self._examinations: dict[tuple[object, ...], Examination | None] = {}
+        self._rows: dict[str, list[dict[str, Scores]]] = {}
+
+    def add(self, label: str, one: LoadedModel) -> None:
+        """Score a model; before the first, what needs no model."""
+        data = clips_for(label, one, self._config)
+        clips = getattr(data.split, self._split)
+        examination = self._examination(data, clips)
+        if not self._rows:
+            self._add_trivial(data, clips, examination)
+        go_on, again = model_rollout(one.model), model_rollout(one.model, seed=1)
+        next_frames = next_frame_scores(one.model, data.eval_loader(clips))
+        scores = self._score(label, examination, go_on, again=again)
+        scores[ALL] = {**scores.get(ALL, {}), **next_frames}
+        self._rows.setdefault(label, []).append(scores)
+
+    def rows(self, group: str = ALL) -> dict[str, dict[str, Summary]]:
+        """Return the scores of a group of clips, by label and metric."""
+        found = {label: [scores.get(group, {}) for scores in of_label] for label, of_label in self._rows.items()}
+        return {
+            label: {metric: Summary.of([scores[metric] for scores in of_label]) for metric in of_label[0]}
+            for label, of_label in found.items()
+            if of_label[0]
+        }
+
+    def groups(self) -> dict[str, dict[str, dict[str, Summary]]]:
+        """Return the scores of every group, by the groups' labels."""
+        examination = next(iter(self._examinations.values()))
+        return {} if examination is None else {group: self.rows(group) for group in examination.groups}
+
+    def _examination(self, data: ClipDataModule, clips: ClipSet) -> Examination | None:
+        """Return the examination of a figure, a width of embeddings and conditions; None where clips are too short."""
+        info = clips.infos[0]
+        key = (info.dim, info.width, *data.config.conditions)
+        if key not in self._examinations:
+            self._examinations[key] = self._examine(data, clips)
+        return self._examinations[key]
+
+    def _examine(self, data: ClipDataModule, clips: ClipSet) -> Examination | None:
+        train, protocol = data.split.train, self._protocol
+        for needed in (protocol, protocol.from_rest) if protocol.given else (protocol,):
+            if not needed.suits(clips.infos, train.infos):
                 log.warning(
-                    "%s: no rollouts: they need clips of %d frames in train and %s",
-                    data.report.source, protocol.least, split,
+                    "%s: no rollouts of %s: they need clips of %d frames in train and %s",
+                    data.report.source, needed.start, needed.least, self._split,
                 )  # fmt: skip
-            rows = {name: [scores] for name, scores in _trivial(data, clips, protocol).items()}
-        rows.setdefault(label, []).append(_score(one, data, clips, protocol))
-    return {
-        name: {metric: Summary.of([values[metric] for values in of_label]) for metric in of_label[0]}
-        for name, of_label in rows.items()
-    }
+        if not protocol.from_rest.suits(clips.infos, train.infos):
+            return None
+        return Examination(list(clips), list(train), protocol, data.config.conditions, self._by)
+
+    def _add_trivial(self, data: ClipDataModule, clips: ClipSet, examination: Examination | None) -> None:
+        teacher_forced = baseline_metrics(data.eval_loader(clips), majority_action(data.split.train))
+        rows: dict[str, dict[str, Scores]] = {}
+        if examination is not None:
+            train = list(data.split.train)
+            for name, go_on in {**TRIVIAL, NEAREST_CAPTION: nearest_caption(train)}.items():
+                rows[name] = self._score(name, examination, go_on)
+            if self._protocol.given > 1:
+                matching = motion_matching(train)
+                rows[MOTION_MATCHING] = self._score(MOTION_MATCHING, examination, matching, from_rest=False)
+            rows[CHANCE] = examination.chance()
+        for name, scores in teacher_forced.items():
+            rows[name] = {**rows.get(name, {}), ALL: {**rows.get(name, {}).get(ALL, {}), **scores}}
+        self._rows = {name: [scores] for name, scores in rows.items()}
+
+    def _score(
+        self,
+        label: str,
+        examination: Examination | None,
+        go_on: GoOn,
+        *,
+        again: GoOn | None = None,
+        from_rest: bool = True,
+    ) -> dict[str, Scores]:
+        if examination is None:
+            return {}
+        done = 0
+
+        def made() -> None:
+            nonlocal done
+            done += 1
+            self._progress(f"{self._config.path or SAMPLE}: {label}", done, examination.rollouts)
+
+        return examination.score(go_on, again=again, from_rest=from_rest, made=made)
 
 
 def clips_for(label: str, one: LoadedModel, config: DataConfig) -> ClipDataModule:
@@ -133,30 +233,3 @@ def clips_for(label: str, one: LoadedModel, config: DataConfig) -> ClipDataModul
     if not one.model.causal:
         log.warning("%s: bidirectional, so next-frame errors are leaky, and rollouts are made in one pass", label)
     return data
-
-
-def _score(one: LoadedModel, data: ClipDataModule, clips: ClipSet, protocol: RolloutProtocol) -> dict[str, float]:
-    rolled = _rollouts({"model": model_rollout(one.model)}, data, clips, protocol)
-    return {**rolled.get("model", {}), **next_frame_scores(one.model, data.eval_loader(clips))}
-
-
-def _trivial(data: ClipDataModule, clips: ClipSet, protocol: RolloutProtocol) -> dict[str, dict[str, float]]:
-    rolled = _rollouts({}, data, clips, protocol)
-    teacher_forced = baseline_metrics(data.eval_loader(clips), majority_action(data.split.train))
-    return {name: {**rolled.get(name, {}), **teacher_forced.get(name, {})} for name in {**rolled, **teacher_forced}}
-
-
-def _rollouts(
-    predictors: Mapping[str, GoOn], data: ClipDataModule, clips: ClipSet, protocol: RolloutProtocol
-) -> dict[str, dict[str, float]]:
-    """Return the scores of rollouts, {} where the clips are too short for any."""
-    if not _long_enough(data, clips, protocol):
-        return {}
-    return rollout_report(
-        predictors, clips, reference=data.split.train, protocol=protocol, conditions=data.config.conditions
-    )
-
-
-def _long_enough(data: ClipDataModule, clips: ClipSet, protocol: RolloutProtocol) -> bool:
-    """Return whether there is a clip to roll out, and one of the training to fit the feature space to."""
-    return all(any(info.length >= protocol.least for info in part.infos) for part in (clips, data.split.train))

@@ -17,7 +17,7 @@ SUFFIXES = (".png", ".svg", ".pdf")
 
 _COLUMNS = 4
 _REAL = "real clips"
-_OF_ALL = ("action_accuracy", "exploded")
+_OF_ALL = tuple(metric for metric in SHARES if not metric.endswith("_error"))
 """Shares of a whole, which read best on a scale that shows it."""
 _MARKS = ("o", "s", "^", "D", "v", "P")
 

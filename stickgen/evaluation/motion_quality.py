@@ -2,9 +2,10 @@
 
 All take generated frames ``pose [T, B, D]`` and ``mask [T, B]``, True at real frames, which come first in every column.
 Beside them stands ``target [T, B, D]``, the real frames, or ``body [T, B, D]``, frames of a figure whose limbs are as
-long as the generated one's should be: the real frames again, or those of the resting figure that it set out as. Speeds
-are those of segments' ends rather than of joints: where segments share one, a model may pull them apart. Equal under
-any batch size, padding and order of clips; sums are in float64.
+long as the generated one's should be: the real frames again, or those of the resting figure that it set out as. Two
+metrics take ``long [T', B, D]`` and ``long_mask [T', B]``, the generated motion as far as it was made, which may be
+beyond the end of the real clip. Speeds are those of segments' ends rather than of joints: where segments share one, a
+model may pull them apart. Equal under any batch size, padding and order of clips; sums are in float64.
 """
 
 import torch
@@ -15,6 +16,18 @@ from stickgen.skeleton import FPS, skeleton_of
 
 NEAR_GROUND = 0.03
 """Height of an ankle, in body heights, below which its foot is on the ground: 5 cm for a person of 1.7 m."""
+
+PLANTED_HEIGHT = 0.05
+"""Height of an ankle, in body heights, below which its foot may be planted; it rises as the foot rolls."""
+
+PLANTED_SPEED = 0.2
+"""Horizontal speed of an ankle, in body heights a second, below which a low foot is planted."""
+
+IN_PLACE = 0.3
+"""Body heights along x that the pelvis of somebody who stays in place keeps within."""
+
+TRAVELS = 0.25
+"""Body heights a second along x beyond which a clip is one of somebody who travels."""
 
 UPPER_QUANTILE = 0.9
 """Which quantile of a projected length over time stands for the bone's own."""
@@ -75,24 +88,16 @@ class SpeedRatio(RatioToReal):
 
 
 class TravelRatio(MaskedMean):
-    """How far figures get to where the real ones go, generated over real: 0 stays in place, below 0 goes backwards.
+    """How far figures get to where the real ones go, generated over real: 0 stays in place, below 0 goes the other way.
 
-    The sum over clips of the pelvis' way along x from the first to the last frame, over the sum of the real ways: a
-    clip on the spot has no ratio of its own.
-
-    Args:
-        ahead: the direction that counts, 1 or −1 along x, for figures that nothing told the real one's; None: the way
-            that each real one goes.
+    The sum over clips of the pelvis' way along x from the first to the last frame, counted in the direction of the
+    real clip's way, over the sum of the real ways: a clip on the spot has no ratio of its own. Real clips score 1.
     """
-
-    def __init__(self, ahead: int | None = None) -> None:
-        super().__init__()
-        self.ahead = ahead
 
     def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
         """Add a batch."""
         generated, real = (way(motion, mask) for motion in (pose, target))
-        self.total += (generated * (real.sign() if self.ahead is None else self.ahead)).sum()
+        self.total += (generated * real.sign()).sum()
         self.count += real.abs().sum()
 
 
@@ -119,12 +124,75 @@ class FootSkating(MaskedMean):
 
     def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
         """Add a batch; ``target`` is not looked at."""
-        skeleton = skeleton_of(pose.shape[-1])
-        feet = [skeleton.joint("left_ankle"), skeleton.joint("right_ankle")]
-        ankles = skeleton.to_joints(pose.double())[..., feet, :]
-        speed = (ankles[1:, ..., 0] - ankles[:-1, ..., 0]).abs() * FPS
-        grounded = torch.maximum(ankles[1:, ..., 1], ankles[:-1, ..., 1]) < NEAR_GROUND
-        self._add(speed, grounded & (mask[1:] & mask[:-1]).unsqueeze(-1))
+        speed, height = _ankle_steps(pose)
+        self._add(speed, (height < NEAR_GROUND) & (mask[1:] & mask[:-1]).unsqueeze(-1))
+
+
+class StanceSlip(MaskedMean):
+    """Mean horizontal speed of the stance foot, in body heights a second.
+
+    The stance foot of a step is the slower of the ankles on the ground, as :class:`FootSkating` has it; steps without
+    one are flight and do not count. Whoever is not in flight stands on something, so real motion comes near 0 while a
+    gliding figure scores its speed: the swinging foot, which :class:`FootSkating` counts where it is low, does not
+    count here. In the manner of physical foot contact (Tseng et al. 2023, arXiv:2211.10658), which also asks the
+    slower foot alone. NaN where no foot is on the ground.
+    """
+
+    def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Add a batch; ``target`` is not looked at."""
+        speed, height = _ankle_steps(pose)
+        grounded = height < NEAR_GROUND
+        slower = speed.masked_fill(~grounded, torch.inf).amin(dim=-1)
+        self._add(slower, grounded.any(dim=-1) & mask[1:] & mask[:-1])
+
+
+class FootContact(MaskedMean):
+    """Share of steps with a planted foot: an ankle lower than :data:`PLANTED_HEIGHT` and slower than the planted speed.
+
+    Contact by height and velocity, as the labels of HumanML3D have it (Guo et al. 2022), with thresholds that real
+    stance feet meet: an ankle rises while its foot rolls. Flight has no contact, in real motion either; so the mark is
+    the share of the real clips. A gliding figure has none.
+    """
+
+    def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Add a batch; ``target`` is not looked at."""
+        speed, height = _ankle_steps(pose)
+        planted = ((height < PLANTED_HEIGHT) & (speed < PLANTED_SPEED)).any(dim=-1)
+        self._add(planted, mask[1:] & mask[:-1])
+
+
+class RootDrift(MaskedMean):
+    """How far figures drift in five seconds that are to stay in place, in body heights.
+
+    The mean distance along x of the pelvis from where it began, after 125 frames or at the motion's end. In place are
+    the clips whose real pelvis stays within :data:`IN_PLACE` of its start for as long; others do not count.
+    """
+
+    def update(self, long: Tensor, long_mask: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Add a batch."""
+        seconds = slice(0, 5 * FPS)
+        x = _pelvis_x(target[seconds])
+        still = ((x - x[0]).abs() < IN_PLACE) | ~mask[seconds]
+        self._add(way(long[seconds], long_mask[seconds]).abs(), still.all(dim=0) & mask.any(dim=0))
+
+
+class KeptPace(MaskedMean):
+    """Share of travelling clips whose speed at the end is within half to twice the real clip's: long rollouts last.
+
+    Compared are the mean speed of the segments' ends in the last two seconds of the generated motion, however long it
+    was made, and in the whole real clip. Travelling are the clips whose real pelvis advances by more than
+    :data:`TRAVELS` along x.
+    """
+
+    def update(self, long: Tensor, long_mask: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Add a batch."""
+        steps = long_mask[1:] & long_mask[:-1]
+        left = steps.flip(0).cumsum(0).flip(0)
+        made = _mean_speed(long, steps & (left <= 2 * FPS))
+        real_steps = mask[1:] & mask[:-1]
+        ratio = made / _mean_speed(target, real_steps)
+        pace = way(target, mask).abs() * FPS / real_steps.sum(dim=0).clamp(min=1)
+        self._add((ratio >= 0.5) & (ratio <= 2), pace > TRAVELS)
 
 
 class BoneLengthError(MaskedMean):
@@ -176,10 +244,29 @@ def _difference_norms(motion: Tensor, order: int) -> Tensor:
 
 def way(motion: Tensor, mask: Tensor) -> Tensor:
     """Return the pelvis' x in the last marked frame less that in the first, ``[B]``."""
-    skeleton = skeleton_of(motion.shape[-1])
-    x = skeleton.to_joints(motion.double())[..., skeleton.joint("pelvis"), 0]
+    x = _pelvis_x(motion)
     last = (mask.sum(dim=0) - 1).clamp(min=0)
     return x.gather(0, last[None])[0] - x[0]
+
+
+def _pelvis_x(motion: Tensor) -> Tensor:
+    skeleton = skeleton_of(motion.shape[-1])
+    return torch.as_tensor(skeleton.to_joints(motion.double())[..., skeleton.joint("pelvis"), 0])
+
+
+def _mean_speed(motion: Tensor, steps: Tensor) -> Tensor:
+    """Return the mean over marked steps ``[T − 1, B]`` of the mean speed of the segments' ends, a frame: ``[B]``."""
+    speed = _difference_norms(motion, order=1).mean(dim=-1)
+    return torch.where(steps, speed, 0.0).sum(dim=0) / steps.sum(dim=0)
+
+
+def _ankle_steps(motion: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both ankles' horizontal speed (body heights a second) and greater height in steps, ``[T − 1, B, 2]``."""
+    skeleton = skeleton_of(motion.shape[-1])
+    feet = [skeleton.joint("left_ankle"), skeleton.joint("right_ankle")]
+    ankles = skeleton.to_joints(motion.double())[..., feet, :]
+    speed = (ankles[1:, ..., 0] - ankles[:-1, ..., 0]).abs() * FPS
+    return speed, torch.maximum(ankles[1:, ..., 1], ankles[:-1, ..., 1])
 
 
 def _torso_length(motion: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,21 +47,20 @@ class ScoresFile:
         models: label → fingerprints of its models (:func:`~stickgen.artifacts.model.trained_fingerprint`); the
             report's other rows are baselines.
         report: data file → predictor → metric → summary.
+        groups: data file → action or style → predictor → metric → summary, where clips were scored in groups.
     """
 
     split: str
     protocol: RolloutProtocol
     models: dict[str, list[str]]
     report: Report
+    groups: dict[str, Report] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Write the file in one step, in the place of an older one."""
-        scores = {
-            source: {name: {metric: asdict(s) for metric, s in metrics.items()} for name, metrics in rows.items()}
-            for source, rows in self.report.items()
-        }
+        groups = {source: _plain(report) for source, report in self.groups.items()}
         head = {"split": self.split, "protocol": asdict(self.protocol), "models": self.models}
-        write_json(path, {**head, "scores": scores})
+        write_json(path, {**head, "scores": _plain(self.report), "groups": groups})
 
     @classmethod
     def read(cls, path: Path) -> "ScoresFile":
@@ -72,19 +71,30 @@ class ScoresFile:
         """
         content = read_json(path)
         try:
-            report = {
-                str(source): {
-                    str(name): {str(metric): _summary(s) for metric, s in metrics.items()}
-                    for name, metrics in rows.items()
-                }
-                for source, rows in content["scores"].items()
-            }
+            report = _report(content["scores"])
+            groups = {str(source): _report(of_source) for source, of_source in content["groups"].items()}
             models = {str(label): [str(digest) for digest in of_label] for label, of_label in content["models"].items()}
-            return cls(str(content["split"]), RolloutProtocol(**content["protocol"]), models, report)
+            return cls(str(content["split"]), RolloutProtocol(**content["protocol"]), models, report, groups)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise CheckpointError(
                 f"{path}: not the figures of this version's stickgen evaluate --json; make them anew"
             ) from None
+
+
+def _plain(report: Report) -> dict[str, Any]:
+    return {
+        source: {name: {metric: asdict(s) for metric, s in metrics.items()} for name, metrics in rows.items()}
+        for source, rows in report.items()
+    }
+
+
+def _report(content: dict[str, Any]) -> Report:
+    return {
+        str(source): {
+            str(name): {str(metric): _summary(s) for metric, s in metrics.items()} for name, metrics in rows.items()
+        }
+        for source, rows in content.items()
+    }
 
 
 def _summary(content: dict[str, Any]) -> Summary:

@@ -1,67 +1,158 @@
 """The figures of an evaluation as tables."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from stickgen.evaluation.examination import CHANCE, REST, SWITCH
 from stickgen.evaluation.scores import ScoresFile, Summary
 
-TITLES = {
-    "pose_mse": "next-frame pose MSE ↓",
-    "temporal_consistency_error": "next-frame temporal error ↓",
-    "action_accuracy": "action accuracy ↑",
-    "rollout_mse_400ms": "rollout MSE at 0.4 s ↓",
-    "rollout_mse_1000ms": "rollout MSE at 1 s ↓",
-    "rollout_mse_2000ms": "rollout MSE at 2 s ↓",
-    "speed_ratio": "speed ÷ real → 1",
-    "travel_ratio": "travel ÷ real → 1",
-    "jerk_ratio": "jerk ÷ real → 1",
-    "foot_skating": "foot skating (H/s) → real",
+_LENGTHS = {
     "bone_length_error": "bone-length error ↓",
     "torso_length_error": "torso-length error → real",
     "exploded": "exploded clips ↓",
     "frechet_distance": "Fréchet distance ↓",
     "diversity": "diversity → real",
 }
-"""Metrics in the order of the table, with their titles."""
 
-SHARES = ("action_accuracy", "bone_length_error", "torso_length_error", "exploded")
+_MOTION = {
+    "speed_ratio": "speed ÷ real → 1",
+    "travel_ratio": "travel ÷ real → 1",
+    "root_drift": "drift of clips in place (H) → real",
+    "jerk_ratio": "jerk ÷ real → 1",
+    "foot_contact": "steps with a planted foot → real",
+    "stance_slip": "slip of the stance foot (H/s) → real",
+    "foot_skating": "foot skating (H/s) → real",
+    **_LENGTHS,
+}
+
+SECTIONS: dict[str, dict[str, str]] = {
+    "next frames": {
+        "pose_mse": "next-frame pose MSE ↓",
+        "temporal_consistency_error": "next-frame temporal error ↓",
+        "action_accuracy": "action accuracy ↑",
+    },
+    "given frames": {
+        "rollout_mse_400ms": "rollout MSE at 0.4 s ↓",
+        "rollout_mse_1000ms": "rollout MSE at 1 s ↓",
+        "rollout_mse_2000ms": "rollout MSE at 2 s ↓",
+        **_MOTION,
+    },
+    "from rest": {
+        **{REST + metric: title for metric, title in _MOTION.items()},
+        f"{REST}seed_diversity": "diversity of one prompt → real",
+        f"{REST}kept_pace": "pace kept for ten seconds ↑",
+    },
+    "recognition": {
+        f"{prefix}{kind}_recognised": f"{kind} recognised, {of} ↑"
+        for kind in ("action", "style")
+        for prefix, of in (("", "given frames"), (SWITCH, "switched caption"), (REST, "from rest"))
+    },
+}
+"""Metrics in the order of the table, with their titles in it, by section."""
+
+TITLES = {
+    metric: f"from rest: {title}" if section == "from rest" else title
+    for section, metrics in SECTIONS.items()
+    for metric, title in metrics.items()
+}
+"""Metrics in the order of the table, with titles that say the section where it matters."""
+
+SHARES = tuple(
+    metric
+    for metric in TITLES
+    if metric.removeprefix(REST)
+    in ("action_accuracy", "bone_length_error", "torso_length_error", "exploded", "foot_contact", "kept_pace")
+    or metric.endswith("_recognised")
+)
 """Metrics shown in percent."""
 
+GROUPED = (
+    "rollout_mse_2000ms", "speed_ratio", "travel_ratio", f"{REST}speed_ratio", f"{REST}travel_ratio",
+    f"{REST}root_drift", f"{REST}foot_contact", f"{REST}seed_diversity", f"{REST}kept_pace",
+    *SECTIONS["recognition"],
+)  # fmt: skip
+"""Metrics of the tables by action or style; the file of ``--json`` holds all."""
+
 FROM_REST = (
-    "No rollout MSE: a figure that sets out from rest is at another place than the real one. Travel counts to where it "
-    "looks, +x. Lengths are compared with its own, so those of the people in the real clips differ too."
+    "From rest there is no rollout MSE, since the figure is at another place than the real one, and lengths are "
+    "compared with its own, so those of the people in the real clips differ too."
 )
 
 _LONGEST_NAME = 24
 _ANY_WIDTH = 10_000
 
+_Section = tuple[str, list[tuple[str, list[str]]]]
+"""A title, and rows of a title and a cell for every predictor."""
+
 
 def print_scores(console: Console, scores: ScoresFile) -> None:
     """Print a table for every data file, one metric a row; mean ± standard deviation where models share a label.
 
-    Figures are never cut: a table that is wider than the console goes on in another below it.
+    Metrics that nobody has are left out. Where clips were scored in groups, a second table has a row for every group.
+    Figures are never cut: a table that is wider than the console continues in another below it.
     """
     for source, rows in scores.report.items():
-        columns = [
-            [_short(name), *(summary_text(metric, metrics.get(metric)) for metric in TITLES)]
-            for name, metrics in rows.items()
-        ]
-        for number, part in enumerate(_parts(columns, console.width)):
-            table = Table(title=f"evaluation · {source}" + " (continued)" * (number > 0), title_justify="left")
-            table.add_column("", no_wrap=True)
-            for name, *_ in part:
-                table.add_column(name, justify="right", no_wrap=True)
-            for title, *cells in zip(TITLES.values(), *(cells for _, *cells in part), strict=True):
-                table.add_row(title, *cells)
-            needed = Measurement.get(console, console.options.update(max_width=_ANY_WIDTH), table).maximum
-            # A console makes nothing wider than itself.
-            wide = Console(file=console.file, width=needed) if needed > console.width else console
-            wide.print(table)
-    console.print(f"Rollouts are made of {scores.protocol.start}." + (not scores.protocol.given) * f" {FROM_REST}")
+        _print(console, f"evaluation · {source}", list(rows), _sections(rows))
+        if groups := scores.groups.get(source):
+            _print(console, f"evaluation by group · {source}", list(rows), _group_sections(groups, list(rows)))
+    said = f"Rollouts are made of {scores.protocol.start}"
+    said += f", or of {scores.protocol.from_rest.start}." if scores.protocol.given else "."
+    console.print(f"{said} {FROM_REST}")
+
+
+def _sections(rows: Mapping[str, Mapping[str, Summary]]) -> list[_Section]:
+    found = [
+        (section, [(title, _cells(metric, rows.values())) for metric, title in titles.items() if _any(metric, rows)])
+        for section, titles in SECTIONS.items()
+    ]
+    return [(section, lines) for section, lines in found if lines]
+
+
+def _group_sections(groups: Mapping[str, Mapping[str, Mapping[str, Summary]]], names: Sequence[str]) -> list[_Section]:
+    return [
+        (TITLES[metric], [
+            (group, _cells(metric, [rows.get(name, {}) for name in names]))
+            for group, rows in groups.items()
+            if _any(metric, rows)
+        ])
+        for metric in GROUPED
+        if any(_any(metric, rows) for rows in groups.values())
+    ]  # fmt: skip
+
+
+def _any(metric: str, rows: Mapping[str, Mapping[str, Summary]]) -> bool:
+    """Return whether anything but a guess has a figure of a metric."""
+    return any(summary_text(metric, metrics.get(metric)) != "–" for name, metrics in rows.items() if name != CHANCE)
+
+
+def _cells(metric: str, rows: Iterable[Mapping[str, Summary]]) -> list[str]:
+    return [summary_text(metric, metrics.get(metric)) for metrics in rows]
+
+
+def _print(console: Console, title: str, names: Sequence[str], sections: Sequence[_Section]) -> None:
+    lines = [line for _, lines in sections for line in lines]
+    first = max(len(text) for text in (*(s for s, _ in sections), *(line for line, _ in lines)))
+    columns = [[_short(name), *(cells[number] for _, cells in lines)] for number, name in enumerate(names)]
+    for number, part in enumerate(_parts(columns, console.width, first)):
+        table = Table(title=title + " (continued)" * (number > 0), title_justify="left")
+        table.add_column("", no_wrap=True)
+        for name, *_ in part:
+            table.add_column(name, justify="right", no_wrap=True)
+        at = 1
+        for section, of_section in sections:
+            table.add_section()
+            table.add_row(section, style="bold")
+            for row, _ in of_section:
+                table.add_row(row, *(column[at] for column in part))
+                at += 1
+        needed = Measurement.get(console, console.options.update(max_width=_ANY_WIDTH), table).maximum
+        # A console makes nothing wider than itself.
+        wide = Console(file=console.file, width=needed) if needed > console.width else console
+        wide.print(table)
 
 
 def _short(name: str) -> str:
@@ -69,10 +160,10 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"…{name[1 - _LONGEST_NAME :]}"
 
 
-def _parts(columns: Sequence[list[str]], width: int) -> list[list[list[str]]]:
+def _parts(columns: Sequence[list[str]], width: int, first: int) -> list[list[list[str]]]:
     """Divide columns into tables that are no wider than so many characters, at least a column each."""
     padding = 3
-    first = max(map(len, TITLES.values())) + padding + 1
+    first += padding + 1
     parts: list[list[list[str]]] = [[]]
     used = first
     for column in columns:

@@ -13,6 +13,7 @@ from stickgen.artifacts.record import BaseRecord
 from stickgen.artifacts.run import RunFolder, read_json
 from stickgen.config import TrainConfig
 from stickgen.errors import CheckpointError, ConfigError, StickgenError
+from stickgen.evaluation.examination import REST
 from stickgen.evaluation.scores import ScoresFile, Summary
 from stickgen.evaluation.table import TITLES
 from stickgen.export.card_text import OWN, Facts, Results, body, is_rollout, plain_title
@@ -217,7 +218,9 @@ def _eval_results(tables: Sequence[Results]) -> "list[EvalResult]":
                 metric_type=_HUB_METRICS.get(metric, metric),
                 metric_name=f"{title}, {summary.models} models" if several else title,
                 metric_value=f"{summary.mean:.6g} ± {summary.std:.3g}" if several else summary.mean,
-                metric_args={"given_frames": table.given_frames} if is_rollout(metric) else None,
+                metric_args={"given_frames": 0 if metric.startswith(REST) else table.given_frames}
+                if is_rollout(metric)
+                else None,
             )
             found.setdefault((table.data, table.split, metric), result)
     return list(found.values())

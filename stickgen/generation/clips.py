@@ -8,6 +8,7 @@ from torch import Tensor
 from stickgen.data.batch import STILL_CAMERA, Batch, collate
 from stickgen.data.clips import Clip, ClipInfo
 from stickgen.generation.rollout import generator_for, until_exploded
+from stickgen.generation.seed import standing
 from stickgen.model import StickFigureTransformer
 
 EXPLODED = " · exploded"
@@ -41,16 +42,18 @@ def go_on(model: StickFigureTransformer, batch: Batch, given: int, seed: int | N
         model: rolled out frame by frame where it is causal, else read once.
         batch: the clips.
         given: how many frames are given; 0: none, the figures set out from the rest pose.
-        seed: of the draw of motion codes; None: the most typical.
+        seed: of what the model leaves to chance; of one that leaves nothing to it, from rest, of how the figures stand
+            at first, all alike. None: the most typical motion.
 
     Returns:
         the other frames ``[T − given, B, D]``, as the batch's in kind and place.
     """
+    clips, dim = batch.motion.shape[1:]
     made = generator_for(model)(
         model,
         batch.embedding,
         len(batch.motion) - given,
-        batch.motion[:given] if given else None,
+        batch.motion[:given] if given else standing(dim, 1, None if model.leaves_to_chance else seed).expand(-1, clips, -1),
         cameras=batch.camera,
         partners=batch.partner,
         seed=seed,

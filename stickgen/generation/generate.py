@@ -199,7 +199,7 @@ def _of_model(
 ) -> list[Generated]:
     if not one.model.causal:
         log.warning("%s: bidirectional, so its motion is made in one pass, which it was not trained for", label)
-    draws = one.model.code_bank is not None or one.model.body_frame is not None
+    draws = one.model.leaves_to_chance
     if seed is not None and seed_frames is not None and not draws:
         raise ConfigError(
             f"{label}: seed={seed} draws how a motion begins, but its first frames are given; leave one out"

@@ -222,6 +222,11 @@ class StickFigureTransformer(nn.Module):
                 **of_body,
             }
 
+    @property
+    def leaves_to_chance(self) -> bool:
+        """Whether there is something for a seed to draw: motion codes, or how frames depart from their mean."""
+        return self.code_bank is not None or self.body_frame is not None
+
     def set_encoder_dtype(self, dtype: torch.dtype) -> None:
         """Store the encoder's weight matrices in ``dtype``, and compute its products in it.
 

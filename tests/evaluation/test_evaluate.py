@@ -2,6 +2,7 @@ import json
 import math
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,15 +19,15 @@ from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.errors import CheckpointError, ConfigError, DataError
 from stickgen.evaluation.evaluate import RESERVED, evaluate
 from stickgen.evaluation.frozen import FROZEN
-from stickgen.evaluation.rollouts import TRIVIAL, RolloutProtocol
+from stickgen.evaluation.rollouts import RolloutProtocol
 from stickgen.evaluation.scores import ScoresFile, Summary
-from stickgen.evaluation.table import TITLES, print_scores, summary_text
+from stickgen.evaluation.table import SECTIONS, TITLES, print_scores, summary_text
 from stickgen.model import StickFigureTransformer
 from tests.artifacts.test_model import make_adapter
 from tests.evaluation.test_frozen import trained_whole
-from tests.runs import make_base, run_command
+from tests.runs import make_base, run_command, run_script, short_run
 
-SHORT = RolloutProtocol(frames=26)
+SHORT = RolloutProtocol(max_frames=36, rest_frames=36)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_every_model_stands_beside_its_base_and_what_needs_no_model(base: Path, adapter: Path, data: str) -> None:
     report = evaluate([f"adapted={adapter}", f"itself={base}"], [data], protocol=SHORT).report[data]
-    assert set(report) == {*TRIVIAL, "most frequent action", FROZEN, "adapted", "itself"}
+    assert set(report) == {*RESERVED, "adapted", "itself"}
     for name in (FROZEN, "adapted", "itself"):
         assert report[name].keys() >= TITLES.keys()
     # The adapter switched off is the base's file; switched on it is not.
@@ -126,7 +127,9 @@ def test_the_command_prints_a_table_and_writes_json(
     printed = capsys.readouterr().out
     assert all(title in printed for title in ("rollout MSE at 1 s", "Fréchet", "constant velocity"))
     written = json.loads(output.read_text())
-    assert written["protocol"] == {"given": 8, "frames": 240, "shortest": 25, "batch_size": 32}
+    assert written["protocol"] == {
+        "given": 8, "max_frames": 250, "shortest": 25, "rest_frames": 250, "batch_size": 32,
+    }  # fmt: skip
     assert written["models"] == {str(adapter): [trained_fingerprint(adapter)]}
     assert set(written["scores"][data][str(adapter)]["pose_mse"]) == {"mean", "std", "models"}
     # A second time, the figures are kept.
@@ -212,7 +215,8 @@ def test_clips_too_short_for_rollouts_have_their_next_frames_scored(
     assert set(scores["model"]) == {"pose_mse", "temporal_consistency_error", "action_accuracy"}
     assert all(scores["model"][metric] == whole["model"][metric] for metric in scores["model"])
     assert set(scores) == {"repeat last frame", "constant velocity", "most frequent action", "model"}
-    assert "no rollouts: they need clips of 5010 frames in train and test" in caplog.text
+    assert "no rollouts of the caption and the first 10 frames: they need clips of 5010 frames in tr" in caplog.text
+    assert "no rollouts of the caption and the rest pose: they need clips of 5000 frames in train and" in caplog.text
 
 
 def test_what_was_not_rolled_out_is_a_dash_in_the_table(
@@ -223,9 +227,11 @@ def test_what_was_not_rolled_out_is_a_dash_in_the_table(
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     assert not stopped.value.code
-    rows = {title: row for row in capsys.readouterr().out.splitlines() for title in TITLES.values() if title in row}
-    assert rows[TITLES["pose_mse"]].count("–") == 1  # the most frequent action has no poses
-    assert rows[TITLES["rollout_mse_1000ms"]].count("–") == 4
+    printed = capsys.readouterr().out
+    (row,) = [line for line in printed.splitlines() if TITLES["pose_mse"] in line]
+    assert row.count("–") == 5  # real clips, look-ups and guesses predict no next frames
+    assert "given frames" not in printed
+    assert SECTIONS["from rest"]["rest_travel_ratio"] in printed
 
 
 def test_a_data_file_named_twice_is_scored_once(base: Path, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,11 +248,17 @@ def test_figures_are_never_cut_however_narrow_the_console(
         print_scores(Console(width=width), scores)
         printed = capsys.readouterr().out
         assert all(len(line) <= max(width, 60) for line in printed.splitlines())
-        for metric, title in TITLES.items():
-            rows = [line for line in printed.splitlines() if line[2:].startswith(title)]
-            assert len(rows) == printed.count("evaluation ·")
-            cells = [cell.strip() for row in rows for cell in row.split("│")[2:-1]]
-            assert cells == [summary_text(metric, metrics.get(metric)) for metrics in scores.report[data].values()]
+        shown = [metric for titles in SECTIONS.values() for metric in titles]
+        found: dict[str, list[str]] = {}
+        for table in printed.split("evaluation ·")[1:]:
+            lines = [line.split("│")[1:-1] for line in table.splitlines() if line.startswith("│")]
+            rows = [cells for cells in lines if cells[1].strip()]  # those of sections are empty
+            for metric, cells in zip(shown, rows, strict=True):
+                assert cells[0].strip() in TITLES[metric]
+                found.setdefault(metric, []).extend(cell.strip() for cell in cells[1:])
+        for metric in shown:
+            of_metric = [summary_text(metric, metrics.get(metric)) for metrics in scores.report[data].values()]
+            assert found[metric] == of_metric
     assert f"…{str(adapter)[-23:]}" in printed
 
 
@@ -298,9 +310,55 @@ def test_from_rest_what_a_place_decides_is_left_out_and_why_is_said(
     monkeypatch.setenv("COLUMNS", "200")
     assert run_command(monkeypatch, "evaluate", f"model={base}", "--data", data, "--given", 0) == 0
     printed = capsys.readouterr().out
-    rows = {metric: printed.partition(title)[2].split("│")[1:5] for metric, title in TITLES.items()}
-    for metric in ("rollout_mse_400ms", "rollout_mse_1000ms", "rollout_mse_2000ms"):
-        assert {cell.strip() for cell in rows[metric]} == {"–"}
-    assert [rows["speed_ratio"][column].strip() for column in (0, 1)] == ["1", "0"]
-    said = "Rollouts are made of the caption and the rest pose. No rollout MSE: a figure that sets out"
+    assert "rollout MSE at" not in printed
+    (row,) = [line for line in printed.splitlines() if SECTIONS["from rest"]["rest_speed_ratio"] in line]
+    assert [cell.strip() for cell in row.split("│")[2:4]] == ["1", "0"]
+    said = "Rollouts are made of the caption and the rest pose. From rest there is no rollout MSE"
     assert said in " ".join(printed.split())
+
+
+def test_clips_are_cut_by_the_protocol_and_not_by_the_run(
+    base: Path, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    done = run_script(
+        "train.py",
+        *short_run(base, data__path=data, data__max_frames=30, trainer__max_steps=1, hydra__run__dir=run),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    scores = evaluate([str(run), f"base={base}"], protocol=SHORT).report[data]
+    alone = evaluate([f"base={base}"], [data], protocol=SHORT).report[data]
+    assert scores["base"]["pose_mse"].mean == pytest.approx(alone["base"]["pose_mse"].mean, rel=1e-6)
+    longer = evaluate([f"base={base}"], [data], protocol=replace(SHORT, max_frames=60)).report[data]
+    assert longer["base"]["pose_mse"].mean != alone["base"]["pose_mse"].mean
+
+
+def test_clips_of_an_action_are_a_group_of_the_table_and_the_file(
+    base: Path, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    output = tmp_path / "scores.json"
+    arguments = ["evaluate", f"mine={base}", "--data", data, "--by", "style", "--max-frames", "60", "--json", output]
+    assert run_command(monkeypatch, *arguments, "--threads", "1") == 0
+    file = ScoresFile.read(output)
+    assert file.protocol.max_frames == 60
+    groups = file.groups[data]
+    assert set(groups) <= {"neutral", "energetic", "tired", "sneaky"}
+    assert (
+        sum(rows["mine"]["rest_clips"].mean for rows in groups.values()) == file.report[data]["mine"]["rest_clips"].mean
+    )
+    printed = capsys.readouterr().out
+    assert f"evaluation by group · {data}" in printed
+    assert TITLES["rest_travel_ratio"] in printed
+    with pytest.raises(ConfigError, match="by=colour: action or style expected"):
+        evaluate([str(base)], [data], by="colour")
+
+
+def test_every_batch_that_is_rolled_out_is_told(base: Path, data: str) -> None:
+    told: list[tuple[str, int, int]] = []
+    evaluate([f"mine={base}"], [data], protocol=SHORT, progress=lambda *step: told.append(step))
+    mine = [(done, batches) for what, done, batches in told if what == f"{data}: mine"]
+    assert mine == [(n + 1, len(mine)) for n in range(len(mine))]
+    assert f"{data}: motion matching" in {what for what, *_ in told}

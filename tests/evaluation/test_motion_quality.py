@@ -13,10 +13,14 @@ from stickgen.data.clips import Clip
 from stickgen.evaluation.motion_quality import (
     BoneLengthError,
     ExplodedShare,
+    FootContact,
     FootSkating,
     HorizonMSE,
     JerkRatio,
+    KeptPace,
+    RootDrift,
     SpeedRatio,
+    StanceSlip,
     TorsoLengthError,
     TravelRatio,
 )
@@ -48,7 +52,8 @@ def score(metric: Metric, division: Sequence[Sequence[Clip]], padding: float = 0
 
 def add(metric: Metric, pose: Tensor, real: Tensor, mask: Tensor) -> None:
     """Update a metric with what it takes of these."""
-    metric.update(**metric._filter_kwargs(pose=pose, target=real, body=real, mask=mask))
+    kwargs = {"pose": pose, "target": real, "body": real, "mask": mask, "long": pose, "long_mask": mask}
+    metric.update(**metric._filter_kwargs(**kwargs))
 
 
 def ends(motion: Tensor, t: int) -> list[tuple[float, float]]:
@@ -122,6 +127,29 @@ def foot_skating() -> float:
     return math.fsum(speeds) / len(speeds)
 
 
+def ankle_steps() -> list[list[tuple[float, float]]]:
+    """Horizontal speed and greater height of both ankles, step by step."""
+    steps = []
+    for c in CLIPS:
+        m = generated(c).double()
+        for t in range(1, c.length):
+            feet = [(4 * segment + 2, 4 * segment + 3) for segment in (1, 2)]
+            steps.append([(25 * abs(float(m[t, x] - m[t - 1, x])), float(max(m[t, y], m[t - 1, y]))) for x, y in feet])
+    return steps
+
+
+def stance_slip() -> float:
+    slips = [min(s for s, y in feet if y < 0.03) for feet in ankle_steps() if any(y < 0.03 for _, y in feet)]
+    assert len(slips) > 15
+    return math.fsum(slips) / len(slips)
+
+
+def foot_contact() -> float:
+    planted = [any(y < 0.05 and speed < 0.2 for speed, y in feet) for feet in ankle_steps()]
+    assert 0 < sum(planted) < len(planted)
+    return sum(planted) / len(planted)
+
+
 def bone_length_error() -> float:
     errors = []
     for c in CLIPS:
@@ -146,6 +174,8 @@ CASES = {
     "travel ratio": (TravelRatio, travel_ratio),
     "jerk ratio": (JerkRatio, jerk_ratio),
     "foot skating": (FootSkating, foot_skating),
+    "stance slip": (StanceSlip, stance_slip),
+    "foot contact": (FootContact, foot_contact),
     "bone length error": (BoneLengthError, bone_length_error),
     "torso length error": (TorsoLengthError, torso_length_error),
 }
@@ -201,12 +231,82 @@ def test_who_goes_the_other_way_travels_less_than_nothing() -> None:
     assert update(TravelRatio(), real, real) == 1
     assert update(TravelRatio(), -0.5 * real, real) == pytest.approx(-0.5)
     assert update(TravelRatio(), torch.cat((left, -right), dim=1), real) == pytest.approx((0.02 - 0.04) / 0.06)
-    assert update(TravelRatio(1), torch.cat((right, right), dim=1), real) == pytest.approx((0.04 + 0.04) / 0.06)
 
 
 def test_a_standing_figure_that_slides_skates_at_its_speed() -> None:
     slide = (REST + 0.02 * torch.arange(10.0)[:, None, None] * X).expand(-1, 1, -1)
     assert update(FootSkating(), slide, slide) == pytest.approx(0.5, rel=1e-4)
+
+
+def standing(frames: int, speed: float = 0.0) -> Tensor:
+    """A figure at rest that glides along x at a speed a frame: ``[T, 1, D]``."""
+    return (REST + speed * torch.arange(float(frames))[:, None, None] * X).expand(-1, 1, -1)
+
+
+def stepping(frames: int, stride: float) -> Tensor:
+    """A walk: the body moves by a stride a frame, and each foot in turn stands while the other is lifted."""
+    motion = standing(frames, stride).clone()
+    for t in range(1, frames):
+        stance, swing = ((6, 7), (10, 11)) if (t - 1) // 10 % 2 == 0 else ((10, 11), (6, 7))
+        motion[t, :, stance[0]] = motion[t - 1, :, stance[0]]
+        motion[t, :, swing[0]] = motion[t - 1, :, swing[0]] + 2 * stride
+        motion[t, :, swing[1]] += 0.1 * math.sin(math.pi * ((t - 1) % 10 + 1) / 11)
+    return motion
+
+
+def test_a_gliding_figure_has_no_foot_on_the_ground_that_stands() -> None:
+    glide, walk, still = standing(50, 0.04), stepping(50, 0.04), standing(50)
+    assert [update(FootContact(), motion, motion) for motion in (glide, walk, still)] == [0, 1, 1]
+    assert update(StanceSlip(), glide, glide) == pytest.approx(1.0, rel=1e-4)
+    assert update(StanceSlip(), walk, walk) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_a_swinging_foot_close_to_the_ground_is_no_stance_foot() -> None:
+    walk = stepping(50, 0.04)
+    walk[..., [7, 11]] = 0.0
+    assert update(FootSkating(), walk, walk) == pytest.approx(1.0, rel=1e-3)  # the mean of 0 and 2
+    assert update(StanceSlip(), walk, walk) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_flight_neither_slips_nor_is_contact() -> None:
+    leap = standing(40, 0.04).clone()
+    leap[10:30, :, 1::2] += 0.3
+    leap[:10, :, 0::2] = leap[0, :, 0::2]
+    leap[30:, :, 0::2] = leap[30, :, 0::2]
+    assert update(StanceSlip(), leap, leap) == 0
+    assert update(FootContact(), leap, leap) == pytest.approx((9 + 9) / 39)
+
+
+def test_drift_is_that_of_clips_in_place_after_five_seconds() -> None:
+    real = torch.cat((standing(60), standing(60, 0.004), standing(60, 0.1)), dim=1)  # 0, 0.24 and 5.9 in all
+    made = torch.cat((standing(200, -0.01), standing(200, 0.002), standing(200)), dim=1)
+    metric = RootDrift()
+    mask, long_mask = torch.ones(60, 3, dtype=torch.bool), torch.ones(200, 3, dtype=torch.bool)
+    metric.update(long=made, long_mask=long_mask, target=real, mask=mask)
+    assert metric.compute() == pytest.approx((1.24 + 0.248) / 2, rel=1e-4)
+    assert update(RootDrift(), real, real) == pytest.approx((0 + 0.004 * 59) / 2, rel=1e-3)
+    assert update(RootDrift(), real[:30], real[:30]) == pytest.approx((0 + 0.004 * 29) / 2, rel=1e-3)
+
+
+def test_who_only_walks_in_place_at_first_is_not_in_place() -> None:
+    real = standing(100).clone()
+    real[60:] = standing(40, 0.05)
+    assert math.isnan(update(RootDrift(), real, real))
+    # What comes after five seconds is not looked at.
+    late = torch.cat((standing(130), standing(40, 0.05)))
+    assert update(RootDrift(), late, late) == 0
+
+
+def test_pace_is_kept_by_those_who_travel_and_still_move_at_the_end() -> None:
+    real = torch.cat([standing(50, speed) for speed in (0.04, 0.04, 0.04, 0.0)], dim=1)
+    made = torch.cat([standing(200, speed) for speed in (0.03, 0.09, 0.04, 0.0)], dim=1)
+    made[149:, 2] = made[149, 2]  # stands still in the last two seconds
+    metric = KeptPace()
+    mask, long_mask = torch.ones(50, 4, dtype=torch.bool), torch.ones(200, 4, dtype=torch.bool)
+    metric.update(long=made, long_mask=long_mask, target=real, mask=mask)
+    assert metric.compute() == pytest.approx(1 / 3)
+    assert update(KeptPace(), real, real) == 1
+    assert math.isnan(update(KeptPace(), standing(50), standing(50)))
 
 
 def test_feet_in_the_air_do_not_skate() -> None:

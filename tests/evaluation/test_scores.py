@@ -13,6 +13,7 @@ FIGURES = ScoresFile(
     RolloutProtocol(),
     {"adapter": ["a" * 32, "b" * 32]},
     {"x.pt": {"adapter": {"pose_mse": Summary(0.5, 0.1, 2)}}},
+    {"x.pt": {"walk": {"adapter": {"rest_travel_ratio": Summary(0.7, 0.0, 2)}}}},
 )
 
 
@@ -28,7 +29,9 @@ def test_what_could_not_be_measured_stays_so(tmp_path: Path) -> None:
     assert math.isnan(ScoresFile.read(tmp_path / "s.json").report["x.pt"]["a"]["pose_mse"].mean)
 
 
-@pytest.mark.parametrize("change", [{"models": None}, {"scores": [1]}, {"scores": {"x.pt": {"a": {"m": 1.0}}}}])
+@pytest.mark.parametrize(
+    "change", [{"models": None}, {"scores": [1]}, {"scores": {"x.pt": {"a": {"m": 1.0}}}}, {"groups": 3}]
+)
 def test_another_file_is_refused_in_one_line(tmp_path: Path, change: dict[str, object]) -> None:
     path = tmp_path / "scores.json"
     FIGURES.write(path)

@@ -14,6 +14,11 @@ from stickgen.data.projection import Recording, body_height, floor_height
 from stickgen.errors import DataError
 from stickgen.skeleton import FPS
 
+_COLUMNS = (
+    "clip_id", "cmu_id", "take", "action", "stickgen_action", "style", "captions_json", "caption", "description",
+)  # fmt: skip
+"""Arrays of one entry a clip."""
+
 # What zipfile and NumPy raise over damaged archives.
 _DAMAGE = (
     RuntimeError, OSError, EOFError, ValueError, AttributeError, TypeError, LookupError, MemoryError,
@@ -29,8 +34,8 @@ def read_npz(path: Path, *, joint_map: dict[str, str] | None = None, up: str = "
     Args:
         path: an ``.npz`` with ``joints [N, J, 3]`` and ``joint_names [J]``. ``start`` and ``length`` cut the frames
             into clips (absent: one clip); ``fps`` is 25 where absent; ``clip_id``, ``cmu_id`` or ``take``, ``action``,
-            ``stickgen_action`` and ``captions_json`` (a JSON list) or ``caption`` hold one entry a clip and may be
-            absent.
+            ``stickgen_action``, ``style`` and ``captions_json`` (a JSON list), ``caption`` or ``description`` hold one
+            entry a clip and may be absent.
         joint_map: names that override the recognition of joints, from ours to the file's.
         up: the up axis, or "auto".
 
@@ -55,10 +60,7 @@ def read_npz(path: Path, *, joint_map: dict[str, str] | None = None, up: str = "
         raise DataError(f"{path}: joints: no frames")
     joints = turn_up(body_joints(positions, names, find_joints(names, str(path), joint_map)), up, str(path))
     bounds = _bounds(content, len(joints), path)
-    columns = {
-        key: _column(content, key, len(bounds), path)
-        for key in ("clip_id", "cmu_id", "take", "action", "stickgen_action", "captions_json", "caption")
-    }
+    columns = {key: _column(content, key, len(bounds), path) for key in _COLUMNS}
     takes = [
         columns["take"][i] or columns["cmu_id"][i] or columns["clip_id"][i] or f"{path.stem}_{i:04d}"
         for i in range(len(bounds))
@@ -82,6 +84,7 @@ def read_npz(path: Path, *, joint_map: dict[str, str] | None = None, up: str = "
             captions=_captions(columns, i, path),
             action=columns["action"][i],
             stickgen_action=columns["stickgen_action"][i] or None,
+            style=columns["style"][i],
             clip_id=columns["clip_id"][i] or f"{path.stem}_{i:04d}",
             source="cmu" if "cmu_id" in content else "",
             where=f"{path}: clip {columns['clip_id'][i] or i}",
@@ -145,7 +148,8 @@ def _column(content: dict[str, np.ndarray], key: str, clips: int, path: Path) ->
 
 def _captions(columns: dict[str, list[str]], index: int, path: Path) -> tuple[str, ...]:
     if not columns["captions_json"][index]:
-        return (columns["caption"][index],) if columns["caption"][index] else ()
+        caption = columns["caption"][index] or columns["description"][index]
+        return (caption,) if caption else ()
     try:
         captions: Any = json.loads(columns["captions_json"][index])
     except ValueError:
