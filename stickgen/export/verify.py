@@ -32,7 +32,7 @@ class Verified:
 
 
 def verify(path: Path) -> list[Verified]:
-    """Read a file of tensors whole, or all files of a run's or an adapter's folder, and compare them with their digests.
+    """Read a file of tensors whole, or all files of a run or an adapter, and compare them with their digests.
 
     Args:
         path: a .safetensors, .pth, .pt or .ckpt; or a folder.
