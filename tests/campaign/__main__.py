@@ -4,12 +4,14 @@ import argparse
 import json
 import random
 import tempfile
+import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.campaign.commands import COMMANDS
+from tests.campaign.commands import COMMANDS, Command
 from tests.campaign.driver import Campaign, Found, Layout, Server, template, thinned
 from tests.campaign.faults import KINDS
 
@@ -26,6 +28,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop then; faults are in random order")
     parser.add_argument("--every-write", action="store_true", help="every write of a file, not three of many in a row")
     parser.add_argument("--repeat-every", type=int, default=1, help="of faults without a kill, repeat only every n-th")
+    parser.add_argument("--jobs", type=int, default=1, help="commands at once")
+    parser.add_argument("--template", type=Path, help="a folder as a campaign makes it at its start, to save the time")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--record", type=Path, help="append each finding to this file, a JSON object a line")
     parser.add_argument("--matrix", type=Path, nargs="*", help="run nothing; print the matrix of these records")
@@ -33,38 +37,72 @@ def main() -> None:
     if options.matrix is not None:
         print_matrix([json.loads(line) for path in options.matrix for line in path.read_text().splitlines()])
         return
-    began, records = time.monotonic(), []
+    records: list[dict[str, Any]] = []
     server = Server()
+    deadline = time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory(dir=SECOND) as second:
-        made = template(server, Path(first) / "made")
-        for name in options.layouts:
-            work = Path(first if name == "one" else second) / "layout"
-            work.mkdir()
-            campaign = Campaign(server, Layout(name, work, Path(first) / "temporary"), made)
-            plan = []
-            for command in COMMANDS:
-                if options.commands and command.name not in options.commands:
-                    continue
-                passed = campaign.boundaries(command)
-                numbers = range(1, len(passed) + 1) if options.every_write else thinned(passed)
-                plan += [(command, at, kind, len(passed)) for at in numbers for kind in options.kinds]
-            random.Random(options.seed).shuffle(plan)
-            share = options.minutes * 60 * (1 + options.layouts.index(name)) / len(options.layouts)
-            for number, (command, at, kind, boundaries) in enumerate(plan):
-                if time.monotonic() - began > share:
-                    break
-                found = Found(command.name, name, boundaries)
+        made = options.template or template(server, Path(first) / "made")
+        chosen = [one for one in COMMANDS if not options.commands or one.name in options.commands]
+
+        def learn(command: Command) -> Campaign:
+            campaign = _campaign(server, "one", Path(first), Path(second), f"plan of {command.name}", made)
+            campaign.boundaries(command)
+            return campaign
+
+        with ThreadPoolExecutor(options.jobs) as pool:
+            learned = dict(zip([one.name for one in chosen], pool.map(learn, chosen), strict=True))
+        plan: list[tuple[str, Command, int, str, int]] = []
+        for command in chosen:
+            passed = learned[command.name].passed[command.name]
+            numbers = range(1, len(passed) + 1) if options.every_write else thinned(passed)
+            plan += [
+                (layout, command, at, kind, len(passed))
+                for layout in options.layouts
+                for at in numbers
+                for kind in options.kinds
+            ]
+        random.Random(options.seed).shuffle(plan)
+        print(f"{len(plan)} faults planned", flush=True)
+        left = iter(enumerate(plan))
+        taking = threading.Lock()
+
+        def work(name: str) -> None:
+            campaigns: dict[str, Campaign] = {}
+            while time.monotonic() < deadline:
+                with taking:
+                    number, one = next(left, (0, None))
+                if one is None:
+                    return
+                layout, command, at, kind, boundaries = one
+                if layout not in campaigns:
+                    campaigns[layout] = _campaign(server, layout, Path(first), Path(second), name, made)
+                found = Found(command.name, layout, boundaries)
                 repeat = kind == "kill" or number % options.repeat_every == 0
-                campaign.inject(command, at, kind, found, repeat=repeat)
+                campaigns[layout].known(learned[command.name], command)
+                campaigns[layout].inject(command, at, kind, found, repeat=repeat)
                 record = {**vars(found), "at": at, "kind": kind}
-                records.append(record)
-                if options.record is not None:
-                    with options.record.open("a") as file:
-                        file.write(json.dumps(record) + "\n")
-                for failure in found.failures:
-                    print(failure, flush=True)
+                with taking:
+                    records.append(record)
+                    if options.record is not None:
+                        with options.record.open("a") as file:
+                            file.write(json.dumps(record) + "\n")
+                    for failure in found.failures:
+                        print(failure, flush=True)
+
+        workers = [threading.Thread(target=work, args=(f"job {number}",)) for number in range(options.jobs)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
     server.close()
     print_matrix(records)
+
+
+def _campaign(server: Server, layout: str, first: Path, second: Path, name: str, made: Path) -> Campaign:
+    """Return a campaign with folders of its own: the temporary one on the first file system, the outputs on either."""
+    work = (first if layout == "one" else second) / layout / name
+    work.mkdir(parents=True)
+    return Campaign(server, Layout(layout, work, first / "temporary" / layout / name), made)
 
 
 def print_matrix(records: list[dict[str, Any]]) -> None:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import queue
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -33,21 +35,28 @@ class Server:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
             cwd=ROOT,
         )  # fmt: skip
-        self._read()
+        self._writing = threading.Lock()
+        self._waiting: dict[int, queue.Queue[int]] = {}
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline(), f"the server ended with status {self._process.wait()}"
+        threading.Thread(target=self._listen, daemon=True).start()
 
     def run(self, **request: Any) -> int:
-        """Run a command and return its exit status."""
+        """Run a command and return its exit status; several threads may."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return int(self._read()["status"])
+        answer: queue.Queue[int] = queue.Queue()
+        with self._writing:
+            number = len(self._waiting)
+            self._waiting[number] = answer
+            self._process.stdin.write(json.dumps({**request, "id": number}) + "\n")
+            self._process.stdin.flush()
+        return answer.get()
 
-    def _read(self) -> dict[str, Any]:
+    def _listen(self) -> None:
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, f"the server ended with status {self._process.wait()}"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        for line in self._process.stdout:
+            answer = json.loads(line)
+            self._waiting[answer["id"]].put(answer["status"])
 
     def close(self) -> None:
         """End the process."""
@@ -98,7 +107,7 @@ class Campaign:
         self.server, self.layout, self.template = server, layout, template
         self.older = {name: bytes_of(path) for name, path in final_files(template).items()}
         self._whole: dict[str, dict[str, Any]] = {}
-        self._passed: dict[str, list[tuple[str, str]]] = {}
+        self.passed: dict[str, list[tuple[str, str]]] = {}
 
     def boundaries(self, command: Command) -> list[tuple[str, str]]:
         """Run a command without a fault, and return its write boundaries."""
@@ -111,8 +120,12 @@ class Campaign:
         }
         assert self._whole[command.name], f"{command.name}: writes nothing"
         passed: list[list[str]] = json.loads(trace.read_text())
-        self._passed[command.name] = [(what, os.path.relpath(where, work)) for what, where in passed]
-        return self._passed[command.name]
+        self.passed[command.name] = [(what, os.path.relpath(where, work)) for what, where in passed]
+        return self.passed[command.name]
+
+    def known(self, other: "Campaign", command: Command) -> None:
+        """Take over what another campaign has learned of a command."""
+        self._whole[command.name], self.passed[command.name] = other._whole[command.name], other.passed[command.name]
 
     def inject(self, command: Command, at: int, kind: str, found: Found, *, repeat: bool = True) -> None:
         """Run a command with one fault, and look at what is left.
@@ -124,7 +137,7 @@ class Campaign:
             found: takes what was found.
             repeat: also continue or repeat the command, and compare its outputs with those of one in one go.
         """
-        what, where = self._passed[command.name][at - 1]
+        what, where = self.passed[command.name][at - 1]
         try:
             self._one(command, at, kind, what, found, repeat=repeat)
         except AssertionError as error:
