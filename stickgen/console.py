@@ -2,11 +2,12 @@
 
 import difflib
 import errno
+import logging
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
 from stickgen.config import setting_keys
-from stickgen.errors import ERROR_FILE, ConfigError, InterruptedRunError, StickgenError
+from stickgen.errors import ERROR_FILE, ConfigError, InterruptedRunError, OutputError, StickgenError
+from stickgen.files import atomic_write
 from stickgen.signals import received
 
-# A path that does not exist, may not be written or is full is the user's to mend; other system errors are not.
+# A path that does not exist, may not be written or is full is the user's to mend, and so is a disk that fails; other
+# system errors are not.
 _USERS_OWN = {
     errno.ENOENT, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOSPC, errno.EROFS,
-    errno.ENAMETOOLONG, errno.EDQUOT,
+    errno.ENAMETOOLONG, errno.EDQUOT, errno.EIO, errno.EFBIG, errno.ESTALE,
 }  # fmt: skip
 
 # What launchers say, in exceptions of no class of their own, to settings that cannot work.
@@ -30,6 +33,30 @@ _LAUNCHERS_OWN = {
     "srun": "launcher=slurm: there is no srun here; launcher=submitit_local runs the jobs on this machine",
     "n_jobs == 0": "hydra.launcher.n_jobs=0: at least 1 expected, or -1 for as many as there are cores",
 }
+
+
+class RunLog(logging.FileHandler):
+    """The log of a run; where it cannot be written, a line on standard error says so once, and the run continues."""
+
+    def __init__(self, filename: str) -> None:
+        super().__init__(filename, encoding="utf-8", delay=True)
+        self._failed = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line."""
+        try:
+            super().emit(record)
+        except OSError:  # of opening the file; those of writing come to handleError by themselves
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        """Say what is wrong with the file, instead of a traceback for every line."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._failed:
+            self._failed = True
+            sys.stderr.write(f"warning: {self.baseFilename}: {error.strerror}; the log is incomplete\n")
 
 
 @contextmanager
@@ -41,7 +68,7 @@ def report_errors() -> Iterator[None]:
     """
     try:
         yield
-        sys.stdout.flush()
+        _flush_output()
     except StickgenError as error:
         _exit(str(error), error.exit_status)
     except KeyboardInterrupt:
@@ -54,6 +81,18 @@ def report_errors() -> Iterator[None]:
         if error.errno not in _USERS_OWN:
             raise
         _exit(": ".join(str(part) for part in (error.filename, error.strerror) if part))
+
+
+def _flush_output() -> None:
+    """Write what standard output still holds; an error there names it, since the system's does not."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What is still held must not be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(f"standard output: {error.strerror}; send it elsewhere") from None
 
 
 def run_hydra(main: Callable[[], Any], schema: type) -> None:
@@ -124,7 +163,8 @@ def job_errors(schema: type) -> Iterator[None]:
             _exit(str(error), error.exit_status)
         except Exception as error:
             said = str(error) if isinstance(error, StickgenError) else f"{type(error).__name__}: {error}"
-            kept.write_text(" ".join(said.split()) + "\n", encoding="utf-8")
+            with suppress(OutputError), atomic_write(kept, overwrite=True) as scratch:
+                scratch.write_text(" ".join(said.split()) + "\n", encoding="utf-8")
             raise
         return
     with report_errors():
@@ -141,10 +181,8 @@ def job_errors(schema: type) -> Iterator[None]:
 
 
 def _remove_unused(folder: Path) -> None:
-    """Remove a folder that holds nothing but an empty log."""
-    log = folder / "train.log"
-    if [*folder.iterdir()] == [log] and log.stat().st_size == 0:
-        log.unlink()
+    """Remove a folder that holds nothing."""
+    with suppress(OSError):
         folder.rmdir()
 
 

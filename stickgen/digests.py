@@ -1,8 +1,8 @@
 """Digests of files of tensors: written with them, compared when they are read.
 
 A .safetensors file has its digest in its metadata; it covers names, types, shapes, numbers and the other metadata. A
-.pth, .pt or .ckpt is a zip archive; its digest is the archive's comment and covers all bytes before it. PyTorch, PEFT and
-safetensors read both as before. Files without a digest, as of other programs, are read unchecked.
+.pth, .pt or .ckpt is a zip archive; its digest is the archive's comment and covers all bytes before it. PyTorch, PEFT
+and safetensors read both as before. Files without a digest, as of other programs, are read unchecked.
 """
 
 import hashlib
@@ -132,7 +132,7 @@ def check_safetensors(
     if key is None:
         return False
     rest = {name: text for name, text in metadata.items() if name != key}
-    if metadata[key] != DIGEST_PREFIX + tensor_digest(tensors, rest):
+    if key != DIGEST_KEY or metadata[key] != DIGEST_PREFIX + tensor_digest(tensors, rest):
         raise mistake(f"{path}: damaged: its content is not what was written; restore it, or write it again")
     return True
 

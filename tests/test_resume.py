@@ -73,7 +73,7 @@ def test_a_killed_run_resumed_equals_the_uninterrupted_one(tmp_path: Path, every
     _same_as_uninterrupted(tmp_path / "run", f"killed at step {killed_at}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_run_that_is_asked_to_stop_saves_first_and_goes_on_from_there(tmp_path: Path, number: signal.Signals) -> None:
     base = make_base(tmp_path / "base.safetensors")
     asked_at = STEPS_AN_EPOCH + 1
@@ -87,6 +87,31 @@ def test_a_run_that_is_asked_to_stop_saves_first_and_goes_on_from_there(tmp_path
     resumed = run_script("train.py", "resume=run", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     _same_as_uninterrupted(tmp_path / "run", f"stopped at step {stopped_at}")
+
+
+@pytest.mark.parametrize("damage", ["a flipped bit", "cut off", "missing"])
+def test_a_run_whose_last_checkpoint_is_damaged_continues_from_the_one_before(tmp_path: Path, damage: str) -> None:
+    base = make_base(tmp_path / "base.safetensors")
+    process = _started(base, 1, tmp_path)
+    _await_step(process, tmp_path / "run", 3)
+    process.kill()
+    process.communicate()
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    content = bytearray(last.read_bytes())
+    if damage == "missing":
+        last.unlink()
+    else:
+        content[len(content) // 3] ^= 64
+        last.write_bytes(content if damage == "a flipped bit" else content[: len(content) // 2])
+    step = _step(last.with_name("previous.ckpt"))
+    assert step > 0
+
+    resumed = run_script("train.py", "resume=run", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    line = f"continuing from the previous checkpoint, step {step}"
+    assert [line in said for said in resumed.stdout.splitlines()].count(True) == 1
+    assert not last.with_name("previous.ckpt").exists()
+    _same_as_uninterrupted(tmp_path / "run", f"continued from step {step}")
 
 
 def test_a_resumed_run_keeps_its_settings_and_may_go_on_for_longer(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE)
 """What an adapter folder holds."""
 
 _SETTINGS_DIGEST = "stickgen_settings_digest"
-"""Under this key of the safetensors metadata lies a digest of the rank, alpha and rule in the folder's configuration."""
+"""Under this key of the safetensors metadata lies a digest of rank, alpha and rule in the folder's configuration."""
 
 _ALLOWING = "--allow-other-base (merge.py: allow_other_base=true) puts it there nevertheless"
 

@@ -106,9 +106,9 @@ def save_base(
 ) -> None:
     """Write a base with its record inside, in one step.
 
-    A .safetensors holds the record in its metadata. A .pth is a bare state dict, as ``torch.save(model.state_dict(), …)``
-    writes it, and loads strictly; it holds the record in the ``_metadata`` that PyTorch keeps with every state dict. A
-    state dict that is loaded and saved again keeps its record.
+    A .safetensors holds the record in its metadata. A .pth is a bare state dict that loads strictly, as
+    ``torch.save(model.state_dict(), …)`` writes it; it holds the record in the ``_metadata`` that PyTorch keeps with
+    every state dict. A state dict that is loaded and saved again keeps its record.
 
     Args:
         model: a plain model; adapters must be merged or detached.

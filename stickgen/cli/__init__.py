@@ -27,6 +27,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "convert": models.convert,
     "unmerge": models.unmerge,
     "card": models.card,
+    "verify": models.verify,
     "generate": motion.generate,
     "compare": motion.compare,
     "sweep-report": sweeps.sweep_report,

@@ -133,3 +133,23 @@ def card(
     published = Published(name=name, license=license_id, base_model=base_model, datasets=tuple(dataset or ()))
     written = write_card(run, published, scores=scores, overwrite=overwrite)
     typer.echo(f"card: {written}")
+
+
+def verify(
+    paths: Annotated[list[Path], typer.Argument(help="Files of tensors, run folders or adapter folders.")],
+) -> None:
+    """Compare files with the digests that they were written with; a damaged one ends in status 1."""
+    from stickgen.errors import CheckpointError
+    from stickgen.export.verify import verify as verify_files
+
+    damaged = []
+    for path in paths:
+        for file in verify_files(path):
+            state = "no digest, but readable" if not file.digest else "as it was written"
+            typer.echo(f"{file.path}: {state}" if file.damage is None else file.damage)
+            damaged += [file] if file.damage is not None else []
+    if damaged:
+        shown = ", ".join(str(file.path) for file in damaged[:3])
+        raise CheckpointError(
+            f"{len(damaged)} damaged: {shown}{', …' if len(damaged) > 3 else ''}; restore from a copy"
+        )

@@ -20,8 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from stickgen.artifacts.run import PRUNED_AFTER
 from stickgen.config import higher_is_better
 from stickgen.errors import ConfigError, StickgenError
-from stickgen.files import atomic_write
-from stickgen.sweeps.settings import RECORD_FILE, SEARCHED_BY, difference, flat
+from stickgen.locks import folder_lock
+from stickgen.sweeps.settings import RECORD_FILE, SEARCHED_BY, difference, flat, write_record
 from stickgen.training.pruning import open_study
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ class Search:
         """Search, and return the best job's number, value and overrides.
 
         Raises:
-            StickgenError: nothing is searched, the folder's earlier trials were drawn from something else, or every
-                job failed.
+            StickgenError: nothing is searched, the folder is in use, its earlier trials were drawn from something else,
+                or every job failed.
         """
         parser = OverridesParser.create(config_loader=self.loader)
         # Later ones win, as everywhere in Hydra.
@@ -88,13 +88,16 @@ class Search:
         if MONITOR in space:
             raise ConfigError(f"{MONITOR}: what jobs are compared by cannot be searched")
         folder = Path(str(self.config.hydra.sweep.dir))
-        folder.mkdir(parents=True, exist_ok=True)
+        with folder_lock(folder):
+            return self._run(folder, space, fixed)
+
+    def _run(self, folder: Path, space: "dict[str, BaseDistribution]", fixed: list[str]) -> dict[str, Any]:
+        """Draw and run the jobs that are left."""
         journal = (folder / JOURNAL).resolve()
         study = open_study(journal, maximize=higher_is_better(self.config.callbacks.monitor))
         _check_space(study, space, folder)
         _check_same(study, self.config, folder, space)
-        with atomic_write(folder / RECORD_FILE, overwrite=True) as scratch:
-            OmegaConf.save(self.config, scratch)
+        write_record(folder, self.config)
         while waiting := self._next(study, space):
             for first, drawn in waiting:
                 jobs = [

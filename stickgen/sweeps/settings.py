@@ -4,13 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from stickgen.config import TrainConfig, setting_keys
 from stickgen.files import atomic_write
 
 RECORD_FILE = "multirun.yaml"
-"""In a sweep's folder: the settings that its jobs share, and what it varies, as Hydra writes it."""
+"""In a sweep's folder: the settings that its jobs share, and what it varies, as Hydra would write it."""
 
 OVERRIDES_FILE = "overrides.yaml"
 """In a job's folder: what it was given, known also of a job whose settings were refused."""
@@ -31,6 +31,12 @@ def write_overrides(job: Path, overrides: Sequence[str]) -> None:
     """Keep in a job's folder what it was given, as ``key=value``."""
     with atomic_write(job / OVERRIDES_FILE, overwrite=True) as scratch:
         OmegaConf.save(OmegaConf.create(list(overrides)), scratch)
+
+
+def write_record(folder: Path, config: DictConfig) -> None:
+    """Keep in a sweep's folder the settings that its jobs share, and what it varies."""
+    with atomic_write(folder / RECORD_FILE, overwrite=True) as scratch:
+        OmegaConf.save(config, scratch)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

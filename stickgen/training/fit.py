@@ -24,7 +24,7 @@ from stickgen.generation.prompts import embed_prompts
 from stickgen.locks import folder_lock
 from stickgen.lora import get_lora_state_dict, lora_settings
 from stickgen.training.callbacks import RunCheckpoint
-from stickgen.training.loggers import log_end, log_start, make_loggers
+from stickgen.training.loggers import log_end, log_start, make_loggers, told_of_logs
 from stickgen.training.micro_batch import fastest, seconds_by_micro_batch
 from stickgen.training.module import MotionModule
 from stickgen.training.precision import with_precision
@@ -71,7 +71,7 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
     config = with_absolute_paths(config)
     run = RunFolder(Path(config.run_dir))
     preemption = Preemption(run)
-    with preemption.listening(), folder_lock(run.path):
+    with preemption.listening(), folder_lock(run.path), told_of_logs(run):
         return _run(config, run, preemption, console or Console(quiet=True))
 
 

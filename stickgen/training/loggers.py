@@ -1,6 +1,8 @@
 """Where a run's numbers go while it trains: TensorBoard and CSV, in the run's folder."""
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from stickgen.artifacts.run import RunFolder
 from stickgen.artifacts.tensors import read_torch
 from stickgen.config import METRICS, TrainConfig, as_plain
+from stickgen.errors import OutputError
 from stickgen.training.report import Scores
 
 
@@ -35,6 +38,31 @@ def make_loggers(config: TrainConfig, run: RunFolder, resumed: Path | None) -> l
         version = "" if resumed is None else f"from_step_{step}"
         loggers.append(CSVLogger(run.path, name="csv", version=version))
     return loggers
+
+
+@contextmanager
+def told_of_logs(run: RunFolder) -> Iterator[None]:
+    """Let the system's errors name the run and the step that is saved: the writers of logs name no file.
+
+    Raises:
+        OutputError: a log cannot be written.
+    """
+    former = threading.excepthook
+
+    def quiet(happened: threading.ExceptHookArgs) -> None:
+        # TensorBoard's thread; its error is raised again where the next value is logged.
+        if not issubclass(happened.exc_type, OSError) or not type(happened.thread).__module__.startswith("tensorboard"):
+            former(happened)
+
+    threading.excepthook = quiet
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OutputError(f"{run.path}: its logs: {error.strerror}; {run.saved()}") from None
+    finally:
+        threading.excepthook = former
 
 
 def log_start(loggers: list[Logger], config: TrainConfig, scores: Scores, trained: str, resumed: bool) -> None:

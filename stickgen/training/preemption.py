@@ -32,9 +32,9 @@ class Preemption(Checkpoint):
 
     SIGINT is what Ctrl-C sends; a second one ends the run at once. SIGTERM is what schedulers, containers and ``kill``
     send; SIGUSR1 what SLURM can be told to send some time before its limit (``--signal=USR1@120``). Where something in
-    the process has handled a signal before, it is called once all is saved: submitit's handler of SIGUSR2 puts the job back into the queue and ends the process, and its handler
-    of SIGTERM, which then only announces SIGUSR2, lets the run go on. Where submitit runs its jobs on this machine,
-    nothing is announced, and SIGTERM ends the run.
+    the process has handled a signal before, it is called once all is saved: submitit's handler of SIGUSR2 puts the job
+    back into the queue and ends the process, and its handler of SIGTERM, which then only announces SIGUSR2, lets the
+    run go on. Where submitit runs its jobs on this machine, nothing is announced, and SIGTERM ends the run.
 
     A ``Checkpoint``, so that Lightning calls it after those that save at the end of an epoch.
 

@@ -93,9 +93,6 @@ def run_training(
             trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
     except OutputError as error:
         raise OutputError(f"{error}; {RunFolder(Path(module.config.run_dir)).saved()}") from None
-    except OSError as error:  # of a log: their writers name no file
-        run = RunFolder(Path(module.config.run_dir))
-        raise OutputError(f"{error.filename or run.path}: {error.strerror or error}; {run.saved()}") from None
     except (KeyboardInterrupt, SystemExit):
         if preemption.received not in (None, signal.SIGINT):  # who put the job back into its queue ends it himself
             raise

@@ -18,6 +18,7 @@ from stickgen.artifacts.run import (
     write_json,
 )
 from stickgen.config import BaseConfig, LoRAConfig, TrainConfig
+from stickgen.digests import write_torch
 from stickgen.errors import CheckpointError
 
 
@@ -222,3 +223,51 @@ def test_a_folder_holds_results_from_the_first_checkpoint_on(config: TrainConfig
     (run.checkpoints / "last.ckpt").unlink()
     write_json(run.metrics, {})
     assert run.holds_results()
+
+
+# The checkpoint to continue from
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    made = RunFolder(tmp_path / "run")
+    made.checkpoints.mkdir(parents=True)
+    return made
+
+
+def save(run: RunFolder, config: TrainConfig, name: str, step: int) -> Path:
+    write_torch(content(config, global_step=step), run.checkpoints / name)
+    return run.checkpoints / name
+
+
+def test_the_last_checkpoint_or_the_one_before_it(run: RunFolder, config: TrainConfig) -> None:
+    with pytest.raises(CheckpointError, match=r"has no checkpoints/last\.ckpt"):
+        run.latest()
+    assert run.saved() == "nothing is saved yet, the same command starts anew"
+    previous = save(run, config, "previous.ckpt", 5)
+    assert run.latest()[1].steps == 5
+    last = save(run, config, "last.ckpt", 7)
+    assert (run.latest()[0], run.latest()[1].steps) == (last, 7)
+    assert run.saved().startswith("step 7 is saved; python train.py resume=")
+    damaged = bytearray(last.read_bytes())
+    damaged[len(damaged) // 2] ^= 16
+    last.write_bytes(damaged)
+    assert (run.latest()[0], run.latest()[1].steps) == (previous, 5)
+    assert run.saved().startswith("step 5 is saved; ")
+    previous.write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: damaged: its content is not what was written"):
+        run.latest()
+    assert run.saved().startswith("no step can be read: ")
+
+
+def test_a_finished_run_forgets_the_checkpoint_before_the_last(run: RunFolder, config: TrainConfig) -> None:
+    save(run, config, "previous.ckpt", 5)
+    last = save(run, config, "last.ckpt", 7)
+    whole = last.read_bytes()
+    last.write_bytes(whole[:-30])
+    with pytest.raises(CheckpointError, match=r"last\.ckpt: not a torch file, or damaged"):
+        run.forget_previous()
+    last.write_bytes(whole)
+    run.forget_previous()
+    run.forget_previous()
+    assert [path.name for path in run.checkpoints.iterdir()] == ["last.ckpt"]

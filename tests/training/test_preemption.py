@@ -92,6 +92,37 @@ def test_while_it_trains_a_run_ends_where_a_step_ends(tmp_path: Path) -> None:
     assert trainer.saved == [tmp_path / "checkpoints" / "last.ckpt"]
 
 
+def test_ctrl_c_saves_like_any_other_signal_and_a_second_one_ends_at_once(tmp_path: Path) -> None:
+    preemption, trainer = Preemption(RunFolder(tmp_path)), FakeTrainer()
+    with preemption.listening():
+        preemption.on_train_start(trainer, None)
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(PreemptedRunError, match=r"^SIGINT: stopped and saved at step 7; .*resume=") as stopped:
+            end_batch(preemption, trainer)
+    assert stopped.value.exit_status == 130
+    assert trainer.saved == [tmp_path / "checkpoints" / "last.ckpt"]
+
+    def twice(preemption: Preemption) -> None:
+        with preemption.listening():
+            preemption.on_train_start(trainer, None)
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        twice(Preemption(RunFolder(tmp_path)))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_job_in_the_background_ignores_ctrl_c(tmp_path: Path) -> None:
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Preemption(RunFolder(tmp_path)).listening():
+            assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
 def test_whoever_waited_for_the_signal_is_called_once_all_is_saved(tmp_path: Path) -> None:
     """As submitit does: SIGUSR2 puts the job back into the queue, SIGTERM is let pass."""
     preemption, trainer = Preemption(RunFolder(tmp_path)), FakeTrainer()
