@@ -73,7 +73,6 @@ class Examination:
 
     Raises:
         DataError: no clip is long enough.
-        StickgenError: there are labels to recognise, and scikit-learn is not installed.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class Examination:
             self._tasks += self._switched(kept, self._tasks[0], protocol.batch_size)
         rest = protocol.from_rest
         kept = rest.clips(clips)
-        batches = [extended(batch, rest.rest_frames) for batch in rest.batches(kept, conditions)]
+        batches = [extended(batch, rest.max_frames) for batch in rest.batches(kept, conditions)]
         self._tasks.append(_Task(REST, 0, batches, {kind: [label_of(clip, kind) for clip in kept] for kind in KINDS}))
         self._spaces = {given: self._space(given, protocol.shortest) for given in {task.given for task in self._tasks}}
         self._real = {

@@ -28,17 +28,15 @@ class RolloutProtocol:
 
     Attributes:
         given: frames of each clip that are given; 0: rollouts are made from rest only.
-        max_frames: longer clips are cut to their first frames, the given ones included.
+        max_frames: longer clips are cut to their first frames, the given ones included. From rest so many are made of
+            every clip: what is measured against the real clip ends with it, drift and pace are measured over all.
         shortest: fewest real frames after the given ones; shorter clips take no part.
-        rest_frames: frames that are made from rest at least, of clips that end before too: what is measured against
-            the real clip ends with it, drift and pace are measured over all.
         batch_size: clips rolled out side by side; results do not depend on it but for rounding.
     """
 
     given: int = 10
     max_frames: int = 250
     shortest: int = 25
-    rest_frames: int = 250
     batch_size: int = 32
 
     @property
