@@ -12,10 +12,18 @@ from stickgen.actions import action_index
 from stickgen.data.batch import Batch
 from stickgen.data.clips import Clip
 from stickgen.errors import DataError
-from stickgen.evaluation.examination import ALL, HORIZONS, REST, SWITCH, Examination, Scores
+from stickgen.evaluation.examination import ALL, REST, SWITCH, Examination, Scores
 from stickgen.evaluation.features import FeatureSpace, features_of
 from stickgen.evaluation.retrieval import nearest_caption
-from stickgen.evaluation.rollouts import TRIVIAL, GoOn, RolloutProtocol, model_rollout, real_clips, repeat_last_frame
+from stickgen.evaluation.rollouts import (
+    HORIZONS,
+    TRIVIAL,
+    GoOn,
+    RolloutProtocol,
+    model_rollout,
+    real_clips,
+    repeat_last_frame,
+)
 from stickgen.skeleton import rest_pose
 from tests.evaluation.test_rollouts import CLIPS, model
 from tests.random_clips import ragged_clips, random_clip
