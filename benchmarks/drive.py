@@ -5,8 +5,7 @@
 
 Prints how many rollouts exploded, and for the clips of each action, from each source: their speed in the last two
 seconds and how fast they got on in all ten, beside the real clip's means, and the error of torso and bone lengths.
-From rest nothing tells a figure the clip's lengths and direction: lengths are then compared with the resting figure's,
-and ahead is +x, where it looks.
+From rest nothing tells a figure the clip's lengths: they are then compared with the resting figure's.
 """
 
 import argparse
@@ -25,15 +24,12 @@ from stickgen.console import report_errors
 from stickgen.data.batch import collate
 from stickgen.data.clips import Clip
 from stickgen.data.datamodule import ClipDataModule
-from stickgen.evaluation.motion_quality import BoneLengthError, ExplodedShare, TorsoLengthError, way
+from stickgen.evaluation.motion_quality import TRAVELS, BoneLengthError, ExplodedShare, TorsoLengthError, way
 from stickgen.generation import generator_for
 from stickgen.generation.seed import standing
 from stickgen.skeleton import FPS
 
 LAST = 2 * FPS
-TRAVELS = 0.25
-"""Body heights a second from which on a clip is one of somebody who gets on."""
-
 BATCH = 32
 
 
@@ -130,8 +126,8 @@ def beside(made: Tensor, real: Tensor, *, from_rest: bool) -> Beside:
     for metric in (TorsoLengthError(), BoneLengthError()):
         metric.update(made[:, None], body[:, None], mask)
         errors.append(float(metric.compute()))
-    way = 1.0 if from_rest else math.copysign(1, travel(real))
-    return Beside(pace(made[-LAST:]) / pace(real), way * travel(made), abs(travel(real)), *errors)
+    ahead = math.copysign(1, travel(real))
+    return Beside(pace(made[-LAST:]) / pace(real), ahead * travel(made), abs(travel(real)), *errors)
 
 
 def main_action(clip: Clip) -> str | None:

@@ -132,7 +132,7 @@ class SequenceClips:
                 split=_split(meta, at),
                 index=index,
                 actor=actor,
-                style=_style(meta, at),
+                style=_style(meta),
             )
             for place, actor in enumerate(actors)
         ]
@@ -275,11 +275,10 @@ def _take(meta: dict[str, Any], index: int, at: str) -> str:
     return f"#{index}"
 
 
-def _style(meta: dict[str, Any], at: str) -> str:
+def _style(meta: dict[str, Any]) -> str:
+    # Files that were accepted before styles were read may hold anything here.
     style = meta.get("style")
-    if style is None or isinstance(style, str):
-        return style or ""
-    raise DataError(f"{at}: meta.style: a string expected, {type(style).__name__} found")
+    return style.strip() if isinstance(style, str) else ""
 
 
 def _split(meta: dict[str, Any], at: str) -> str | None:

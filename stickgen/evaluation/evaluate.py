@@ -15,7 +15,7 @@ from stickgen.evaluation.baselines import MOST_FREQUENT, baseline_metrics, major
 from stickgen.evaluation.examination import ALL, CHANCE, Examination, Scores
 from stickgen.evaluation.frozen import FROZEN, frozen_bases, is_frozen
 from stickgen.evaluation.next_frame import next_frame_scores
-from stickgen.evaluation.recognition import KINDS
+from stickgen.evaluation.recognition import KINDS, is_installed
 from stickgen.evaluation.retrieval import MOTION_MATCHING, NEAREST_CAPTION, motion_matching, nearest_caption
 from stickgen.evaluation.rollouts import TRIVIAL, GoOn, RolloutProtocol, model_rollout
 from stickgen.evaluation.scores import ScoresFile, Summary
@@ -80,6 +80,8 @@ def evaluate(
     settings = next((model.run.data for _, model in loaded if model.run is not None), None)
     if settings is None and not data:
         raise ConfigError("data: no file given, and no model comes from a run that names one; use --data")
+    if not is_installed():
+        log.warning("no recognition: scikit-learn is not installed; pip install 'stickgen[recognition]'")
     protocol = protocol or RolloutProtocol()
     # Scores are to be comparable between runs that trained on few clips and on all, on long ones and on short ones.
     settings = replace(settings or DataConfig(), train_clips=None, max_frames=protocol.max_frames)

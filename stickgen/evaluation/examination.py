@@ -5,31 +5,19 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torchmetrics import MetricCollection
 
 from stickgen.data.batch import Batch
 from stickgen.data.clips import Clip
 from stickgen.evaluation.features import FeatureSpace, diversity, features_of, frechet_distance
-from stickgen.evaluation.motion_quality import (
-    BoneLengthError,
-    ExplodedShare,
-    FootContact,
-    FootSkating,
-    HorizonMSE,
-    JerkRatio,
-    KeptPace,
-    RootDrift,
-    SpeedRatio,
-    StanceSlip,
-    TorsoLengthError,
-    TravelRatio,
-)
 from stickgen.evaluation.recognition import KINDS, Recogniser, label_of
-from stickgen.evaluation.rollouts import GoOn, RolloutProtocol, extended, real_clips, repeat_last_frame
-from stickgen.skeleton import FPS
-
-HORIZONS = {"rollout_mse_400ms": 10, "rollout_mse_1000ms": 25, "rollout_mse_2000ms": 50}
-"""Frames after the last given one."""
+from stickgen.evaluation.rollouts import (
+    GoOn,
+    RolloutProtocol,
+    extended,
+    real_clips,
+    repeat_last_frame,
+    rollout_metrics,
+)
 
 REST, SWITCH = "rest_", "switch_"
 """Beginnings of the names of metrics; those of rollouts of a clip's own frames and caption have none."""
@@ -73,7 +61,6 @@ class Examination:
 
     Raises:
         DataError: no clip is long enough.
-        StickgenError: there are labels to recognise, and scikit-learn is not installed.
     """
 
     def __init__(
@@ -96,7 +83,7 @@ class Examination:
             self._tasks += self._switched(kept, self._tasks[0], protocol.batch_size)
         rest = protocol.from_rest
         kept = rest.clips(clips)
-        batches = [extended(batch, rest.rest_frames) for batch in rest.batches(kept, conditions)]
+        batches = [extended(batch, rest.max_frames) for batch in rest.batches(kept, conditions)]
         self._tasks.append(_Task(REST, 0, batches, {kind: [label_of(clip, kind) for clip in kept] for kind in KINDS}))
         self._spaces = {given: self._space(given, protocol.shortest) for given in {task.given for task in self._tasks}}
         self._real = {
@@ -200,7 +187,7 @@ class Examination:
             actions = [label_of(clip, "action") for clip in self._reference]
             found = []
             for place, label in enumerate(task.labels["action"]):
-                same = [i for i, name in enumerate(actions) if name == label]
+                same = [i for i, name in enumerate(actions) if name == label is not None]
                 near = torch.linalg.vector_norm(reference[same] - self._real[0][place], dim=1)
                 found.append(near.mean())
             return torch.stack(found)
@@ -236,7 +223,8 @@ class Examination:
                 found["diversity"] = diversity(projected[at])
                 found["clips"] = float(at.sum())
             if distances is not None:
-                found["seed_diversity"] = float(distances[at].mean())
+                # A real clip without others of its action has no distance; a motion that exploded is not passed over.
+                found["seed_diversity"] = float(distances[at].nanmean() if held else distances[at].mean())
             for kind, values in right.items():
                 counted = [value for value, take in zip(values, chosen, strict=True) if take and value is not None]
                 if counted:
@@ -258,35 +246,6 @@ class Examination:
             body = target if task.given else repeat_last_frame(batch, 0)
             metrics.update(pose=made, target=target, body=body, mask=mask, long=made, long_mask=long_mask)
         return {name: float(value) for name, value in metrics.compute().items()}
-
-
-def rollout_metrics(given: int) -> MetricCollection:
-    """Return the metrics that accumulate over batches.
-
-    Args:
-        given: frames that rollouts are given; from rest a figure is at another place and in another phase than the real
-            one, so no error at a horizon is taken.
-
-    Returns:
-        metrics to update with ``pose``, ``target``, ``body``, ``mask``, ``long`` and ``long_mask``
-        (:mod:`~stickgen.evaluation.motion_quality`).
-    """
-    metrics = {
-        **({name: HorizonMSE(horizon) for name, horizon in HORIZONS.items()} if given else {}),
-        "speed_ratio": SpeedRatio(2 * FPS),
-        "travel_ratio": TravelRatio(),
-        "root_drift": RootDrift(),
-        **({} if given else {"kept_pace": KeptPace()}),
-        "jerk_ratio": JerkRatio(),
-        "foot_contact": FootContact(),
-        "stance_slip": StanceSlip(),
-        "foot_skating": FootSkating(),
-        "bone_length_error": BoneLengthError(),
-        "torso_length_error": TorsoLengthError(),
-        "exploded": ExplodedShare(),
-    }
-    # Without compute groups: their states have the same names and different meanings.
-    return MetricCollection(metrics, compute_groups=False)  # type: ignore[arg-type]
 
 
 def _cut(batch: Batch) -> Batch:

@@ -4,6 +4,7 @@ It answers whether generated motion shows what its caption asked for. Its accura
 to compare with: what it does not recognise in real motion, it cannot be asked to recognise in generated motion.
 """
 
+import importlib.util
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from torch import Tensor
 from stickgen.actions import action_name
 from stickgen.data.augment import mirrored
 from stickgen.data.clips import Clip
-from stickgen.errors import StickgenError
 from stickgen.evaluation.features import motion_features
 from stickgen.skeleton import FPS, skeleton_of
 
@@ -48,16 +48,9 @@ def label_of(clip: Clip, kind: str) -> str | None:
     return action_name(min(counts, key=lambda action: (-counts[action], action))) if counts else None
 
 
-def check_installed() -> None:
-    """Refuse to go on without scikit-learn.
-
-    Raises:
-        StickgenError: it is not installed.
-    """
-    try:
-        import sklearn  # noqa: F401
-    except ImportError:
-        raise StickgenError("recognition: scikit-learn is not installed; pip install 'stickgen[recognition]'") from None
+def is_installed() -> bool:
+    """Return whether scikit-learn, which trains the classifier, is installed."""
+    return importlib.util.find_spec("sklearn") is not None
 
 
 @dataclass(frozen=True)
@@ -87,10 +80,8 @@ class Recogniser:
             kind: "action" or "style".
 
         Returns:
-            the recogniser; None where fewer than two labels have :data:`LEAST_TAKES` takes.
-
-        Raises:
-            StickgenError: scikit-learn is not installed.
+            the recogniser; None where fewer than two labels have :data:`LEAST_TAKES` takes, or scikit-learn is not
+            installed.
         """
         takes: defaultdict[str, set[str]] = defaultdict(set)
         labelled = [(clip, label) for clip in clips if (label := label_of(clip, kind)) is not None]
@@ -98,9 +89,8 @@ class Recogniser:
             takes[label].add(clip.take)
         kept = [(clip, label) for clip, label in labelled if len(takes[label]) >= LEAST_TAKES]
         classes = tuple(sorted({label for _, label in kept}))
-        if len(classes) < 2:
+        if len(classes) < 2 or not is_installed():
             return None
-        check_installed()
         from sklearn.linear_model import LogisticRegression
         from threadpoolctl import threadpool_limits
 

@@ -7,13 +7,29 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchmetrics import MetricCollection
 
 from stickgen.data.batch import Batch, collate
 from stickgen.data.clips import Clip, ClipInfo
 from stickgen.errors import DataError
+from stickgen.evaluation.motion_quality import (
+    BoneLengthError,
+    ExplodedShare,
+    FootContact,
+    FootSkating,
+    HorizonMSE,
+    JerkRatio,
+    KeptPace,
+    RootDrift,
+    SpeedRatio,
+    StanceSlip,
+    TorsoLengthError,
+    TravelRatio,
+)
 from stickgen.generation.clips import go_on
 from stickgen.generation.seed import standing
 from stickgen.model import StickFigureTransformer
+from stickgen.skeleton import FPS
 
 GoOn = Callable[[Batch, int], Tensor]
 """A way to go on: given so many frames of a batch's motion ``[T, B, D]``, make the others ``[T − given, B, D]``.
@@ -22,23 +38,25 @@ Given 0, it sets out from a figure at rest and makes all of them.
 """
 
 
+HORIZONS = {"rollout_mse_400ms": 10, "rollout_mse_1000ms": 25, "rollout_mse_2000ms": 50}
+"""Frames after the last given one."""
+
+
 @dataclass(frozen=True)
 class RolloutProtocol:
     """How rollouts are made.
 
     Attributes:
         given: frames of each clip that are given; 0: rollouts are made from rest only.
-        max_frames: longer clips are cut to their first frames, the given ones included.
+        max_frames: longer clips are cut to their first frames, the given ones included. From rest so many are made of
+            every clip: what is measured against the real clip ends with it, drift and pace are measured over all.
         shortest: fewest real frames after the given ones; shorter clips take no part.
-        rest_frames: frames that are made from rest at least, of clips that end before too: what is measured against
-            the real clip ends with it, drift and pace are measured over all.
         batch_size: clips rolled out side by side; results do not depend on it but for rounding.
     """
 
     given: int = 10
     max_frames: int = 250
     shortest: int = 25
-    rest_frames: int = 250
     batch_size: int = 32
 
     @property
@@ -138,3 +156,32 @@ TRIVIAL: dict[str, GoOn] = {
     "constant velocity": constant_velocity,
 }
 """What stands beside every model: the real motion, which is what the others should score, and two ways without one."""
+
+
+def rollout_metrics(given: int) -> MetricCollection:
+    """Return the metrics that accumulate over batches.
+
+    Args:
+        given: frames that rollouts are given; from rest a figure is at another place and in another phase than the real
+            one, so no error at a horizon is taken.
+
+    Returns:
+        metrics to update with ``pose``, ``target``, ``body``, ``mask``, ``long`` and ``long_mask``
+        (:mod:`~stickgen.evaluation.motion_quality`).
+    """
+    metrics = {
+        **({name: HorizonMSE(horizon) for name, horizon in HORIZONS.items()} if given else {}),
+        "speed_ratio": SpeedRatio(2 * FPS),
+        "travel_ratio": TravelRatio(),
+        "root_drift": RootDrift(),
+        **({} if given else {"kept_pace": KeptPace()}),
+        "jerk_ratio": JerkRatio(),
+        "foot_contact": FootContact(),
+        "stance_slip": StanceSlip(),
+        "foot_skating": FootSkating(),
+        "bone_length_error": BoneLengthError(),
+        "torso_length_error": TorsoLengthError(),
+        "exploded": ExplodedShare(),
+    }
+    # Without compute groups: their states have the same names and different meanings.
+    return MetricCollection(metrics, compute_groups=False)  # type: ignore[arg-type]

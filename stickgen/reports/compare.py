@@ -141,6 +141,7 @@ def _tables_of_scores(path: Path) -> list[Table]:
             {
                 title: [summary_text(metric, metrics.get(metric)) for metrics in rows.values()]
                 for metric, title in TITLES.items()
+                if any(metric in metrics for metrics in rows.values())
             },
         )
         for source, rows in file.report.items()

@@ -51,6 +51,17 @@ def test_plain_positions_are_one_clip(tmp_path: Path) -> None:
     np.savez(path, joints=walking_body(40, fps=60), joint_names=np.array(BODY_JOINTS), fps=60, caption="A walk.")
     (clip,) = read_npz(path)
     assert (clip.take, clip.fps, clip.captions, clip.source) == ("walk_0000", 60, ("A walk.",), "")
+    assert clip.style == ""
+
+
+def test_styles_and_single_descriptions_are_read(tmp_path: Path) -> None:
+    described = np.array(["A tired walk.", "A jog.", "A walk."])
+    styles = np.array(["tired", "normal", ""])
+    clips = read_npz(archive(tmp_path / "a.npz", captions_json=None, description=described, style=styles))
+    assert [clip.captions for clip in clips] == [("A tired walk.",), ("A jog.",), ("A walk.",)]
+    assert [clip.style for clip in clips] == ["tired", "normal", ""]
+    (first, *_) = read_npz(archive(tmp_path / "b.npz", captions_json=None, description=described, caption=["x"] * 3))
+    assert first.captions == ("x",)
 
 
 def test_a_head_beside_a_head_base_is_the_middle_already(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def mixed_sequences() -> list[dict[str, Any]]:
         random_sequence(7, seed=2, motion=torch.randn(7, 48), actions=None, source="cmu"),
         random_sequence(4, seed=3, motion=torch.randn(4, 3, 48), actions=torch.randint(0, 64, (4, 3)), physics=None),
         random_sequence(5, seed=4, meta={"take": "ünïcode\ud800", "split": "val"}, quality_score=0.85),
-        random_sequence(1, seed=5, meta={"split": "test"}),
+        random_sequence(1, seed=5, meta={"split": "test", "style": "tired"}),
         random_sequence(8, seed=6, meta=None, motion=torch.randn(8, 20, dtype=torch.float64)),
     ]
 
@@ -196,6 +196,14 @@ def rewritten(path: Path, *, metadata: dict[str, str] | None = None, arrays: Any
     content["clips"] = torch.tensor(list(text), dtype=torch.uint8)
     content.update(arrays or {})
     save_file({name: array for name, array in content.items() if array is not None}, path, metadata=record)
+
+
+def test_a_file_of_an_earlier_version_has_no_styles(tmp_path: Path) -> None:
+    path = tmp_path / "clips.safetensors"
+    _, packed = packed_pair(tmp_path, mixed_sequences())
+    assert "tired" in {info.style for info in open_clips(packed)[0].infos}
+    rewritten(path, style=None)
+    assert {info.style for info in open_clips(path)[0].infos} == {""}
 
 
 DAMAGES: dict[str, dict[str, Any]] = {

@@ -155,6 +155,15 @@ def sources(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_style_of_the_table_is_carried_to_the_clip(sources: Path) -> None:
+    table = sources / "styles.csv"
+    table.write_text("file,caption,style\ndance.bvh,A tired dance.,tired\nhop.bvh,A hop.,\n")
+    prepare([sources / "dance.bvh", sources / "hop.bvh"], sources / "out.pt", Encoder, captions=table)
+    sequences, _ = read_sequences(sources / "out.pt")
+    assert [clip.style for clip in clips_from_sequences(sequences, "out.pt")] == ["tired", ""]
+    assert "style" not in sequences[1]["meta"]
+
+
 def test_a_file_is_written_that_can_be_read(sources: Path) -> None:
     output = sources / "made" / "clips.pt"
     table = sources / "captions.csv"

@@ -35,7 +35,7 @@ def test_everything_is_read() -> None:
             camera=torch.ones(6, 3),
             quality_score=0.75,
             source="cmu",
-            meta={"take": "01_01", "split": "val"},
+            meta={"take": "01_01", "split": "val", "style": "tired"},
         )
     )
     assert clip.actions is not None
@@ -43,6 +43,8 @@ def test_everything_is_read() -> None:
     assert clip.physics is not None
     assert clip.camera is not None
     assert (clip.quality, clip.source, clip.take, clip.split) == (0.75, "cmu", "01_01", "val")
+    assert clip.style == "tired"
+    assert clips(sequence(meta={"style": 3}))[0].style == ""
 
 
 def test_quality_of_the_annotations() -> None:
