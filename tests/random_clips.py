@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from stickgen.data.clips import Clip, ClipInfo, ClipSet
+from stickgen.data.clips import Clip, ClipSet, ClipsInMemory
 
 EMBEDDING_DIM = 32
 """Width of the captions' embeddings, as the tests' small bases take them."""
@@ -76,36 +76,6 @@ def random_sequences(count: int = 10, lengths: Iterable[int] = (8, 5, 11, 6), **
     """Sequences of differing lengths, each a take of its own."""
     lengths = list(lengths)
     return [random_sequence(lengths[i % len(lengths)], seed=i, **keys) for i in range(count)]
-
-
-class ClipsInMemory:
-    """A store of clips that no file holds."""
-
-    def __init__(self, clips: Sequence[Clip]) -> None:
-        self.sequences = len(clips)
-        self.load = clips.__getitem__
-        shared = (
-            "length",
-            "description",
-            "take",
-            "source",
-            "action_counts",
-            "has_physics",
-            "quality",
-            "split",
-            "index",
-            "style",
-        )
-        self.infos = [
-            ClipInfo(
-                position=position,
-                dim=clip.motion.shape[-1],
-                width=len(clip.embedding),
-                has_camera=clip.camera is not None,
-                **{name: getattr(clip, name) for name in shared},
-            )
-            for position, clip in enumerate(clips)
-        ]
 
 
 def clip_set(clips: Sequence[Clip]) -> ClipSet:

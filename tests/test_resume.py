@@ -92,10 +92,7 @@ def test_a_run_that_is_asked_to_stop_saves_first_and_goes_on_from_there(tmp_path
 @pytest.mark.parametrize("damage", ["a flipped bit", "cut off", "missing"])
 def test_a_run_whose_last_checkpoint_is_damaged_continues_from_the_one_before(tmp_path: Path, damage: str) -> None:
     base = make_base(tmp_path / "base.safetensors")
-    process = _started(base, 1, tmp_path)
-    _await_step(process, tmp_path / "run", 3)
-    process.kill()
-    process.communicate()
+    run_script("train.py", *_overrides(base, 1), cwd=tmp_path, stop=Stop(signal.SIGKILL, 3))
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     content = bytearray(last.read_bytes())
     if damage == "missing":

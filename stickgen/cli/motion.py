@@ -16,8 +16,8 @@ def generate(
             "--model",
             "--adapter",
             "-m",
-            help="Run folder, adapter or base, bare or as label=path; may be repeated: side by side. An adapter's strength "
-            "goes behind it: path=0.6.",
+            help="Run folder, adapter or base, bare or as label=path; may be repeated: side by side. An adapter's "
+            "strength goes behind it: path=0.6.",
         ),
     ],
     out: Annotated[

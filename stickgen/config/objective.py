@@ -55,6 +55,9 @@ class ObjectiveConfig:
     own_frames: float = 0.0
     """Share of training steps in which the model reads frames of its own making (stickgen/training/own_frames.py). They
     are made one by one, which takes several times as long as the step."""
+    prior_clips: int = 0
+    """Clips that the frozen base makes of its own captions, trained on beside the data, so that adapters leave alone
+    what they are not taught (stickgen/training/prior.py); for bases with motion codes."""
     weights: LossWeights = field(default_factory=LossWeights)
     physics_weights: PhysicsWeights = field(default_factory=PhysicsWeights)
     physics_scale: list[float] = field(default_factory=lambda: [1.0] * 6)
@@ -67,6 +70,7 @@ class ObjectiveConfig:
         for name in ("input_noise", "input_drift"):
             value = getattr(self, name)
             check(f"objective.{name}", value, math.isfinite(value) and value >= 0, "0 or more")
+        check("objective.prior_clips", self.prior_clips, self.prior_clips >= 0, "a whole number of at least 0")
         good = len(self.physics_scale) == 6 and all(s > 0 for s in self.physics_scale)
         check("objective.physics_scale", self.physics_scale, good, "six numbers above 0")
 

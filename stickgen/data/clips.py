@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Protocol, overload
 
 import torch
@@ -163,6 +163,42 @@ class ClipStore(Protocol):
         """
 
 
+class ClipsInMemory:
+    """A store of clips that no file holds.
+
+    Args:
+        clips: the clips.
+    """
+
+    def __init__(self, clips: Sequence[Clip]) -> None:
+        self.sequences = len(clips)
+        self.infos = [_info_of(clip, position) for position, clip in enumerate(clips)]
+        self._clips = clips
+
+    def load(self, position: int) -> Clip:
+        """Return a clip."""
+        return self._clips[position]
+
+
+class JoinedClips:
+    """The chosen clips of several sets, one after the other.
+
+    Args:
+        parts: sets of clips of one figure, their embeddings equally wide.
+    """
+
+    def __init__(self, parts: Sequence["ClipSet"]) -> None:
+        self.sequences = sum(len(part) for part in parts)
+        places = [(part, index) for part in parts for index in range(len(part))]
+        self.infos = [replace(part.infos[index], position=at) for at, (part, index) in enumerate(places)]
+        self._places = places
+
+    def load(self, position: int) -> Clip:
+        """Read a clip; see :class:`ClipStore`."""
+        part, index = self._places[position]
+        return part[index]
+
+
 class ClipSet(Sequence[Clip]):
     """Clips that are read, and their numbers checked, each time they are asked for.
 
@@ -192,6 +228,25 @@ class ClipSet(Sequence[Clip]):
     def padded(self, width: int) -> "ClipSet":
         """Return the clips with their embeddings filled up to ``[width]``."""
         return ClipSet(self.store, [replace(info, width=width) for info in self.infos])
+
+    def __add__(self, other: "ClipSet") -> "ClipSet":
+        """Return the clips of both."""
+        joined = JoinedClips([self, other])
+        return ClipSet(joined, joined.infos)
+
+
+def _info_of(clip: Clip, position: int) -> ClipInfo:
+    own = {f.name for f in fields(ClipInfo)} & {f.name for f in fields(Clip)} - {"partner"}
+    return ClipInfo(
+        position=position,
+        length=clip.length,
+        dim=clip.motion.shape[-1],
+        width=clip.embedding.shape[0],
+        action_counts=clip.action_counts,
+        has_physics=clip.has_physics,
+        has_camera=clip.camera is not None,
+        **{name: getattr(clip, name) for name in own},
+    )
 
 
 def _laid_out(clip: Clip, info: ClipInfo) -> Clip:

@@ -1,6 +1,6 @@
 """The data set of a run, from settings to loaders."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from stickgen.actions import NUM_ACTIONS
 from stickgen.config import DataConfig, ObjectiveConfig
 from stickgen.data.batch import Batch
-from stickgen.data.clips import ClipSet
+from stickgen.data.clips import Clip, ClipSet, ClipsInMemory
 from stickgen.data.dataset import DataReport, open_dataset
 from stickgen.data.loader import StepPlan, make_loader
 from stickgen.data.split import Split
@@ -102,6 +102,12 @@ class ClipDataModule(LightningDataModule):
             self.varying = replace(self.varying, codes=True)
         if width < embedding_dim:
             self._loaded = (split.map(lambda clips: clips.padded(embedding_dim)), report)
+
+    def train_also_on(self, clips: Sequence[Clip]) -> None:
+        """Add training clips that the data file does not have, of its figure and as wide as :meth:`fit_to` made it."""
+        split, report = self._load()
+        store = ClipsInMemory(clips)
+        self._loaded = (replace(split, train=split.train + ClipSet(store, store.infos)), report)
 
     def divide(self, batch_size: int, accumulate: int) -> None:
         """Divide optimizer steps into micro-batches of another size from now on."""

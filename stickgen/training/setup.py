@@ -13,6 +13,7 @@ from stickgen.artifacts.adapter import settings_of
 from stickgen.artifacts.base import load_base
 from stickgen.artifacts.record import BaseRecord
 from stickgen.config import BaseConfig, TrainConfig
+from stickgen.data.clips import Clip
 from stickgen.data.code_bank import code_bank
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.data.text import told_apart
@@ -21,6 +22,7 @@ from stickgen.lora import adapted_layers, inject_lora_adapters
 from stickgen.model import StickFigureTransformer
 from stickgen.model.motion_code import CodeBank
 from stickgen.model.reframe import into_body_frame
+from stickgen.training.prior import prior_clips
 from stickgen.training.whiten import whiten_input
 
 _SETTINGS = (
@@ -126,10 +128,13 @@ def make_subject(config: TrainConfig, data: ClipDataModule) -> Subject:
     model.set_dropout(config.base.dropout)
     model.train()
     adapted = 0
+    prior = _prior_clips(model, config) if config.objective.prior_clips else []
     codes = code_bank(data.split.train) if model.settings["motion_code"] else None
     if codes is not None:
         below = model.code_bank if config.lora.enabled else None
         model.code_bank = codes if below is None else below + codes
+    if prior:
+        data.train_also_on(prior)
     if config.lora.enabled:
         lora = config.lora
         _refuse_huge(max(lora.rank, *lora.rank_pattern.values(), 0), model)
@@ -145,6 +150,15 @@ def make_subject(config: TrainConfig, data: ClipDataModule) -> Subject:
         model.requires_grad_(True)
         fingerprint = None
     return Subject(model, record, fingerprint, path, adapted, codes)
+
+
+def _prior_clips(model: StickFigureTransformer, config: TrainConfig) -> list[Clip]:
+    count = config.objective.prior_clips
+    if not config.lora.enabled or model.code_bank is None:
+        raise ConfigError(
+            f"objective.prior_clips={count}: is for adapters on a base with motion codes; leave it at 0 for other runs"
+        )
+    return prior_clips(model, count, config.seed)
 
 
 def _reframed(model: StickFigureTransformer, base: BaseConfig) -> StickFigureTransformer:

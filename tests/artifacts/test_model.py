@@ -140,5 +140,5 @@ def test_what_has_no_strength_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"base.safetensors=0.5: a whole model has no strength"):
         load_model(Path(f"{base}=0.5"))
     adapter = make_adapter(base, tmp_path / "adapter")
-    with pytest.raises(ConfigError, match="a strength such as 0.6 expected"):
+    with pytest.raises(ConfigError, match=r"a strength such as 0\.6 expected"):
         load_model(Path(f"{adapter}=nan"))

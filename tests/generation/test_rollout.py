@@ -242,9 +242,12 @@ def test_given_frames_are_a_beginning_of_their_own(build: Build, monkeypatch: py
     model, text = coded(build), torch.eye(8 + WIDTH)[:1]
     read: list[Tensor] = []
     forward = StickFigureTransformer.forward
-    monkeypatch.setattr(
-        StickFigureTransformer, "forward", lambda self, motion, text, *a, **k: read.append(text) or forward(self, motion, text, *a, **k)
-    )  # fmt: skip
+
+    def watched(self: StickFigureTransformer, motion: Tensor, text: Tensor, *others: Any, **named: Any) -> Any:
+        read.append(text)
+        return forward(self, motion, text, *others, **named)
+
+    monkeypatch.setattr(StickFigureTransformer, "forward", watched)
     rollout(model, text, 2, seed=0)
     assert read[0][0, -2:].tolist() == [1.0, 1.0]
     rollout(model, text, 2, SEED[:, :1], seed=0)

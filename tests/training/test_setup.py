@@ -13,6 +13,7 @@ from stickgen.data.file import write_sequences
 from stickgen.errors import CheckpointError, ConfigError, DataError
 from stickgen.lora import DoRALinear, adapted_layers
 from stickgen.model import StickFigureTransformer
+from stickgen.model.motion_code import WIDTH
 from stickgen.training.setup import Subject, make_subject
 from tests.random_clips import EMBEDDING_DIM, random_sequences
 
@@ -262,3 +263,69 @@ def test_a_rank_that_no_layer_can_use_is_refused(base_file: Callable[..., Path],
         setup(base_file(), lora={"rank": 100_000})
     with pytest.raises(ConfigError, match=r"lora\.rank=5000: at most"):
         setup(base_file(), lora={"rank_pattern": {"q_proj": 5000}})
+
+
+# Bases in the body's frame, and their motion codes
+
+ROOM = {"embedding_dim": EMBEDDING_DIM + WIDTH}
+WORLD = {"pose_output": "velocity", **ROOM}
+BODY = {"pose_frame": "body", "motion_code": True, **WORLD}
+
+
+def test_a_base_in_the_worlds_frame_is_trained_further_in_the_bodys(
+    base_file: Callable[..., Path], setup: Setup
+) -> None:
+    path = base_file(**WORLD)
+    whole = {"enabled": False}
+    subject = setup(path, lora=whole, base={"pose_frame": "body", "motion_code": True, "velocity_kept": 0.9})
+    settings = subject.model.settings
+    assert (settings["pose_frame"], settings["motion_code"], settings["velocity_kept"]) == ("body", True, 0.9)
+    assert subject.trainable == subject.total
+    assert subject.codes is not None
+    assert subject.model.code_bank is subject.codes, "the base begins without codes of other clips"
+    assert setup(path, lora=whole).model.settings["pose_frame"] == "world"
+    with pytest.raises(CheckpointError, match="pose_frame=world, the configuration says pose_frame=body"):
+        setup(path, base={"pose_frame": "body"})
+    with pytest.raises(ConfigError, match=r"base\.pose_frame=body: .* pose_output=velocity"):
+        setup(base_file(), lora=whole, base={"pose_frame": "body"})
+
+
+def test_an_adapters_codes_come_beside_its_bases(base_file: Callable[..., Path], setup: Setup) -> None:
+    made = setup(base_file(**WORLD), lora={"enabled": False}, base={"pose_frame": "body", "motion_code": True})
+    save_base(made.model, made.record, made.base_path, overwrite=True)
+    subject = setup(made.base_path)
+    assert subject.codes is not None
+    count = len(subject.codes.codes)
+    assert len(subject.model.code_bank.codes) == 2 * count
+
+
+def test_captions_have_to_leave_room_for_the_code(base_file: Callable[..., Path], setup: Setup) -> None:
+    with pytest.raises(DataError, match=rf"embeddings of {EMBEDDING_DIM} numbers leave no room for the base's motion"):
+        setup(base_file(**{**BODY, "embedding_dim": EMBEDDING_DIM + WIDTH - 1}))
+
+
+def test_prior_clips_are_trained_on_and_not_scored(base_file: Callable[..., Path], setup: Setup) -> None:
+    made = setup(base_file(**WORLD), lora={"enabled": False}, base={"pose_frame": "body", "motion_code": True})
+    save_base(made.model, made.record, made.base_path, overwrite=True)
+    config = TrainConfig(
+        base=BaseConfig(checkpoint=str(made.base_path)),
+        lora=LoRAConfig(rank=4, targets={"attention": ["self_attn"]}),
+        objective=ObjectiveConfig(prior_clips=3),
+        data=DataConfig(path=str(made.base_path.with_name("clips.pt"))),
+        run_dir="run",
+    )
+    data = ClipDataModule(config.data)
+    before = len(data.split.train)
+    subject = make_subject(config, data)
+    assert [clip.source for clip in data.split.train].count("prior") == 3
+    assert len(data.split.train) == before + 3
+    assert subject.codes is not None
+    assert len(subject.codes.codes) == before, "the base's own are in its bank already"
+    assert not any(clip.source == "prior" for clip in [*data.split.val, *data.split.test])
+    assert len(list(data.train_dataloader())) == -(-(before + 3) // config.data.batch_size)
+
+
+@pytest.mark.parametrize("lora", [{}, {"enabled": False}], ids=["a base without codes", "whole weights"])
+def test_other_runs_have_no_prior_clips(base_file: Callable[..., Path], setup: Setup, lora: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"objective\.prior_clips=4: is for adapters on a base with motion codes"):
+        setup(base_file(), lora=lora, objective={"prior_clips": 4})
