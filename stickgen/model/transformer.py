@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from stickgen.dropout import Dropout
 from stickgen.model.cache import KeyValueCache
 from stickgen.model.layers import Encoder, SelfAttention
+from stickgen.model.settings_check import remember_settings
 
 PoseOutput = Literal["absolute", "residual", "velocity"]
 
@@ -41,6 +42,9 @@ class StickFigureTransformer(nn.Module):
 
     Raises:
         ValueError: a setting is impossible.
+
+    Weights that were saved with other settings are refused by ``load_state_dict``
+    (:mod:`stickgen.model.settings_check`).
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class StickFigureTransformer(nn.Module):
         self.action_predictor = _decoder(d, d // 2, num_actions, dropout)
         self.physics_decoder = _decoder(d, d // 2, PHYSICS_DIM, dropout)
         self.environment_decoder = _decoder(d, d // 2, ENVIRONMENT_DIM, dropout)
+        remember_settings(self)
 
     def forward(
         self,
