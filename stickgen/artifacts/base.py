@@ -1,7 +1,7 @@
 """Bases on disk: reading every kind met in the wild into a model, strictly, and writing our own."""
 
-import json
 import logging
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,10 +12,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stickgen.artifacts.record import RECORD_KEY, BaseRecord, fingerprint
-from stickgen.artifacts.tensors import read_safetensors, read_torch
+from stickgen.artifacts.tensors import is_dense, read_safetensors, read_torch
 from stickgen.errors import CheckpointError
 from stickgen.files import atomic_write, check_absent
+from stickgen.lora import WRAPPERS
 from stickgen.model import StickFigureTransformer
+from stickgen.model.settings_check import with_settings
+from stickgen.untrusted import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +132,7 @@ def save_base(
     with atomic_write(beside, overwrite=overwrite) as scratch:
         scratch.write_text(record.to_json(), encoding="utf-8")
     with atomic_write(path, overwrite=overwrite) as scratch:
-        torch.save(state, scratch)
+        torch.save(with_settings(OrderedDict(state), model.settings), scratch)
 
 
 def check_outputs_absent(path: Path, *, overwrite: bool = False) -> None:
@@ -172,7 +175,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str | None]:
     content = read_torch(path)
     if isinstance(content, dict) and isinstance(content.get("model_state_dict"), dict):
         content = content["model_state_dict"]
-    if isinstance(content, dict) and "lora_state_dict" in content:
+    if isinstance(content, dict) and any(key in content for key in WRAPPERS):
         raise CheckpointError(
             f"{path}: an adapter of the reference system; stickgen convert makes a folder of it, which goes on a base"
         )
@@ -189,6 +192,7 @@ def _is_plain(key: Any, value: Any) -> bool:
         and value.layout == torch.strided
         and not value.is_complex()
         and not value.is_quantized
+        and is_dense(value)
     )
 
 
@@ -199,7 +203,7 @@ def _record_beside(path: Path) -> str | None:
         return None
     text = beside.read_text(encoding="utf-8", errors="replace")
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError as error:
         raise CheckpointError(
             f"{path}: the record beside it, {beside.name}, is damaged ({error}); restore or remove it"

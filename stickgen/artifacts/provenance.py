@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from stickgen.artifacts.record import BaseRecord
 from stickgen.errors import CheckpointError
+from stickgen.untrusted import parse_json
 
 
 class Provenance(Protocol):
@@ -46,7 +47,7 @@ def read_provenance(text: Any, where: Path) -> dict[str, Any]:
         CheckpointError: the text is something else.
     """
     try:
-        own = json.loads("{}" if text is None else text)
+        own = parse_json("{}" if text is None else text)
         told = {name: own.get(name) for name in ("base_fingerprint", "base_path", "base_record")}
         told["origin"] = own.get("origin") or {}
         if not all(isinstance(told[name], str | None) for name in ("base_fingerprint", "base_path", "base_record")):

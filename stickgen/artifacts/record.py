@@ -12,6 +12,7 @@ from torch import Tensor
 from stickgen.actions import ACTIONS
 from stickgen.errors import CheckpointError
 from stickgen.skeleton import FPS
+from stickgen.untrusted import parse_json
 
 RECORD_KEY = "stickgen"
 """Under this key of the safetensors metadata lies a record, as JSON."""
@@ -53,7 +54,7 @@ class BaseRecord:
             CheckpointError: the text is not a record.
         """
         try:
-            content = json.loads(text)
+            content = parse_json(text)
             known = {f.name for f in fields(cls)}
             record = cls(**{key: value for key, value in content.items() if key in known})
             for name, kinds in _KINDS.items():
