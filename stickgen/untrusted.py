@@ -54,7 +54,7 @@ def parse_yaml(text: str) -> Any:
         ValueError: it is none, has aliases, or is beyond the limits of this module; the message is one line.
     """
     # Here, since --help needs neither.
-    import yaml
+    import yaml  # type: ignore[import-untyped]
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stickgen.artifacts.base import Base, load_base
 from stickgen.artifacts.find import find_base
-from stickgen.artifacts.patterns import base_paths, check_patterns
+from stickgen.artifacts.patterns import check_patterns
 from stickgen.artifacts.peft_format import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -108,7 +108,7 @@ def load_adapter(folder: Path) -> Adapter:
     expressions = [*settings.rank_pattern, *settings.alpha_pattern, *target_patterns(config, config_path)]
     tensors, metadata = read_safetensors(folder / WEIGHTS_FILE)
     try:
-        check_patterns(expressions, [*base_paths(), *peft_modules(tensors)])
+        check_patterns(expressions, peft_modules(tensors))
     except ValueError as error:
         raise CheckpointError(f"{config_path}: {error}") from None
     state = peft_state(tensors, settings, folder / WEIGHTS_FILE)

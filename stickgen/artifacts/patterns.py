@@ -31,14 +31,14 @@ for pattern in patterns:
 """
 
 
-def check_patterns(patterns: Iterable[str], paths: Iterable[str]) -> None:
+def check_patterns(patterns: Iterable[str], further: Iterable[str] = ()) -> None:
     """Refuse regular expressions that take too long, or cannot be compiled, in any way that PEFT's rules use them.
 
     Python's own engine can take exponential time; what it has done once in another process, it does again in this.
 
     Args:
         patterns: expressions.
-        paths: what they will be compared with.
+        further: what they will be compared with, beside the paths of a base's layers.
 
     Raises:
         ValueError: the message is one line.
@@ -47,7 +47,7 @@ def check_patterns(patterns: Iterable[str], paths: Iterable[str]) -> None:
     if sum(map(len, tried)) > MAX_LENGTH:
         raise ValueError(f"regular expressions of {sum(map(len, tried))} characters; at most {MAX_LENGTH} expected")
     if tried:
-        _try(tuple(dict.fromkeys(tried)), tuple(dict.fromkeys(paths)))
+        _try(tuple(dict.fromkeys(tried)), tuple(dict.fromkeys((*base_paths(), *further))))
 
 
 @functools.lru_cache(maxsize=64)

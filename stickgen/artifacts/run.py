@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from stickgen import __version__
-from stickgen.artifacts.patterns import base_paths, check_patterns
+from stickgen.artifacts.patterns import check_patterns
 from stickgen.artifacts.tensors import read_torch
 from stickgen.config import PROJECT, TrainConfig, as_plain, typed
 from stickgen.errors import CheckpointError, ConfigError
@@ -33,6 +33,12 @@ PRUNED_AFTER = "pruned"
 """The epoch after which a search stopped a run: in its ``metrics.json``, and among its trial's user attributes."""
 
 _RECORDED = ("torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "safetensors", "numpy")
+
+# What OmegaConf, and our own checks, raise over values of any kind.
+_DAMAGE = (
+    OmegaConfBaseException, ConfigError, KeyError, AttributeError, ValueError, TypeError, OverflowError,
+    RecursionError, AssertionError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -128,8 +134,8 @@ class RunFolder:
             plain = parse_yaml(path.read_text(encoding="utf-8"))
             refuse_interpolations(plain)
             config = typed(OmegaConf.create(plain), TrainConfig)
-            check_patterns((*config.lora.rank_pattern, *config.lora.alpha_pattern), base_paths())
-        except (OmegaConfBaseException, ConfigError, ValueError, TypeError, OSError) as error:
+            check_patterns((*config.lora.rank_pattern, *config.lora.alpha_pattern))
+        except (*_DAMAGE, OSError) as error:
             raise CheckpointError(f"{path}: {(str(error) or 'damaged').splitlines()[0]}") from None
         return replace(config, callbacks=replace(config.callbacks, trial=self._own_trial(config.callbacks.trial)))
 
@@ -173,13 +179,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         refuse_interpolations(own["config"])
         config = typed(OmegaConf.merge(OmegaConf.structured(TrainConfig), own["config"]), TrainConfig)  # type: ignore[arg-type]
-        check_patterns((*config.lora.rank_pattern, *config.lora.alpha_pattern), base_paths())
+        check_patterns((*config.lora.rank_pattern, *config.lora.alpha_pattern))
         state = {key.removeprefix("model."): value for key, value in content["state_dict"].items()}
         epochs, steps = int(content["epoch"]) + 1, int(content["global_step"])
-    except (
-        OmegaConfBaseException, ConfigError, KeyError, AttributeError, ValueError, TypeError, OverflowError,
-        RecursionError, AssertionError,
-    ) as error:  # fmt: skip
+    except _DAMAGE as error:
         raise CheckpointError(f"{path}: damaged: {(str(error) or type(error).__name__).splitlines()[0]}") from None
     return Checkpoint(state, config, own.get("base_fingerprint"), epochs, steps)
 

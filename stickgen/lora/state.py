@@ -126,9 +126,10 @@ def _unwrapped(state: Mapping[str, Any]) -> tuple[Mapping[str, Tensor], LoRASett
     if inner is None:
         return state, None
     config = state.get("lora_config")
-    told = [config.get(key) for key in ("rank", "alpha")] if isinstance(config, Mapping) else []
-    numbers = len(told) == 2 and all(isinstance(v, int | float) and not isinstance(v, bool) for v in told)
-    return inner, LoRASettings(*told) if numbers else None
+    rank, alpha = (config.get(key) for key in ("rank", "alpha")) if isinstance(config, Mapping) else (None, None)
+    if isinstance(rank, int) and isinstance(alpha, int | float):
+        return inner, LoRASettings(rank, float(alpha))
+    return inner, None
 
 
 def _slots(layers: Mapping[str, LoRALinear]) -> dict[str, Tensor]:

@@ -88,6 +88,8 @@ def read_motion(path: Path) -> MotionFile:
     if not numbers or len(numbers) % dim or not all(_finite(number) for number in numbers):
         raise DataError(f"{path}: motion: a flat list of finite numbers expected, {dim} a frame")
     motion = np.asarray(numbers, dtype=np.float32).reshape(-1, dim)
+    if not np.isfinite(motion).all():
+        raise DataError(f"{path}: motion: numbers beyond float32")
     fps = meta.get("fps", FPS)
     if not _finite(fps):
         raise DataError(f"{path}: meta: fps: a number expected")

@@ -184,7 +184,7 @@ def _given(job: Path) -> dict[str, Any]:
     """Return what a job was given, by dotted key; {} where it has left no word of it."""
     try:
         overrides = _plain(job / OVERRIDES_FILE)
-        pairs = [str(override).lstrip("+").split("=", 1) for override in overrides]  # type: ignore[union-attr]
+        pairs = [str(override).lstrip("+").split("=", 1) for override in overrides]
         return {key: value_of(text) for key, text in pairs if key not in _NOT_VARIED}
     except (OSError, OmegaConfBaseException, ValueError, TypeError):
         return {}
