@@ -64,9 +64,11 @@ def test_every_setting_is_compared_or_shown_by_a_shape_or_not_of_the_weights() -
 
 def test_a_body_frame_base_and_a_world_frame_one_refuse_each_other() -> None:
     body, world = StickFigureTransformer(**SIZES, **BODY), StickFigureTransformer(**SIZES, **OURS)
-    with pytest.raises(RuntimeError, match="pose_frame='body', velocity_kept=0.9, pose_pull=0.1, motion_code=True;"):
+    with pytest.raises(RuntimeError, match=r"pose_frame='body', velocity_kept=0\.9, pose_pull=0\.1, motion_code=True;"):
         world.load_state_dict(_loaded(body))
-    with pytest.raises(RuntimeError, match="pose_frame='world', velocity_kept=1.0, pose_pull=0.0, motion_code=False;"):
+    with pytest.raises(
+        RuntimeError, match=r"pose_frame='world', velocity_kept=1\.0, pose_pull=0\.0, motion_code=False;"
+    ):
         body.load_state_dict(_loaded(world))
 
 
