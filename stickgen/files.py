@@ -107,13 +107,16 @@ def check_writable(*outputs: Path) -> None:
     """Refuse outputs that could not be written when the work is done, before any is spent on them.
 
     Args:
-        outputs: files that are to be written; their folders need not be there yet.
+        outputs: files that are to be written; their folders need not be there yet, but for those at a disk's root.
 
     Raises:
         ConfigError: a folder can neither be written to nor be made, or two of the outputs are one file.
     """
     for path in outputs:
         folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if folder == Path(folder.anchor) != path.absolute().parent:
+            # Most likely mistyped: nobody's results are to make folders beside the system's.
+            raise ConfigError(f"{path}: no such folder as {path.parent}; make it first, or name another output")
         if not folder.is_dir():
             raise ConfigError(f"{path}: {folder} is a file, so nothing can be written in it; name another output")
         if not os.access(folder, os.W_OK | os.X_OK):

@@ -319,6 +319,8 @@ def test_an_unknown_target_group_is_named() -> None:
         "lora.dropout=-0.1",
         "lora.dropout=nan",
         "data.sample.clips=0",
+        "data.sample.clips=1000000000",
+        "data.num_workers=100000",
         "data.dim=21",
         "data.min_quality=1.1",
         "data.min_quality=nan",

@@ -299,6 +299,11 @@ def test_what_could_not_be_written_in_the_end_is_refused_at_once(
     assert not (tmp_path / "new").exists()
 
 
+def test_folders_at_the_root_are_not_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such folder as /no-such-folder/dir; make it first"):
+        check_writable(Path("/no-such-folder/dir/page.html"))
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("new_format", [True, False])
 @pytest.mark.parametrize("mmap", [True, False])

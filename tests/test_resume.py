@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from stickgen.artifacts.run import RunFolder
-from stickgen.training import fit
 from tests.runs import Stop, make_base, run_script, short_run
 
 EPOCHS = 4
@@ -45,11 +44,22 @@ def _step(checkpoint: Path) -> int:
         return -1
 
 
-def _same_as_uninterrupted(run: Path, context: str = "") -> None:
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("base") / "base.safetensors")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(base: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """The same run in one go; where it saves on the way changes nothing."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    done = run_script("train.py", *_overrides(base, None), cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return RunFolder(folder / "run")
+
+
+def _assert_same(run: Path, uninterrupted: RunFolder, context: str = "") -> None:
     """Compare a resumed run's checkpoints with those of the same run in one go."""
-    config = RunFolder(run).read_config()
-    config.run_dir = str(run.with_name("uninterrupted"))
-    uninterrupted = fit(config).run
     for name in ("last", "best"):
         ours = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
         theirs = torch.load(uninterrupted.checkpoint(name), weights_only=True)
@@ -60,8 +70,9 @@ def _same_as_uninterrupted(run: Path, context: str = "") -> None:
 
 
 @pytest.mark.parametrize("every_n_steps", [1, None], ids=["checkpoint in mid-epoch", "checkpoint at epoch's end"])
-def test_a_killed_run_resumed_equals_the_uninterrupted_one(tmp_path: Path, every_n_steps: int | None) -> None:
-    base = make_base(tmp_path / "base.safetensors")
+def test_a_killed_run_resumed_equals_the_uninterrupted_one(
+    base: Path, uninterrupted: RunFolder, tmp_path: Path, every_n_steps: int | None
+) -> None:
     killed_at = STEPS_AN_EPOCH + 2  # in the middle of the second epoch
     stop = Stop(signal.SIGKILL, killed_at)
     killed = run_script("train.py", *_overrides(base, every_n_steps), cwd=tmp_path, stop=stop)
@@ -70,12 +81,13 @@ def test_a_killed_run_resumed_equals_the_uninterrupted_one(tmp_path: Path, every
 
     resumed = run_script("train.py", "resume=run", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
-    _same_as_uninterrupted(tmp_path / "run", f"killed at step {killed_at}")
+    _assert_same(tmp_path / "run", uninterrupted, f"killed at step {killed_at}")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
-def test_a_run_that_is_asked_to_stop_saves_first_and_goes_on_from_there(tmp_path: Path, number: signal.Signals) -> None:
-    base = make_base(tmp_path / "base.safetensors")
+def test_a_run_that_is_asked_to_stop_saves_first_and_goes_on_from_there(
+    base: Path, uninterrupted: RunFolder, tmp_path: Path, number: signal.Signals
+) -> None:
     asked_at = STEPS_AN_EPOCH + 1
     stopped = run_script("train.py", *_overrides(base, None), cwd=tmp_path, stop=Stop(number, asked_at))
     stopped_at = _step(tmp_path / "run" / "checkpoints" / "last.ckpt")
@@ -86,12 +98,13 @@ def test_a_run_that_is_asked_to_stop_saves_first_and_goes_on_from_there(tmp_path
 
     resumed = run_script("train.py", "resume=run", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
-    _same_as_uninterrupted(tmp_path / "run", f"stopped at step {stopped_at}")
+    _assert_same(tmp_path / "run", uninterrupted, f"stopped at step {stopped_at}")
 
 
 @pytest.mark.parametrize("damage", ["a flipped bit", "cut off", "missing"])
-def test_a_run_whose_last_checkpoint_is_damaged_continues_from_the_one_before(tmp_path: Path, damage: str) -> None:
-    base = make_base(tmp_path / "base.safetensors")
+def test_a_run_whose_last_checkpoint_is_damaged_continues_from_the_one_before(
+    base: Path, uninterrupted: RunFolder, tmp_path: Path, damage: str
+) -> None:
     run_script("train.py", *_overrides(base, 1), cwd=tmp_path, stop=Stop(signal.SIGKILL, 3))
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     content = bytearray(last.read_bytes())
@@ -108,11 +121,10 @@ def test_a_run_whose_last_checkpoint_is_damaged_continues_from_the_one_before(tm
     line = f"continuing from the previous checkpoint, step {step}"
     assert [line in said for said in resumed.stdout.splitlines()].count(True) == 1
     assert not last.with_name("previous.ckpt").exists()
-    _same_as_uninterrupted(tmp_path / "run", f"continued from step {step}")
+    _assert_same(tmp_path / "run", uninterrupted, f"continued from step {step}")
 
 
-def test_a_resumed_run_keeps_its_settings_and_may_go_on_for_longer(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "base.safetensors")
+def test_a_resumed_run_keeps_its_settings_and_may_go_on_for_longer(base: Path, tmp_path: Path) -> None:
     first = run_script("train.py", *short_run(base, **{"hydra.run.dir": "run"}), cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     steps = _step(tmp_path / "run" / "checkpoints" / "last.ckpt")
@@ -134,8 +146,7 @@ def test_a_resumed_run_keeps_its_settings_and_may_go_on_for_longer(tmp_path: Pat
     assert (tmp_path / "run" / "config.yaml").read_bytes() == settings
 
 
-def test_a_run_without_a_checkpoint_cannot_be_resumed(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "base.safetensors")
+def test_a_run_without_a_checkpoint_cannot_be_resumed(base: Path, tmp_path: Path) -> None:
     first = run_script("train.py", *short_run(base, **{"hydra.run.dir": "run"}), cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     (tmp_path / "run" / "checkpoints" / "last.ckpt").unlink()

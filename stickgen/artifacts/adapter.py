@@ -3,24 +3,27 @@
 import hashlib
 import json
 import logging
+import re
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from stickgen.artifacts.base import Base, load_base
 from stickgen.artifacts.find import find_base
+from stickgen.artifacts.patterns import check_patterns
 from stickgen.artifacts.peft_format import (
     CONFIG_FILE,
     WEIGHTS_FILE,
     for_layers,
     peft_config,
     peft_key,
+    peft_modules,
     peft_settings,
     peft_state,
 )
-from stickgen.artifacts.peft_targets import compare_targets
+from stickgen.artifacts.peft_targets import compare_targets, lacking, target_patterns
 from stickgen.artifacts.provenance import provenance_json, read_provenance
 from stickgen.artifacts.record import RECORD_KEY, BaseRecord
 from stickgen.artifacts.tensors import read_safetensors
@@ -31,6 +34,7 @@ from stickgen.errors import AdapterError, CheckpointError
 from stickgen.files import atomic_write
 from stickgen.lora import LoRASettings, inject_lora_adapters, load_lora_state_dict, module_paths
 from stickgen.model.motion_code import CodeBank
+from stickgen.untrusted import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +62,7 @@ class Adapter:
         origin: how it came about.
         codes: motion codes of its training clips; None where it has none, or the file does not tell.
         wrapped_in: the reference system's checkpoint that holds its base too, where it was read from one.
+        peft: the configuration of the PEFT folder that it was read from; {} where it was not.
     """
 
     state: dict[str, Tensor]
@@ -68,6 +73,7 @@ class Adapter:
     origin: dict[str, Any] = field(default_factory=dict)
     codes: CodeBank | None = None
     wrapped_in: Path | None = None
+    peft: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def modules(self) -> list[str]:
@@ -101,13 +107,18 @@ def load_adapter(folder: Path) -> Adapter:
     """
     config_path = folder / CONFIG_FILE
     try:
-        config = json.loads(config_path.read_text(encoding="utf-8"))
+        config = parse_json(config_path.read_text(encoding="utf-8"))
     except OSError:
         raise CheckpointError(f"{folder}: no readable {CONFIG_FILE}; a PEFT adapter folder expected") from None
     except ValueError as error:
         raise CheckpointError(f"{config_path}: not JSON: {error}") from None
     settings = peft_settings(config, config_path)
+    expressions = [*settings.rank_pattern, *settings.alpha_pattern, *target_patterns(config, config_path)]
     tensors, metadata = read_safetensors(folder / WEIGHTS_FILE)
+    try:
+        check_patterns(expressions, peft_modules(tensors))
+    except ValueError as error:
+        raise CheckpointError(f"{config_path}: {error}") from None
     state = peft_state(tensors, settings, folder / WEIGHTS_FILE)
     compare_targets(config, module_paths(state), config_path, folder / WEIGHTS_FILE)
     told = read_provenance(metadata.get(RECORD_KEY), folder / WEIGHTS_FILE)
@@ -115,7 +126,7 @@ def load_adapter(folder: Path) -> Adapter:
     if not isinstance(named, str | None):
         raise CheckpointError(f"{config_path}: base_model_name_or_path={named!r}: a name or path expected")
     told["base_path"] = told["base_path"] or named
-    adapter = Adapter(state, for_layers(settings, state), **told)
+    adapter = Adapter(state, for_layers(settings, state), **told, peft=config)
     if metadata.get(_SETTINGS_DIGEST) not in (None, _settings_digest(adapter)):
         raise CheckpointError(
             f"{config_path}: rank, alpha or their rule are not those that {WEIGHTS_FILE} was written with; restore it"
@@ -160,9 +171,10 @@ def attach_adapter(base: Base, adapter: Adapter, where: str, *, allow_other_base
 
     Raises:
         CheckpointError: it was trained on another base.
-        AdapterError: it does not fit the model.
+        AdapterError: it does not fit the model, or lacks a layer that its configuration targets.
     """
     check_base(base, adapter, where, allow_other_base=allow_other_base)
+    check_complete(base, adapter, where)
     try:
         inject_lora_adapters(base.model, adapter.modules, **vars(adapter.settings))
         load_lora_state_dict(base.model, adapter.state, settings=adapter.settings)
@@ -170,6 +182,20 @@ def attach_adapter(base: Base, adapter: Adapter, where: str, *, allow_other_base
         raise AdapterError(f"{where}, on {base.path}: {error}") from None
     if base.model.code_bank is not None and adapter.codes is not None:
         base.model.code_bank = base.model.code_bank + adapter.codes
+
+
+def check_complete(base: Base, adapter: Adapter, where: str) -> None:
+    """Refuse a PEFT folder whose configuration targets a layer of the base that it has no tensors of.
+
+    Raises:
+        AdapterError: the message names the layer.
+    """
+    linears = [name for name, module in base.model.named_modules() if isinstance(module, nn.Linear)]
+    if missing := lacking(adapter.peft, linears, adapter.modules):
+        raise AdapterError(
+            f"{where}: {WEIGHTS_FILE} holds no {missing[0]}, a target module in {CONFIG_FILE}; the folder is "
+            "incomplete, so save it anew"
+        )
 
 
 def check_base(
@@ -208,10 +234,11 @@ def short_card(adapter: Adapter) -> str:
     """Return the card that every adapter is saved with; ``stickgen card`` writes the whole one in its place."""
     settings = adapter.settings
     count = sum(value.numel() for value in adapter.state.values())
+    fingerprint = re.sub(r"[`\s]+", " ", str(adapter.base_fingerprint))  # another's file may hold anything
     return (
         "---\nlibrary_name: stickgen\ntags:\n- lora\n- motion-generation\n- stick-figure\n---\n\n"
         "# LoRA adapter for a stick-gen base\n\n"
         f"Adapters of {settings}; {count:,} numbers in {len(adapter.modules)} layers.\n"
-        f"Base fingerprint: `{adapter.base_fingerprint}`.\n\n"
+        f"Base fingerprint: `{fingerprint}`.\n\n"
         "```bash\npython merge.py checkpoint=<this folder> base_checkpoint=<the base> output=merged_model.pth\n```\n"
     )

@@ -1,8 +1,6 @@
 """Bases on disk: reading every kind met in the wild into a model, strictly, and writing our own."""
 
-import json
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,11 +11,14 @@ import torch
 from torch import Tensor
 
 from stickgen.artifacts.record import RECORD_KEY, BaseRecord, fingerprint, read_codes
-from stickgen.artifacts.tensors import read_safetensors, read_torch
+from stickgen.artifacts.tensors import is_dense, read_safetensors, read_torch
 from stickgen.digests import write_safetensors, write_torch
 from stickgen.errors import CheckpointError
 from stickgen.files import atomic_write, check_absent
+from stickgen.lora import WRAPPERS
 from stickgen.model import StickFigureTransformer
+from stickgen.model.settings_check import record_in, with_record
+from stickgen.untrusted import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +52,8 @@ class Base:
 def load_base(path: Path, expected: Mapping[str, Any] | None = None) -> Base:
     """Read a base: .safetensors, a bare state dict, a dict with ``model_state_dict``, or a run folder.
 
-    A file without a record is taken for the reference system's: not causal, absolute poses. Sizes are read from
-    the tensors.
+    A state dict that was saved without :func:`save_base` has the settings of its model. A file without a record is
+    taken for the reference system's: not causal, absolute poses. Sizes are read from the tensors.
 
     Args:
         path: the file or folder.
@@ -107,8 +108,8 @@ def save_base(
     """Write a base with its record inside, in one step.
 
     A .safetensors holds the record in its metadata. A .pth is a bare state dict that loads strictly, as
-    ``torch.save(model.state_dict(), …)`` writes it; it holds the record in the ``_metadata`` that PyTorch keeps with
-    every state dict. A state dict that is loaded and saved again keeps its record.
+    ``torch.save(model.state_dict(), …)`` writes it; it holds the record where a state dict has its model's settings
+    (:mod:`stickgen.model.settings_check`). A state dict that is loaded and saved again keeps its record.
 
     Args:
         model: a plain model; adapters must be merged or detached.
@@ -135,17 +136,9 @@ def save_base(
         if path.suffix == ".safetensors":
             write_safetensors(state, scratch, {"format": "pt", RECORD_KEY: record.to_json()})
         else:
-            write_torch(_with_record(model, state, record), scratch)
+            write_torch(with_record(state, model, record.to_json()), scratch)
     if replaces and path.suffix != ".safetensors":
         _remove_former_record(path)
-
-
-def _with_record(model: StickFigureTransformer, state: dict[str, Tensor], record: BaseRecord) -> dict[str, Tensor]:
-    """Return a state dict that carries a record."""
-    carrying = OrderedDict(state)
-    versions: dict[str, Any] = model.state_dict()._metadata  # type: ignore[attr-defined]  # of the modules, by PyTorch
-    carrying._metadata = {**versions, RECORD_KEY: record.to_json()}  # type: ignore[attr-defined]
-    return carrying
 
 
 def check_outputs_absent(path: Path, *, overwrite: bool = False) -> None:
@@ -187,15 +180,14 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str | None]:
     content = read_torch(path)
     if isinstance(content, dict) and isinstance(content.get("model_state_dict"), dict):
         content = content["model_state_dict"]
-    if isinstance(content, dict) and "lora_state_dict" in content:
+    if isinstance(content, dict) and any(key in content for key in WRAPPERS):
         raise CheckpointError(
             f"{path}: an adapter of the reference system; stickgen convert makes a folder of it, which goes on a base"
         )
     if not isinstance(content, dict) or not all(_is_plain(key, value) for key, value in content.items()):
         raise CheckpointError(f"{path}: neither a state dict nor a dict with 'model_state_dict'")
-    told = getattr(content, "_metadata", None)
-    record = told.get(RECORD_KEY) if isinstance(told, dict) else None
-    return content, record if isinstance(record, str) else _record_beside(path)
+    record = record_in(content)
+    return content, _record_beside(path) if record is None else record
 
 
 def _is_plain(key: Any, value: Any) -> bool:
@@ -206,6 +198,7 @@ def _is_plain(key: Any, value: Any) -> bool:
         and value.layout == torch.strided
         and not value.is_complex()
         and not value.is_quantized
+        and is_dense(value)
     )
 
 
@@ -219,7 +212,7 @@ def _record_beside(path: Path) -> str | None:
         return None
     text = beside.read_text(encoding="utf-8", errors="replace")
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError as error:
         raise CheckpointError(
             f"{path}: the record beside it, {beside.name}, is damaged ({error}); restore it: without it the weights "
@@ -234,7 +227,7 @@ def _record_beside(path: Path) -> str | None:
 def _remove_former_record(path: Path) -> None:
     """Remove the record beside a .pth that was replaced by one with its record inside."""
     with suppress(OSError, ValueError, TypeError, AttributeError):
-        if {"settings", "fingerprint"} <= json.loads(_beside(path).read_text(encoding="utf-8")).keys():
+        if {"settings", "fingerprint"} <= parse_json(_beside(path).read_text(encoding="utf-8")).keys():
             _beside(path).unlink()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stickgen.artifacts.tensors import is_dense
 from stickgen.errors import CheckpointError
 from stickgen.lora import DoRALinear, LoRALinear, LoRASettings, module_paths
 
@@ -112,6 +113,11 @@ def peft_key(key: str) -> str:
     return f"{_PREFIX}{key}" if key.endswith("magnitude_vector") else f"{_PREFIX}{key}.weight"
 
 
+def peft_modules(tensors: Iterable[str]) -> list[str]:
+    """Return the paths of the layers that the names of an adapter_model.safetensors speak of."""
+    return module_paths(key.removeprefix(_PREFIX).removesuffix(".weight") for key in tensors)
+
+
 def peft_state(tensors: Mapping[str, Tensor], settings: LoRASettings, path: Path) -> dict[str, Tensor]:
     """Return the tensors of an adapter_model.safetensors under our names, in float32.
 
@@ -148,6 +154,8 @@ def check_state(
         module, _, factor = str(key).rpartition(".")
         if factor not in factors or not module or not isinstance(value, Tensor):
             raise CheckpointError(f"{where}: {named(key)}: not an adapter's tensor")
+        if value.layout != torch.strided or value.is_quantized or not is_dense(value):
+            raise CheckpointError(f"{where}: {named(key)}: a plain tensor expected")
         if not value.is_floating_point():
             raise CheckpointError(f"{where}: {named(key)} is of {value.dtype}; floating-point numbers expected")
         if factor in LoRALinear.FACTORS:

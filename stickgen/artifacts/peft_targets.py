@@ -34,6 +34,37 @@ def compare_targets(config: Mapping[str, Any], modules: Iterable[str], where: Pa
             raise CheckpointError(f"{weights}: holds no {target}, a target module in {where.name}")
 
 
+def target_patterns(config: Mapping[str, Any], where: Path) -> list[str]:
+    """Return the regular expressions by which a PEFT configuration chooses layers.
+
+    Raises:
+        CheckpointError: what names the targets is of a wrong type, or no regular expression.
+    """
+    _check(config, where)
+    below = config.get("layers_pattern") or []
+    named = [
+        config.get("target_modules"),
+        config.get("exclude_modules"),
+        *([below] if isinstance(below, str) else below),
+    ]
+    return [pattern for pattern in named if isinstance(pattern, str)]
+
+
+def lacking(config: Mapping[str, Any], linears: Iterable[str], modules: Iterable[str]) -> list[str]:
+    """Return the layers of a model that a PEFT configuration targets, and an adapter has no tensors of.
+
+    Args:
+        config: the content of adapter_config.json.
+        linears: paths of the model's Linear layers.
+        modules: paths of the layers that the adapter has tensors of.
+    """
+    targets = config.get("target_modules")
+    if targets is None or (isinstance(targets, str) and targets.lower() == _ALL):
+        return []  # which layers those are depends on PEFT's own lists
+    there = set(modules)
+    return [path for path in linears if path not in there and is_target(config, path)]
+
+
 def is_target(config: Mapping[str, Any], module: str) -> bool:
     """Return whether a PEFT configuration targets the layer of this path.
 
@@ -81,7 +112,7 @@ def _check(config: Mapping[str, Any], where: Path) -> None:
         for name in names if isinstance(value, str) or key == "layers_pattern" else ():
             try:
                 re.compile(name)
-            except re.error as error:
+            except (re.error, RecursionError, OverflowError) as error:
                 raise CheckpointError(f"{where}: {key}={name!r}: not a regular expression: {error}") from None
     numbers = config.get("layers_to_transform")
     blocks = numbers if isinstance(numbers, list) else [] if numbers is None else [numbers]

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from stickgen.artifacts.record import BaseRecord, read_codes
 from stickgen.errors import CheckpointError
 from stickgen.model.motion_code import CodeBank
+from stickgen.untrusted import parse_json
 
 
 class Provenance(Protocol):
@@ -54,7 +55,7 @@ def read_provenance(text: Any, where: Path) -> dict[str, Any]:
         CheckpointError: the text is something else.
     """
     try:
-        own = json.loads("{}" if text is None else text)
+        own = parse_json("{}" if text is None else text)
         told = {name: own.get(name) for name in ("base_fingerprint", "base_path", "base_record")}
         told["origin"] = own.get("origin") or {}
         if not all(isinstance(told[name], str | None) for name in ("base_fingerprint", "base_path", "base_record")):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -11,11 +11,13 @@ from torch import Tensor
 
 from stickgen.actions import ACTIONS
 from stickgen.errors import CheckpointError
+from stickgen.model import settings_check
 from stickgen.model.motion_code import CodeBank
 from stickgen.skeleton import FPS
+from stickgen.untrusted import parse_json
 
-RECORD_KEY = "stickgen"
-"""Under this key of the safetensors metadata lies a record, as JSON."""
+RECORD_KEY = settings_check.RECORD_KEY
+"""Key of a record, as JSON, in the metadata of a .safetensors or of a state dict."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,11 @@ class BaseRecord:
             CheckpointError: the text is not a record.
         """
         try:
-            content = json.loads(text)
+            content = parse_json(text)
             known = {f.name for f in fields(cls)}
             record = cls(**{key: value for key, value in content.items() if key in known})
+            if "objective" not in content and record.settings.get("causal"):
+                record = replace(record, objective="causal")
             for name, kinds in _KINDS.items():
                 if not isinstance(getattr(record, name), kinds):
                     raise TypeError(f"{name}: {type(getattr(record, name)).__name__}")

@@ -17,7 +17,7 @@ from stickgen.artifacts.wrapped import MARKS, unwrapped, wrap, wrapped_state
 from stickgen.digests import write_safetensors, write_torch
 from stickgen.errors import CheckpointError
 from stickgen.files import atomic_write
-from stickgen.lora import LoRASettings
+from stickgen.lora import WRAPPERS, LoRASettings
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 
@@ -25,9 +25,10 @@ SUFFIXES = (".pth", ".pt", ".safetensors")
 def read_reference_adapter(path: Path, alpha: float | None = None) -> Adapter:
     """Read an adapter of the reference system.
 
-    That is a bare state dict of ``<module path>.lora_A`` and ``.lora_B``, a checkpoint that holds one as
-    ``lora_state_dict``, or a checkpoint of a LoRA run, whose ``model_state_dict`` has them among the wrapped base's
-    weights (``<module path>.base_layer.weight``); the adapter is then known to belong to that base.
+    That is a bare state dict of ``<module path>.lora_A`` and ``.lora_B``; a checkpoint that holds one as
+    ``lora_state_dict``; an environment's adapter, which holds one as ``lora_state`` beside ``environment_type``; or a
+    checkpoint of a LoRA run, whose ``model_state_dict`` has them among the wrapped base's weights
+    (``<module path>.base_layer.weight``). The last is then known to belong to that base.
 
     Args:
         path: ending in .pth, .pt or .safetensors.
@@ -39,7 +40,7 @@ def read_reference_adapter(path: Path, alpha: float | None = None) -> Adapter:
     """
     content, own = _read(path)
     wrapped = wrapped_state(content)
-    inside = content.get("lora_state_dict")
+    inside = next((content[key] for key in WRAPPERS if content.get(key)), None)
     holder = inside if isinstance(inside, dict) and inside else wrapped or content
     state = {key: value for key, value in holder.items() if str(key).endswith(MARKS)}
     if not state:
@@ -55,6 +56,8 @@ def read_reference_adapter(path: Path, alpha: float | None = None) -> Adapter:
     settings = _settings(state, config, alpha, path)
     check_state(state, settings, str(path))
     told = read_provenance(own, path)
+    if isinstance(environment := content.get("environment_type"), str):
+        told["origin"] = {**told["origin"], "environment_type": environment}
     if wrapped is not None:
         told |= {"base_fingerprint": fingerprint(unwrapped(wrapped)), "wrapped_in": path}
     return Adapter({key: value.float() for key, value in state.items()}, settings, **told)

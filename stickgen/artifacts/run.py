@@ -18,13 +18,14 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
-from yaml import YAMLError  # type: ignore[import-untyped]
 
 from stickgen import __version__
+from stickgen.artifacts.patterns import check_patterns
 from stickgen.artifacts.tensors import read_torch
 from stickgen.config import PROJECT, TrainConfig, as_plain, typed
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.files import atomic_write
+from stickgen.untrusted import parse_json, parse_yaml, refuse_interpolations
 
 CHECKPOINT_KEY = "stickgen"
 """Under this key a .ckpt holds the run's settings and its base's fingerprint."""
@@ -33,6 +34,12 @@ PRUNED_AFTER = "pruned"
 """The epoch after which a search stopped a run: in its ``metrics.json``, and among its trial's user attributes."""
 
 _RECORDED = ("torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "safetensors", "numpy")
+
+# What OmegaConf, and our own checks, raise over values of any kind.
+_DAMAGE = (
+    OmegaConfBaseException, ConfigError, KeyError, AttributeError, ValueError, TypeError, OverflowError,
+    RecursionError, AssertionError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -160,15 +167,26 @@ class RunFolder:
         """Return the settings the run was started with.
 
         Raises:
-            CheckpointError: the folder is no run's, or its settings are damaged.
+            CheckpointError: the folder is no run's, or its settings are damaged, or hold more than plain values.
         """
         path = self.settings
         if not self.exists():
             raise CheckpointError(f"{self.path}: no config.yaml in it; the folder of a training run expected")
         try:
-            return typed(OmegaConf.create(OmegaConf.load(path)), TrainConfig)  # type: ignore[arg-type]
-        except (OmegaConfBaseException, ConfigError, YAMLError, ValueError, OSError) as error:
-            raise CheckpointError(f"{path}: {str(error).splitlines()[0]}") from None
+            plain = parse_yaml(path.read_text(encoding="utf-8"))
+            refuse_interpolations(plain)
+            config = typed(OmegaConf.create(plain), TrainConfig)
+            check_patterns((*config.lora.rank_pattern, *config.lora.alpha_pattern))
+        except (*_DAMAGE, OSError) as error:
+            raise CheckpointError(f"{path}: {(str(error) or 'damaged').splitlines()[0]}") from None
+        return replace(config, callbacks=replace(config.callbacks, trial=self._own_trial(config.callbacks.trial)))
+
+    def _own_trial(self, trial: str | None) -> str | None:
+        """Return the trial of the search that the run lies in; the journal of any other would be written to."""
+        if trial is None:
+            return None
+        journal = Path(trial.rpartition(":")[0])
+        return trial if journal.resolve().parent == self.path.resolve().parent else None
 
 
 def previous_checkpoint(path: Path) -> Path | None:
@@ -206,11 +224,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(own, Mapping):
         raise CheckpointError(f"{path}: not a checkpoint of a stickgen run")
     try:
+        refuse_interpolations(own["config"])
         config = typed(OmegaConf.merge(OmegaConf.structured(TrainConfig), own["config"]), TrainConfig)  # type: ignore[arg-type]
+        check_patterns((*config.lora.rank_pattern, *config.lora.alpha_pattern))
         state = {key.removeprefix("model."): value for key, value in content["state_dict"].items()}
         epochs, steps = int(content["epoch"]) + 1, int(content["global_step"])
-    except (OmegaConfBaseException, ConfigError, KeyError, AttributeError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: damaged: {str(error).splitlines()[0]}") from None
+    except _DAMAGE as error:
+        raise CheckpointError(f"{path}: damaged: {(str(error) or type(error).__name__).splitlines()[0]}") from None
     return Checkpoint(state, config, own.get("base_fingerprint"), epochs, steps)
 
 
@@ -267,7 +287,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: the file is missing, or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except OSError:
         raise CheckpointError(f"{path}: no such file, or not readable") from None
     except ValueError as error:

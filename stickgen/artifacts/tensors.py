@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from stickgen import files
 from stickgen.digests import check_safetensors
 from stickgen.errors import CheckpointError
+from stickgen.untrusted import MAX_TENSORS, check_archive
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -20,7 +22,10 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         CheckpointError: the file is missing or damaged.
     """
     with _opened(path) as file:
-        tensors, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        names = list(file.keys())
+        if len(names) > MAX_TENSORS:
+            raise CheckpointError(f"{path}: holds {len(names)} tensors; at most {MAX_TENSORS} expected")
+        tensors, metadata = {key: file.get_tensor(key) for key in names}, file.metadata() or {}
         check_safetensors(tensors, metadata, path, CheckpointError)
         return tensors, metadata
 
@@ -50,11 +55,21 @@ def read_torch(path: Path) -> Any:
     Raises:
         CheckpointError: the file is missing or damaged, or holds objects that would have to be executed.
     """
+    try:
+        if path.is_file() and is_zipfile(path):
+            check_archive(path, stored=True)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None
     return files.read_torch(
         path,
         mistake=CheckpointError,
         instead="where it was made, save the tensors alone: torch.save(checkpoint['model_state_dict'], 'base.pth')",
     )
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """Return whether a tensor's numbers are all in its file; a view can repeat a few of them any number of times."""
+    return tensor.is_meta or tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 @contextmanager

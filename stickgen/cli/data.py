@@ -102,11 +102,15 @@ def sample(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
 ) -> None:
     """Make a data file of the built-in sample: generated motion in several styles, nothing to download."""
-    from stickgen.data.file import write_sequences
+    from stickgen.config import SampleConfig
+    from stickgen.data.file import check_data_name, write_sequences
     from stickgen.data.sample import ACTIONS_OF_SAMPLE, SAMPLE_INFO, STYLES, sample_sequences
-    from stickgen.files import check_absent
+    from stickgen.files import check_absent, check_writable
 
+    check_data_name(output)
     check_absent(output, overwrite=overwrite, file=True)
+    check_writable(output)
+    SampleConfig(clips=clips, seed=seed)
     sequences = sample_sequences(
         clips, styles=styles or STYLES, actions=actions or ACTIONS_OF_SAMPLE, seed=seed, dim=dim
     )

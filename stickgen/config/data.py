@@ -5,6 +5,12 @@ from dataclasses import dataclass, field
 
 from stickgen.config.checks import check
 
+MAX_SAMPLE_CLIPS = 100_000
+"""They are made in memory, some 20 kB each."""
+
+MAX_WORKERS = 256
+"""Processes that read clips."""
+
 
 @dataclass
 class SampleConfig:
@@ -17,7 +23,7 @@ class SampleConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check("data.sample.clips", self.clips, self.clips >= 1, "a whole number of at least 1")
+        check("data.sample.clips", self.clips, 1 <= self.clips <= MAX_SAMPLE_CLIPS, f"1 to {MAX_SAMPLE_CLIPS}")
         check("data.sample.seed", self.seed, self.seed >= 0, "a whole number of at least 0")
 
 
@@ -95,6 +101,6 @@ class DataConfig:
         few = self.train_clips
         check("data.train_clips", few, few is None or few >= 1, "a whole number of at least 1, or null")
         check("data.split_seed", self.split_seed, self.split_seed >= 0, "a whole number of at least 0")
-        check("data.num_workers", self.num_workers, self.num_workers >= 0, "a whole number of at least 0")
+        check("data.num_workers", self.num_workers, 0 <= self.num_workers <= MAX_WORKERS, f"0 to {MAX_WORKERS}")
         for condition in self.conditions:
             check("data.conditions", condition, condition in ("camera", "partner"), "camera or partner")

@@ -32,13 +32,13 @@ class TrainerConfig:
     micro_batch: int | str | None = None
     """Clips of a forward pass where they are to be others than data.batch_size; a step's clips stay batch_size ×
     accumulate_grad_batches, and so does its gradient. "auto" measures which size is the fastest, in a few seconds, and
-    keeps the number in the run's config.yaml; null takes data.batch_size."""
+    keeps the number in the run's config.yaml; null takes data.batch_size. Dropout masks do depend on it."""
     gradient_clip_val: float = 1.0
     precision: str = "32-true"
     accelerator: str = "auto"
     devices: int = 1
     """Processes, each on a GPU of its own, or all on the CPU; they divide the micro-batches of a step among them, so a
-    step's clips and its gradient stay what they are."""
+    step's clips and its gradient stay what they are, apart from dropout masks."""
     strategy: str = "auto"
     """How they work together: ddp sums their gradients (Li et al. 2020, arXiv:2006.15704); auto: if there are any."""
     threads: int | None = None

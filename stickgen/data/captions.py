@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from stickgen.data.projection import Recording
 from stickgen.errors import DataError
+from stickgen.untrusted import parse_json
 
 COLUMNS = ("file", "caption", "action", "take", "stickgen_action", "style")
 
@@ -104,7 +104,7 @@ def _csv_rows(text: str, path: Path) -> list[dict[Any, Any]]:
 
 def _json_rows(text: str, path: Path) -> list[dict[Any, Any]]:
     try:
-        rows = json.loads(text)
+        rows = parse_json(text)
     except ValueError as error:
         raise DataError(f"{path}: not JSON: {error}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

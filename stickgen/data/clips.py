@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stickgen.errors import DataError
 from stickgen.skeleton import to_stick_5
+from stickgen.untrusted import check_text
 
 PHYSICS_DIM = 6
 CAMERA_DIM = 3
@@ -280,6 +281,19 @@ def check_finite(track: Tensor, given: Tensor, key: str, at: str) -> Tensor:
     # float64 holds numbers that float32 cannot.
     found = "NaN or infinity" if not -float("inf") < number < float("inf") else f"{number:g}, beyond {track.dtype},"
     raise DataError(f"{at}: {key}: finite numbers expected, {found} found at position {int(first[0])}")
+
+
+def checked_text(text: str, at: str) -> str:
+    """Return a text, refusing what no file could hold.
+
+    Raises:
+        DataError: it is not valid Unicode; the message begins with ``at``.
+    """
+    try:
+        check_text(text)
+    except ValueError as error:
+        raise DataError(f"{at}: {error}") from None
+    return text
 
 
 def check_one_width(infos: Sequence[ClipInfo], key: Literal["motion", "embedding"], where: str, way_out: str) -> None:

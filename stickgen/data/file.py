@@ -27,6 +27,16 @@ def is_packed(path: Path) -> bool:
     return path.suffix.lower() == PACKED_SUFFIX
 
 
+def check_data_name(path: Path) -> None:
+    """Refuse an output whose name is that of another kind of file.
+
+    Raises:
+        ConfigError: it ends neither in .pt or .pth, nor in .safetensors.
+    """
+    if not is_packed(path) and path.suffix.lower() not in (".pt", ".pth"):
+        raise ConfigError(f"{path}: a name that ends in .pt, or in {PACKED_SUFFIX} for a packed file, expected")
+
+
 def open_clips(path: Path, max_frames: int | None = None) -> tuple[ClipStore, dict[str, Any]]:
     """Open a data file, packed or of torch's, without reading the clips' motion.
 

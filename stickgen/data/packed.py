@@ -28,6 +28,7 @@ from stickgen.digests import (
 from stickgen.errors import DataError
 from stickgen.files import atomic_write, check_absent
 from stickgen.skeleton import SKELETONS
+from stickgen.untrusted import MAX_TENSORS, parse_json
 
 FORMAT = "stickgen clips 1"
 """Stands under "format" in the metadata."""
@@ -80,8 +81,8 @@ class PackedClips:
             raise DataError(f"{path}: not a packed data file; `stickgen pack` makes one (see docs/data.md)")
         try:
             self.sequences = int(metadata["sequences"])
-            self.record: Any = json.loads(metadata["info"])
-            table = json.loads(self._arrays[_TABLE].numpy().tobytes())
+            self.record: Any = parse_json(metadata["info"])
+            table = parse_json(self._arrays[_TABLE].numpy().tobytes().decode())
             self._frames, self._dims = table["frames"], table["dim"]
             self._starts = _starts(_checked(table))
             self._check_arrays(table)
@@ -318,7 +319,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise DataError(f"{path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            names = list(file.keys())
+            if len(names) > MAX_TENSORS:
+                raise DataError(f"{path}: holds {len(names)} arrays; not a packed data file")
+            return {key: file.get_tensor(key) for key in names}, file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise DataError(f"{path}: not a safetensors file, or damaged: {error}") from None
 

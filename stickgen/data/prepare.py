@@ -11,7 +11,7 @@ import torch
 import stickgen
 from stickgen.data.captions import Description, describe, read_captions
 from stickgen.data.figures import PrepareOptions, figures, windows
-from stickgen.data.file import is_packed, write_sequences
+from stickgen.data.file import check_data_name, is_packed, write_sequences
 from stickgen.data.gather import LabelFilter, fix_splits, gather_sequences
 from stickgen.data.importers.bvh import read_bvh
 from stickgen.data.importers.joints import read_joint_map
@@ -20,7 +20,7 @@ from stickgen.data.projection import Recording, resample
 from stickgen.data.sequences import clips_from_sequences
 from stickgen.data.split import fixed_splits
 from stickgen.errors import DataError
-from stickgen.files import check_absent
+from stickgen.files import check_absent, check_writable
 from stickgen.skeleton import FPS, skeleton_of
 
 
@@ -85,7 +85,9 @@ def prepare(
         StickgenError: an optional package is not installed.
     """
     options = options or PrepareOptions()
+    check_data_name(output)
     check_absent(output, overwrite=overwrite, file=True)
+    check_writable(output)
     captured = [path for path in sources if path.suffix.lower() != ".pt"]
     wanted = LabelFilter(options.only)
     gathered = [s for path in sources if path not in captured for s in gather_sequences(path, options.dim, wanted)]

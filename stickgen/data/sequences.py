@@ -16,6 +16,7 @@ from stickgen.data.clips import (
     ClipInfo,
     check_finite,
     check_one_width,
+    checked_text,
     count_actions,
 )
 from stickgen.errors import DataError
@@ -174,6 +175,8 @@ def _tensor(sequence: dict[str, Any], key: str, at: str, shapes: tuple[tuple[int
     if not isinstance(value, Tensor):
         raise DataError(f"{at}: {key}: a tensor expected, {type(value).__name__} found (see docs/data.md)")
     kind = _special(value)
+    if kind is None and value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        kind = "repeated"  # a few bytes that stand for any number of frames
     if kind is not None:
         raise DataError(f"{at}: {key}: a plain tensor expected, a {kind} one found")
     dtype = _DTYPES[key]
@@ -232,7 +235,7 @@ def _special(value: Tensor) -> str | None:
 def _text(sequence: dict[str, Any], key: str, at: str, *, required: bool = True) -> str:
     value = sequence.get(key)
     if isinstance(value, str):
-        return value
+        return checked_text(value, f"{at}: {key}")
     if value is None and not required:
         return ""
     raise DataError(f"{at}: {key}: a string expected, {type(value).__name__} found (see docs/data.md)")
@@ -270,7 +273,7 @@ def _take(meta: dict[str, Any], index: int, at: str) -> str:
             continue
         if not isinstance(value, str | Number):
             raise DataError(f"{at}: meta.{key}: a string or a number expected, {type(value).__name__} found")
-        return str(value)
+        return checked_text(str(value), f"{at}: meta.{key}")
     # Without a take, a sequence is a take of its own; its actors always stay together.
     return f"#{index}"
 

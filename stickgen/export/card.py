@@ -107,7 +107,10 @@ def write_card(
         data=names[own_data],
         results=[table for table in results if table.metrics],
     )
-    text = f"---\n{_head(facts, published)}\n---\n\n{body(facts)}"
+    try:
+        text = f"---\n{_head(facts, published)}\n---\n\n{body(facts)}"
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise CheckpointError(f"{run.metrics}: damaged: not what a run writes ({type(error).__name__})") from None
     with atomic_write(output, overwrite=overwrite or replaceable) as scratch:
         scratch.write_text(text, encoding="utf-8")
     return output

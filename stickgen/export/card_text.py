@@ -14,6 +14,17 @@ from stickgen.config import METRICS, TrainConfig
 from stickgen.evaluation.rollouts import RolloutProtocol
 from stickgen.evaluation.scores import Summary
 from stickgen.evaluation.table import TITLES, summary_text
+from stickgen.export.markdown import (
+    Markdown,
+    code,
+    code_span,
+    plain,
+    python_string,
+    recorded_command,
+    row,
+    shell_command,
+    table,
+)
 from stickgen.skeleton import skeleton_of
 
 OWN = "this model"
@@ -100,7 +111,7 @@ def body(facts: Facts) -> str:
 
 def _what(facts: Facts) -> str:
     version = facts.environment.get("stickgen")
-    trained = f"trained with stickgen{f' {version}' if version else ''}"
+    trained = f"trained with stickgen{f' {plain(version)}' if version else ''}"
     if facts.adapter is None:
         text = f"A transformer that turns text into stick-figure motion, {trained}."
     else:
@@ -108,7 +119,7 @@ def _what(facts: Facts) -> str:
             f"A LoRA adapter for a transformer that turns text into stick-figure motion, {trained}. It changes "
             f"{len(facts.adapter.modules)} layers of a base that stays as it is."
         )
-    return f"# {facts.name}\n\n{text}"
+    return f"# {plain(facts.name)}\n\n{text}"
 
 
 def _model(facts: Facts) -> str:
@@ -117,7 +128,7 @@ def _model(facts: Facts) -> str:
     encoder = record.text_encoder
     rows = {
         "base": _base(facts),
-        "base fingerprint": adapter and adapter.base_fingerprint and f"`{adapter.base_fingerprint}`",
+        "base fingerprint": adapter and adapter.base_fingerprint and code_span(adapter.base_fingerprint),
         "size": f"d {s['d_model']}, {s['num_layers']} layers, {s['nhead']} heads",
         "figure": f"{skeleton_of(s['input_dim']).name}: {s['input_dim']} numbers a frame, {record.fps} frames a second",
         "attention, poses": f"{'causal' if s['causal'] else 'bidirectional'}, {s['pose_output']}",
@@ -130,17 +141,21 @@ def _model(facts: Facts) -> str:
     if "trainable" in counts and "total" in counts:
         share = counts["trainable"] / counts["total"]
         rows["trained numbers"] = f"{counts['trainable']:,} of {counts['total']:,} ({share:.1%})"
-    text = f"## Model\n\n{_table(rows)}"
+    text = f"## Model\n\n{table(rows)}"
     if adapter is not None:
         layers = Counter(re.sub(r"\.\d+\.", ".*.", name) for name in adapter.modules)
-        text += "\n\nAdapted layers:\n\n" + "\n".join(f"* `{name}` × {count}" for name, count in layers.items())
+        text += "\n\nAdapted layers:\n\n" + "\n".join(
+            f"* {code_span(name)} × {count}" for name, count in layers.items()
+        )
     return text
 
 
 def _base(facts: Facts) -> str | None:
     if facts.base is None:
         return "none: trained from random weights" if facts.config.base.from_scratch else None
-    return f"[{facts.base}](https://huggingface.co/{facts.base})" if facts.on_hub else f"`{facts.base}`"
+    if facts.on_hub:  # an id that has been checked
+        return Markdown(f"[{facts.base}](https://huggingface.co/{facts.base})")
+    return code_span(facts.base)
 
 
 def _training(facts: Facts) -> str:
@@ -166,25 +181,20 @@ def _training(facts: Facts) -> str:
     if "seconds" in metrics:
         platform = facts.environment.get("platform")
         rows["time"] = f"{metrics['seconds']:g} s" + (f" on {platform}" if platform else "")
-    parts = ["## Training", _table(rows)]
+    parts = ["## Training", table(rows)]
     environment = facts.environment
     if environment.get("command"):
-        parts.append(f"```bash\npython {_without_folders(environment['command'])}\n```")
+        parts.append(code("bash", [f"python {recorded_command(environment['command'])}"]))
     versions = [
         *((name, environment.get(name)) for name in ("stickgen", "python")),
         *(environment.get("packages") or {}).items(),
     ]
-    shown = ", ".join(f"{name} {version}" for name, version in versions if version)
+    shown = ", ".join(plain(f"{name} {version}") for name, version in versions if version)
     if revision := environment.get("git_revision"):
-        shown += f"; git revision {revision}"
+        shown += f"; git revision {plain(revision)}"
     if shown:
         parts.append(f"Versions: {shown}.")
     return "\n\n".join(parts)
-
-
-def _without_folders(command: str) -> str:
-    """Return a command with absolute paths cut to their last names: a machine's folders are not for the public."""
-    return re.sub(r"(?<=[\s=\[,'\"])/(?:[^/\s,\]'\"]+/)*", "", command)
 
 
 def _results(facts: Facts) -> str:
@@ -193,12 +203,12 @@ def _results(facts: Facts) -> str:
 
 def _result_table(results: Results) -> str:
     names = [name for name, scores in results.rows.items() if any(metric in scores for metric in results.metrics)]
-    bold = [f"**{name}**" if name == OWN else _cell(name) for name in names]
-    lines = [_row("", *bold), _row("---", *["---:"] * len(names))]
+    bold = [f"**{name}**" if name == OWN else plain(name) for name in names]
+    lines = [row("", *bold), row("---", *["---:"] * len(names))]
     for metric in results.metrics:
         shown = [summary_text(metric, results.rows[name].get(metric)) for name in names]
-        lines.append(_row(TITLES[metric], *shown))
-    about = f"{results.data}, {results.split} clips"
+        lines.append(row(TITLES[metric], *shown))
+    about = f"{plain(results.data)}, {plain(results.split)} clips"
     if results.given_frames is not None:
         about += f"; rollouts of {RolloutProtocol(results.given_frames).start}"
     if results.models > 1:
@@ -215,20 +225,20 @@ def _use(facts: Facts) -> str:
     if facts.adapter is None:
         where, load = f"With this folder's `{MODEL_FILE}`:", f'load_model(Path("{MODEL_FILE}")).model'
     else:
-        where = f"With this folder as `adapter/` and the base as `{base_path}`:"
-        load = f'load_model(Path("adapter"), base=Path("{base_path}")).model'
+        where = f"With this folder as `adapter/` and the base as {code_span(base_path)}:"
+        load = f'load_model(Path("adapter"), base=Path({python_string(base_path)})).model'
     lines = ["from pathlib import Path", "", "import torch", "from stickgen.artifacts.model import load_model"]
     encoder = facts.record.text_encoder.get("id")
     if encoder:
         lines.append("from stickgen.data.text import TextEncoder")
     lines += [f"from stickgen.generation import {way}", "", f"model = {load}"]
     if encoder:
-        lines.append(f'text = torch.from_numpy(TextEncoder("{encoder}").encode(["A person walks."]))')
+        lines.append(f'text = torch.from_numpy(TextEncoder({python_string(encoder)}).encode(["A person walks."]))')
     else:
         width = facts.record.settings["embedding_dim"]
         lines.append(f"text = torch.zeros(1, {width})  # the caption's embedding, by the encoder of the base's data")
     lines.append(f"motion = {way}(model, text, frames=100)  # [100, 1, {facts.record.settings['input_dim']}]")
-    parts = ["## Use", where, _code("python", lines)]
+    parts = ["## Use", where, code("python", lines)]
     if facts.adapter is not None:
         peft = [
             "from pathlib import Path",
@@ -236,10 +246,11 @@ def _use(facts: Facts) -> str:
             "from peft import PeftModel",
             "from stickgen.artifacts.base import load_base",
             "",
-            f'model = PeftModel.from_pretrained(load_base(Path("{base_path}")).model, "adapter").eval()',
+            f'model = PeftModel.from_pretrained(load_base(Path({python_string(base_path)})).model, "adapter").eval()',
         ]
-        merge = f"python merge.py checkpoint=adapter base_checkpoint={base_path} output=merged_model.pth"
-        parts += ["With PEFT:", _code("python", peft), "Merged into one plain checkpoint:", _code("bash", [merge])]
+        words = ("checkpoint=adapter", f"base_checkpoint={base_path}", "output=merged_model.pth")
+        merge = shell_command("python", "merge.py", *words)
+        parts += ["With PEFT:", code("python", peft), "Merged into one plain checkpoint:", code("bash", [merge])]
     return "\n\n".join(parts)
 
 
@@ -249,7 +260,9 @@ def _limits(facts: Facts) -> str:
     if facts.adapter is not None and facts.adapter.base_fingerprint:
         points.append("It fits no other base than that of the fingerprint above; stickgen refuses others.")
     if encoder := record.text_encoder.get("id"):
-        points.append(f"Captions have to be embedded by {encoder}; vectors of another encoder mean nothing to it.")
+        points.append(
+            f"Captions have to be embedded by {plain(encoder)}; vectors of another encoder mean nothing to it."
+        )
     points.append(
         f"It was trained on clips of at most {config.data.max_frames} frames and has learnt nothing of later ones."
     )
@@ -277,26 +290,9 @@ def _beaten(results: Results) -> Iterator[str]:
         best = min(rivals, key=lambda name: sign * rivals[name])
         theirs, ours = (summary_text(metric, results.rows[name][metric]) for name in (best, OWN))
         if sign * rivals[best] < sign * own[metric].mean and theirs != ours:
-            yield f"{results.data}, {plain_title(metric)}: {best} does better ({theirs}; {OWN}: {ours})."
+            yield f"{plain(results.data)}, {plain_title(metric)}: {plain(best)} does better ({theirs}; {OWN}: {ours})."
 
 
 def is_rollout(metric: str) -> bool:
     """Return whether a metric is of rolled-out motion, not of next frames."""
     return metric not in METRICS
-
-
-def _table(rows: Mapping[str, Any]) -> str:
-    lines = [_row(key, _cell(str(value))) for key, value in rows.items() if value not in (None, "")]
-    return "\n".join([_row("", ""), _row("---", "---"), *lines])
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
-
-
-def _code(language: str, lines: Sequence[str]) -> str:
-    return "\n".join([f"```{language}", *lines, "```"])

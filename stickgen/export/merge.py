@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stickgen.artifacts.adapter import Adapter, attach_adapter, base_for, check_base
+from stickgen.artifacts.adapter import Adapter, attach_adapter, base_for, check_base, check_complete
 from stickgen.artifacts.base import base_files, check_outputs_absent, load_base, save_base
 from stickgen.artifacts.model import parts, read_adapter, record_on
 from stickgen.artifacts.record import BaseRecord, fingerprint
@@ -78,6 +78,7 @@ def merge(config: MergeConfig) -> MergeReport:
         raise CheckpointError(f"{base.path}: has this adapter merged into it already")
     for source, (adapter, _) in zip(config.sources, read, strict=True):
         check_base(base, adapter, source, allow_other_base=config.allow_other_base)
+        check_complete(base, adapter, source)
     # Of this base, as far as was just asked: what is attached below is not asked again.
     together = replace(_together([adapter for adapter, _ in read], shares), base_fingerprint=base.fingerprint)
     batches = _batches(config, run, base.model)

@@ -17,6 +17,7 @@ from stickgen.generation.rollout import generator_for
 from stickgen.generation.seed import check_seed, standing
 from stickgen.model import StickFigureTransformer
 from stickgen.skeleton import FPS, STICK_5, skeleton_of, to_stick_5
+from stickgen.untrusted import check_text
 
 MAX_FRAMES = 600 * FPS
 """Ten minutes. A rollout keeps every frame's keys and values, and no model has learnt a fraction of that."""
@@ -179,6 +180,10 @@ def check_request(prompts: Sequence[str], frames: int, seed: int | None = None) 
     for index, prompt in enumerate(prompts):
         if not prompt.strip():
             raise ConfigError(f"prompt {index + 1} is empty; describe a motion, such as 'a person walks forward'")
+        try:
+            check_text(prompt)
+        except ValueError as error:
+            raise ConfigError(f"prompt {index + 1}: {error}") from None
     if not 1 <= frames <= MAX_FRAMES:
         raise GenerationError(
             f"{frames} frames ({frames / FPS:g} s): 1 to {MAX_FRAMES} ({MAX_FRAMES // FPS} s) can be generated"

@@ -14,10 +14,11 @@ from stickgen.lora.layer import LoRALinear
 from stickgen.lora.merge import merge_lora_weights, unmerge_lora_weights
 from stickgen.lora.routing import route
 from stickgen.lora.settings import LoRASettings
-from stickgen.lora.state import get_lora_state_dict, load_lora_state_dict, module_paths
+from stickgen.lora.state import WRAPPERS, get_lora_state_dict, load_lora_state_dict, module_paths
 from stickgen.lora.targets import match_targets
 
 __all__ = [
+    "WRAPPERS",
     "Combination",
     "DoRALinear",
     "LoRALinear",

@@ -76,7 +76,7 @@ class LoRASettings:
         for pattern in (*self.rank_pattern, *self.alpha_pattern):
             try:
                 re.compile(pattern)
-            except re.error as error:
+            except (re.error, RecursionError, OverflowError) as error:
                 raise ValueError(f"pattern {pattern!r}: not a regular expression: {error}") from None
 
     def refuse_unmatched(self, paths: Iterable[str]) -> None:

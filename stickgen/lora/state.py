@@ -1,6 +1,7 @@
 """The adapters' own state dict: ``<module path>.lora_A`` and so on, the base's tensors not."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,9 @@ from stickgen.lora.dora import DoRALinear
 from stickgen.lora.inject import adapted, require_adapters
 from stickgen.lora.layer import LoRALinear
 from stickgen.lora.settings import LoRASettings
+
+WRAPPERS = ("lora_state_dict", "lora_state")
+"""Under these keys the reference system's files hold an adapter's tensors; the second in its environment adapters."""
 
 
 def get_lora_state_dict(model: nn.Module) -> dict[str, Tensor]:
@@ -27,14 +31,13 @@ def get_lora_state_dict(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def load_lora_state_dict(
-    model: nn.Module, state: Mapping[str, Tensor], *, settings: LoRASettings | None = None
-) -> None:
+def load_lora_state_dict(model: nn.Module, state: Mapping[str, Any], *, settings: LoRASettings | None = None) -> None:
     """Load adapter tensors into a model that has adapters of exactly that shape.
 
     Args:
         model: a model after :func:`~stickgen.lora.inject_lora_adapters`.
-        state: what :func:`get_lora_state_dict` returned, or a file of it held.
+        state: what :func:`get_lora_state_dict` returned, or what a file of the reference system holds: that, or a dict
+            with it as ``lora_state_dict`` (``lora_state``), whose ``lora_config`` then stands for the settings.
         settings: the settings the tensors were trained with, where they are known; rank, alpha and scaling rule
             must then equal the model's, since equal shapes do not show another alpha. Dropout may differ.
 
@@ -43,6 +46,8 @@ def load_lora_state_dict(
             NaN or infinity; the settings differ. The model is then unchanged.
     """
     layers = require_adapters(model)
+    state, told = _unwrapped(state)
+    settings = settings or told
     if settings is not None:
         for path, layer in layers.items():
             theirs = {
@@ -113,6 +118,18 @@ def check_fits(layers: Mapping[str, LoRALinear], state: Mapping[str, Tensor]) ->
             )
         if not bool(torch.isfinite(state[key]).all()):
             raise AdapterError(f"the adapter's {key} holds NaN or infinity")
+
+
+def _unwrapped(state: Mapping[str, Any]) -> tuple[Mapping[str, Tensor], LoRASettings | None]:
+    """Return an adapter's tensors, and the rank and alpha that a file names beside them."""
+    inner = next((state[key] for key in WRAPPERS if isinstance(state.get(key), Mapping)), None)
+    if inner is None:
+        return state, None
+    config = state.get("lora_config")
+    rank, alpha = (config.get(key) for key in ("rank", "alpha")) if isinstance(config, Mapping) else (None, None)
+    if isinstance(rank, int) and isinstance(alpha, int | float):
+        return inner, LoRASettings(rank, float(alpha))
+    return inner, None
 
 
 def _slots(layers: Mapping[str, LoRALinear]) -> dict[str, Tensor]:

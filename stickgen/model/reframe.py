@@ -41,7 +41,7 @@ def into_body_frame(
         "motion_code": motion_code,
     }
     made = StickFigureTransformer(**settings)
-    made.load_state_dict(model.state_dict())
+    made.load_state_dict(dict(model.state_dict()))  # without its settings, which are of the other frame
     read, said, contact = body_matrices(model.settings["input_dim"])
     first, last = cast("nn.Linear", made.motion_embedding[0]), cast("nn.Linear", made.pose_decoder[3])
     with torch.no_grad():

@@ -10,6 +10,7 @@ from stickgen.model.body_frame import BodyFrame
 from stickgen.model.cache import KeyValueCache
 from stickgen.model.layers import Encoder, SelfAttention
 from stickgen.model.motion_code import CodeBank
+from stickgen.model.settings_check import carry_settings
 
 PoseOutput = Literal["absolute", "residual", "velocity"]
 
@@ -55,6 +56,8 @@ class StickFigureTransformer(nn.Module):
 
     Raises:
         ValueError: a setting is impossible.
+
+    ``load_state_dict`` refuses weights that were saved with other settings (:mod:`stickgen.model.settings_check`).
     """
 
     def __init__(
@@ -135,6 +138,7 @@ class StickFigureTransformer(nn.Module):
         self.action_predictor = _decoder(d, d // 2, num_actions, dropout)
         self.physics_decoder = _decoder(d, d // 2, PHYSICS_DIM, dropout)
         self.environment_decoder = _decoder(d, d // 2, ENVIRONMENT_DIM, dropout)
+        carry_settings(self)
 
     def forward(
         self,

@@ -13,6 +13,7 @@ import numpy as np
 import stickgen
 from stickgen.errors import DataError
 from stickgen.skeleton import FPS, SKELETONS, skeleton_of
+from stickgen.untrusted import check_fps, parse_json
 
 _VERSION = "1.0"
 _DIGITS = 4
@@ -76,8 +77,8 @@ def read_motion(path: Path) -> MotionFile:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError:
         raise DataError(f"{path}: not a .motion file, or damaged: JSON expected") from None
     meta, skeleton = (_part(content, key, dict, path) for key in ("meta", "skeleton"))
     dim = _part(skeleton, "input_dim", int, path)
@@ -87,9 +88,15 @@ def read_motion(path: Path) -> MotionFile:
     if not numbers or len(numbers) % dim or not all(_finite(number) for number in numbers):
         raise DataError(f"{path}: motion: a flat list of finite numbers expected, {dim} a frame")
     motion = np.asarray(numbers, dtype=np.float32).reshape(-1, dim)
+    if not np.isfinite(motion).all():
+        raise DataError(f"{path}: motion: numbers beyond float32")
     fps = meta.get("fps", FPS)
-    if not _finite(fps) or fps <= 0:
-        raise DataError(f"{path}: meta: fps: a number above 0 expected")
+    if not _finite(fps):
+        raise DataError(f"{path}: meta: fps: a number expected")
+    try:
+        check_fps(fps)
+    except ValueError as error:
+        raise DataError(f"{path}: meta: fps: {error}") from None
     actions = content.get("actions") or ()
     if not (isinstance(actions, list | tuple) and all(isinstance(name, str) for name in actions)):
         raise DataError(f"{path}: actions: a list of names expected")

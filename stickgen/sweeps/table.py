@@ -15,13 +15,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]
 
 from stickgen.artifacts.run import PRUNED_AFTER, RunFolder, read_json
 from stickgen.config import as_plain, higher_is_better
 from stickgen.errors import ERROR_FILE, CheckpointError, ConfigError
 from stickgen.files import atomic_write
 from stickgen.sweeps.settings import OVERRIDES_FILE, RECORD_FILE, SEARCHED_BY, flat, value_of
+from stickgen.untrusted import parse_yaml, refuse_interpolations
 
 FINISHED, PRUNED, FAILED, STOPPED, MISSING = "finished", "pruned", "failed", "stopped", "missing"
 """What can have become of a job: ``stopped`` has begun and not ended, ``missing`` has left nothing to tell."""
@@ -144,11 +144,18 @@ def read_sweep(folder: Path) -> Sweep:
     if not record.is_file():
         raise CheckpointError(f"{folder}: no {RECORD_FILE} in it; the folder of a sweep expected")
     try:
-        composed: Any = OmegaConf.load(record)
+        plain = _plain(record)
+        composed: Any = OmegaConf.create(plain)
+        # All that is read of it; the rest may hold interpolations, which are never resolved.
+        sweeper = plain["hydra"]["sweeper"]
+        refuse_interpolations([plain["callbacks"]["monitor"], sweeper.get("params"), sweeper.get("trials")])
         planned = _planned(composed)
         monitor = str(composed.callbacks.monitor)
-    except (OmegaConfBaseException, HydraException, YAMLError, UnicodeDecodeError, AttributeError) as error:
-        raise CheckpointError(f"{record}: damaged: {str(error).splitlines()[0]}") from None
+    except (
+        OmegaConfBaseException, HydraException, ValueError, LookupError, TypeError, AttributeError, OSError,
+        OverflowError, RecursionError,
+    ) as error:  # fmt: skip
+        raise CheckpointError(f"{record}: damaged: {(str(error) or type(error).__name__).splitlines()[0]}") from None
     numbered = {int(path.name): path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()}
     there = {number: numbered[number] for number in sorted(numbered)}
     asked = dict(enumerate(planned))
@@ -176,11 +183,16 @@ def _planned(composed: Any) -> list[dict[str, Any]]:
 def _given(job: Path) -> dict[str, Any]:
     """Return what a job was given, by dotted key; {} where it has left no word of it."""
     try:
-        overrides = OmegaConf.to_container(OmegaConf.load(job / OVERRIDES_FILE))
-        pairs = [str(override).lstrip("+").split("=", 1) for override in overrides]  # type: ignore[union-attr]
+        overrides = _plain(job / OVERRIDES_FILE)
+        pairs = [str(override).lstrip("+").split("=", 1) for override in overrides]
         return {key: value_of(text) for key, text in pairs if key not in _NOT_VARIED}
-    except (OSError, OmegaConfBaseException, YAMLError, ValueError, TypeError):
+    except (OSError, OmegaConfBaseException, ValueError, TypeError):
         return {}
+
+
+def _plain(path: Path) -> Any:
+    """Return the values of a YAML file, as they stand."""
+    return parse_yaml(path.read_text(encoding="utf-8"))
 
 
 def _settings(run: RunFolder) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from stickgen.training.micro_batch import fastest, seconds_by_micro_batch
 from stickgen.training.module import MotionModule
 from stickgen.training.precision import with_precision
 from stickgen.training.preemption import Preemption
-from stickgen.training.processes import Processes
+from stickgen.training.processes import Processes, check_devices
 from stickgen.training.pruning import Pruning
 from stickgen.training.report import Scores, print_results, print_summary
 from stickgen.training.setup import Subject, make_subject
@@ -88,6 +88,7 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
     # Now, and not when the training is over.
     check_folder(run.adapter, FILES, overwrite=True)
 
+    check_devices(config)
     config = with_precision(config)
     data = _data(config)
     subject = make_subject(config, data)

@@ -14,12 +14,24 @@ from lightning.fabric.plugins.environments.lightning import find_free_network_po
 from omegaconf import OmegaConf
 
 from stickgen.config import PROJECT, TrainConfig
-from stickgen.errors import StickgenError
+from stickgen.errors import ConfigError, StickgenError
+from stickgen.training.precision import device_type
 
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 10.0
 """How long a process that was told to end is waited for."""
+
+
+def check_devices(config: TrainConfig) -> None:
+    """Refuse more processes than this machine has processors: settings of another's run may ask for any number.
+
+    Raises:
+        ConfigError: see above. How many GPUs there are, Lightning asks.
+    """
+    most = max(os.cpu_count() or 1, 2)
+    if device_type(config.trainer.accelerator) == "cpu" and config.trainer.devices > most:
+        raise ConfigError(f"trainer.devices={config.trainer.devices}: at most {most}, the processors here, expected")
 
 
 class Processes:

@@ -24,7 +24,7 @@ from stickgen.model.motion_code import WIDTH, CodeBank
 
 def write_pair(model: StickFigureTransformer, folder: Path) -> None:
     """Write base.pth with its record in base.json beside it, as former versions did."""
-    state = model.state_dict()
+    state = dict(model.state_dict())
     torch.save(state, folder / "base.pth")
     record = BaseRecord(dict(model.settings), fingerprint=fingerprint(state))
     (folder / "base.json").write_text(record.to_json())
@@ -97,7 +97,7 @@ def test_the_pth_is_a_bare_state_dict_with_its_record_inside(build, tmp_path: Pa
     save_base(model, BaseRecord({}), tmp_path / "base.pth")
     for mmap in (False, True):
         state = torch.load(tmp_path / "base.pth", weights_only=True, mmap=mmap)
-        build(seed=4).load_state_dict(state, strict=True)
+        build(seed=4, causal=True).load_state_dict(state, strict=True)
         assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     assert [path.name for path in tmp_path.iterdir()] == ["base.pth"]
     assert load_base(tmp_path / "base.pth").record.settings["causal"] is True
@@ -204,10 +204,22 @@ def test_a_bare_state_dict(build, tmp_path: Path, name: str) -> None:
     if name.endswith(".safetensors"):
         save_file(model.state_dict(), tmp_path / name)
     else:
-        torch.save(model.state_dict(), tmp_path / name)
+        torch.save(dict(model.state_dict()), tmp_path / name)
     base = load_base(tmp_path / name)
     assert base.fingerprint == fingerprint(model.state_dict())
     assert (base.record.objective, base.record.origin) == ("bidirectional", {})
+
+
+def test_a_state_dict_that_a_program_saved_has_its_models_settings(build, tmp_path: Path) -> None:
+    model = build(causal=True, pose_output="velocity", pose_scale=0.005, pose_frame="body", velocity_kept=0.9)
+    torch.save({"model_state_dict": model.state_dict()}, tmp_path / "base.pth")
+    base = load_base(tmp_path / "base.pth")
+    assert base.model.settings == model.settings
+    assert base.record.objective == "causal"
+    state = torch.load(tmp_path / "base.pth", weights_only=True)["model_state_dict"]
+    state._metadata[""][RECORD_KEY] = "{"
+    torch.save(state, tmp_path / "base.pth")
+    refused(tmp_path / "base.pth", "record of the base's settings is damaged")
 
 
 def test_a_training_checkpoint_with_numpy_numbers_in_it(build, tmp_path: Path) -> None:
@@ -424,14 +436,14 @@ def test_a_record_that_contradicts_the_weights(build, tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_record(build, tmp_path: Path, text: str | bytes) -> None:
-    torch.save(build().state_dict(), tmp_path / "base.pth")
+    torch.save(dict(build().state_dict()), tmp_path / "base.pth")
     (tmp_path / "base.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     refused(tmp_path / "base.pth", "damaged")
 
 
 @pytest.mark.parametrize("text", ["[]", "7", "null", "{}", '{"name": "something else"}'])
 def test_some_other_json_of_that_name_is_no_record(build, tmp_path: Path, caplog, text: str) -> None:
-    torch.save(build().state_dict(), tmp_path / "base.pth")
+    torch.save(dict(build().state_dict()), tmp_path / "base.pth")
     (tmp_path / "base.json").write_text(text)
     assert load_base(tmp_path / "base.pth").record.settings["causal"] is False
     assert "not a record of stickgen" in caplog.text
@@ -440,13 +452,13 @@ def test_some_other_json_of_that_name_is_no_record(build, tmp_path: Path, caplog
 def test_a_record_beside_other_weights_of_the_same_shape(build, tmp_path: Path) -> None:
     write_pair(build(causal=True), tmp_path)
     torch.manual_seed(99)
-    torch.save(StickFigureTransformer(**build().settings).state_dict(), tmp_path / "base.pth")
+    torch.save(dict(StickFigureTransformer(**build().settings).state_dict()), tmp_path / "base.pth")
     refused(tmp_path / "base.pth", "is that of other weights")
 
 
 @pytest.mark.parametrize("setting", [{"pose_output": "velocity"}, {"causal": True}, {"pose_scale": 0.01}])
 def test_a_base_without_a_record_is_never_run_as_something_else(build, tmp_path: Path, setting: dict) -> None:
-    torch.save(build().state_dict(), tmp_path / "base.pth")
+    torch.save(dict(build().state_dict()), tmp_path / "base.pth")
     with pytest.raises(CheckpointError, match="taken for the reference system's"):
         load_base(tmp_path / "base.pth", setting)
 
@@ -463,13 +475,13 @@ def test_entries_that_are_no_state_dicts(build, tmp_path: Path, entry: dict) -> 
 
 @pytest.mark.parametrize("settings", [{"colour": "red"}, {"pose_output": "sideways"}])
 def test_a_record_whose_settings_make_no_model(build, tmp_path: Path, settings: dict) -> None:
-    torch.save(build().state_dict(), tmp_path / "base.pth")
+    torch.save(dict(build().state_dict()), tmp_path / "base.pth")
     (tmp_path / "base.json").write_text(json.dumps({"settings": settings}))
     refused(tmp_path / "base.pth", "its settings do not make a model")
 
 
 def test_fields_of_a_later_release_are_passed_over(build, tmp_path: Path) -> None:
-    torch.save(build().state_dict(), tmp_path / "base.pth")
+    torch.save(dict(build().state_dict()), tmp_path / "base.pth")
     (tmp_path / "base.json").write_text(json.dumps({"settings": {"causal": True}, "invented_later": 1}))
     assert load_base(tmp_path / "base.pth").model.causal is True
 

@@ -11,6 +11,7 @@ from stickgen.config import BaseConfig, LoRAConfig, TrainConfig, TrainerConfig
 from stickgen.errors import ConfigError
 from stickgen.training import fit, precision
 from stickgen.training.precision import bfloat16_speed, device_type, with_precision
+from stickgen.training.processes import check_devices
 
 Speed = Callable[[float], None]
 
@@ -102,6 +103,15 @@ def test_a_run_is_refused_before_anything_is_written(speed: Speed, tmp_path: Pat
     with pytest.raises(ConfigError, match=r"base\.dtype=bfloat16"):
         fit(config)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_more_processes_than_processors_are_refused(speed: Speed, monkeypatch: pytest.MonkeyPatch) -> None:
+    speed(1.0)
+    for processors, most in ((1, 2), (8, 8)):
+        monkeypatch.setattr("os.cpu_count", lambda n=processors: n)
+        check_devices(settings(devices=most))
+        with pytest.raises(ConfigError, match=rf"trainer\.devices=64: at most {most}, the processors here"):
+            check_devices(settings(devices=64))
 
 
 @pytest.mark.parametrize("threads", [0, 100_000])

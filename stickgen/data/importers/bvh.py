@@ -11,6 +11,7 @@ from stickgen.data.importers.joints import body_joints, find_joints, turn_up
 from stickgen.data.projection import Recording, body_height, floor_height
 from stickgen.errors import DataError, StickgenError
 from stickgen.files import temporary_folder
+from stickgen.untrusted import check_fps
 
 SKIP_SECONDS = 0.1
 """Time dropped at the start by default: many files blend out of a T-pose there."""
@@ -41,6 +42,10 @@ def read_bvh(
     names, positions, frame_time = read_positions(path)
     if not (math.isfinite(frame_time) and frame_time > 0):
         raise DataError(f"{path}: Frame Time: a positive number expected, {frame_time:g} found")
+    try:
+        check_fps(1 / frame_time)
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"{path}: Frame Time: {frame_time:g} s are {error}") from None
     if not np.isfinite(positions).all():
         frame = int(np.argwhere(~np.isfinite(positions))[0, 0])
         raise DataError(f"{path}: frame {frame}: NaN or infinity found; remove or repair the frame")

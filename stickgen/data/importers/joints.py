@@ -1,6 +1,5 @@
 """Finding the joints of a stick figure among the joint names of a file."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 
 from stickgen.data.projection import BODY_JOINTS
 from stickgen.errors import DataError
+from stickgen.untrusted import parse_json
 
 UP_AXES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]] = {
     "+x": ((0, -1, 0), (1, 0, 0), (0, 0, 1)),
@@ -50,7 +50,7 @@ def read_joint_map(path: Path) -> dict[str, str]:
         DataError: the file is missing, is no such object, or names a joint that a figure does not have.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: joint map cannot be read: {error.strerror}") from None
     except ValueError as error:

@@ -1,6 +1,5 @@
 """Reading joint positions out of NumPy archives (docs/data.md, "Joint arrays")."""
 
-import json
 import tokenize
 import zipfile
 import zlib
@@ -9,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from stickgen.data.clips import checked_text
 from stickgen.data.importers.joints import body_joints, find_joints, turn_up
 from stickgen.data.projection import Recording, body_height, floor_height
 from stickgen.errors import DataError
 from stickgen.skeleton import FPS
+from stickgen.untrusted import check_archive, check_fps, parse_json
 
 _COLUMNS = (
     "clip_id", "cmu_id", "take", "action", "stickgen_action", "style", "captions_json", "caption", "description",
@@ -102,6 +103,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         # NumPy takes whatever is no archive for a pickle.
         if not zipfile.is_zipfile(path):
             raise DataError(f"{path}: not an archive of plain arrays: no zip file, as every .npz is")
+        check_archive(path)
         with np.load(path, allow_pickle=False) as archive:
             content = {key: archive[key] for key in archive.files}
     except _DAMAGE as error:
@@ -120,6 +122,10 @@ def _fps(content: dict[str, np.ndarray], path: Path) -> float:
         return float(FPS)
     if rate.size != 1 or not (np.issubdtype(rate.dtype, np.integer) or np.issubdtype(rate.dtype, np.floating)):
         raise DataError(f"{path}: fps: one number expected, {rate.dtype} {list(rate.shape)} found")
+    try:
+        check_fps(float(rate.item()))
+    except ValueError as error:
+        raise DataError(f"{path}: fps: {error}") from None
     return float(rate.item())
 
 
@@ -140,7 +146,7 @@ def _bounds(content: dict[str, np.ndarray], frames: int, path: Path) -> list[tup
 def _column(content: dict[str, np.ndarray], key: str, clips: int, path: Path) -> list[str]:
     if key not in content:
         return [""] * clips
-    values = [str(value) for value in np.atleast_1d(content[key])]
+    values = [checked_text(str(value), f"{path}: {key}") for value in np.atleast_1d(content[key])]
     if len(values) != clips:
         raise DataError(f"{path}: {key}: {clips} entries expected, one a clip; {len(values)} found")
     return values
@@ -151,7 +157,7 @@ def _captions(columns: dict[str, list[str]], index: int, path: Path) -> tuple[st
         caption = columns["caption"][index] or columns["description"][index]
         return (caption,) if caption else ()
     try:
-        captions: Any = json.loads(columns["captions_json"][index])
+        captions: Any = parse_json(columns["captions_json"][index])
     except ValueError:
         captions = None
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):

@@ -23,3 +23,14 @@ def test_sample_writes_a_data_file_and_keeps_an_older_one(tmp_path: Path) -> Non
     assert again.exit_code == 1
     assert "tired.pt: already exists and was kept" in again.stderr
     assert CliRunner().invoke(app, [*arguments, "--overwrite"]).exit_code == 0
+
+
+def test_names_of_other_files_and_too_many_clips_are_refused(tmp_path: Path) -> None:
+    for name, clips, words in (
+        ("out.npz", "6", "a name that ends in .pt, or in .safetensors"),
+        ("out.pt", "1000000000", "1 to 100000 expected"),
+    ):
+        done = CliRunner().invoke(app, ["sample", str(tmp_path / name), "--clips", clips])
+        assert done.exit_code == 1
+        assert words in " ".join(done.stderr.split())
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,94 @@
+"""Whatever stands on train.py's command line, it makes settings or is refused in one line.
+
+``STICKGEN_CAMPAIGN=nightly`` tries more than two thousand (docs/reliability.md); the counts are printed with ``-s``.
+"""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from omegaconf.errors import OmegaConfBaseException
+
+from stickgen.config import PROJECT, TrainConfig, as_plain, register, setting_keys, typed
+from stickgen.console import _override_mistake
+from stickgen.errors import StickgenError
+from tests.campaign.sizes import NIGHTLY
+
+EXAMPLES = 2200 if NIGHTLY else 60
+
+VALUES = [
+    "", "null", "true", "0", "1", "-1", "1.5", "1e-4", "1e400", "nan", "inf", "-inf", "100000", "2147483648",
+    "9" * 30, "9" * 500, "'a b'", "[]", "[1,2]", "[a,[b]]", "{}", "{a: 1}", "{a: {b: [c]}}", "???", "${name}",
+    "'${oc.env:HOME}'", "${nothing.there}", "${oc.env:NOT_SET}", "${now:%Y}", "'[a'", "x=y", "x y", "…", "auto",
+    "bfloat16", "float32", "causal", "cpu", "ddp", "/dev/null", "[[[[[[[[]]]]]]]]", "\\", "'", "{", "]", "@", "1,2",
+    "choice(1,2)", "range(3)",
+]  # fmt: skip
+
+KEYS = setting_keys(TrainConfig)
+GROUPS = [
+    "base",
+    "data",
+    "objective",
+    "optimizer",
+    "trainer",
+    "callbacks",
+    "logger",
+    "experiment",
+    "lora/targets",
+    "lora",
+]
+
+
+@st.composite
+def overrides(draw: st.DrawFn) -> list[str]:
+    """One to three words of a command line."""
+    words = []
+    for _ in range(draw(st.integers(1, 3))):
+        key = draw(st.sampled_from(KEYS) | st.sampled_from(GROUPS) | st.text("abc._/+~@=", max_size=8))
+        value = draw(st.sampled_from(VALUES) | st.text(max_size=8).filter(lambda text: "\x00" not in text))
+        words.append(draw(st.sampled_from(("", "", "", "+", "++", "~"))) + f"{key}={value}")
+    return words
+
+
+def outcome(words: list[str]) -> str:
+    """Compose and check settings; return whether they were accepted or refused, having checked how."""
+    try:
+        config: Any = compose("train", overrides=words)
+        if "run_dir" in config and config._is_missing("run_dir"):
+            config.run_dir = "run"
+        as_plain(typed(config, TrainConfig))
+    except StickgenError as error:
+        refusal = str(error)
+    except (HydraException, OmegaConfBaseException) as error:
+        refusal = _override_mistake(error, TrainConfig)  # what the command prints
+    else:
+        return "accepted"
+    assert refusal.strip(), words
+    return "refused"
+
+
+@pytest.mark.timeout(3600 if NIGHTLY else 900)
+def test_any_command_line_makes_settings_or_is_refused() -> None:
+    register()
+    counts: Counter[str] = Counter()
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=not NIGHTLY,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(overrides())
+    def make(words: list[str]) -> None:
+        counts[outcome(words)] += 1
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base="1.3", config_dir=str(PROJECT / "conf")):
+        make()
+    print(f"\nsettings: {counts['refused']} refused, {counts['accepted']} accepted")
