@@ -83,8 +83,7 @@ def load() -> None:
             """Take whatever the real one takes."""
 
         def encode(self, texts: Any) -> Any:
-            width = int(self.record["dim"])
-            return np.stack([np.cos(np.arange(width) * (1 + len(text))) for text in texts]).astype(np.float32)
+            return np.stack([np.cos(np.arange(1024) * (1 + len(text))) for text in texts]).astype(np.float32)
 
     stickgen.data.text.TextEncoder = Encoder  # type: ignore[misc,assignment]
     stickgen.generation.prompts.TextEncoder = Encoder  # type: ignore[misc,assignment]
