@@ -9,7 +9,6 @@ import os
 import runpy
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -140,15 +139,17 @@ def child(request: dict[str, Any]) -> None:
 
 def wait(pid: int) -> int:
     """Return the exit status of a fork, negative for a signal; one that hangs is killed and gives 124."""
-    deadline = time.monotonic() + LIMIT
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.005)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return 124
+    hung = []
+
+    def kill(*_: Any) -> None:
+        hung.append(pid)
+        os.kill(pid, signal.SIGKILL)
+
+    signal.signal(signal.SIGALRM, kill)
+    signal.alarm(LIMIT)
+    _, status = os.waitpid(pid, 0)
+    signal.alarm(0)
+    return 124 if hung else os.waitstatus_to_exitcode(status)
 
 
 if __name__ == "__main__":
