@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from stickgen.config import PROJECT, TrainConfig, as_plain, register, setting_keys, typed
@@ -76,7 +77,7 @@ def outcome(words: list[str]) -> str:
     """Compose and check settings; return whether they were accepted or refused, having checked how."""
     try:
         config: Any = compose("train", overrides=words)
-        if "run_dir" in config and config._is_missing("run_dir"):
+        if OmegaConf.is_missing(config, "run_dir"):
             config.run_dir = "run"
         as_plain(typed(config, TrainConfig))
     except StickgenError as error:
