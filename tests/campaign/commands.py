@@ -81,7 +81,7 @@ def make_template(folder: Path, run: Any) -> None:
         run: runs a command line there without faults.
     """
     make_base(folder / "base.safetensors")
-    sequences = [{**one, "motion": one["motion"][:30], "actions": one["actions"][:30]} for one in sample_sequences(16)]
+    sequences = [{**one, "motion": one["motion"][:40], "actions": one["actions"][:40]} for one in sample_sequences(16)]
     for one in sequences:
         one.pop("physics", None)
     from stickgen.data.file import write_sequences
