@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -116,10 +117,24 @@ def run_hydra(main: Callable[[], Any], schema: type) -> None:
         except Exception as error:
             if (signal := received()) is not None:  # workers that had yet to begin a job end without a word
                 _exit(f"{signal.name}: stopped", 128 + signal)
+            if composing(error, main):
+                _exit(_override_mistake(error, schema))
             said = next((line for word, line in _LAUNCHERS_OWN.items() if word in str(error)), None)
             if said is None or not isinstance(error, RuntimeError | ValueError):
                 raise
             _exit(said)
+
+
+def composing(error: Exception, main: Callable[[], Any]) -> bool:
+    """Return whether an exception is Hydra's own stumbling over the command line, before the decorated function began.
+
+    It checks little of what groups are given, and raises ValueError, TypeError or AssertionError of its own insides.
+    """
+    function = getattr(main, "__wrapped__", None)
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if function is None or not frames or any(frame.f_code is function.__code__ for frame in frames):
+        return False
+    return frames[-1].f_globals.get("__name__", "").partition(".")[0] in ("hydra", "omegaconf", "antlr4")
 
 
 def _override_mistake(error: Exception, schema: type) -> str:
@@ -130,6 +145,8 @@ def _override_mistake(error: Exception, schema: type) -> str:
             return str(cause)
         cause = cause.__cause__ or cause.__context__
     message = str(error).partition("Config search path")[0]
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        message = f"the overrides make no settings: {message.splitlines()[0] if message else type(error).__name__}"
     mistyped = re.match(r"Could not override '([^']+)'", message)
     if mistyped:
         key = mistyped[1]

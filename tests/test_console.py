@@ -1,5 +1,6 @@
 import errno
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -290,3 +291,17 @@ def test_a_reader_that_has_seen_enough_is_no_error(command: list[str], tmp_path:
         os.close(writing)
     assert done.returncode == 1
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("override", ["+=", "base=[[[]]]", "+base=[[a]]"])
+def test_words_that_hydra_stumbles_over_are_one_line(
+    override: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It raises AssertionError, ValueError and TypeError of its own insides over them."""
+    monkeypatch.setattr(sys, "argv", ["train.py", override])
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    main = runpy.run_path(str(PROJECT / "train.py"))["main"]
+    with pytest.raises(SystemExit) as stopped:
+        run_hydra(main, TrainConfig)
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err.count("\n") == 1

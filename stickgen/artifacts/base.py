@@ -184,13 +184,13 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str | None]:
         raise CheckpointError(
             f"{path}: an adapter of the reference system; stickgen convert makes a folder of it, which goes on a base"
         )
-    if not isinstance(content, dict) or not all(_is_plain(key, value) for key, value in content.items()):
+    if not isinstance(content, dict) or not all(is_plain(key, value) for key, value in content.items()):
         raise CheckpointError(f"{path}: neither a state dict nor a dict with 'model_state_dict'")
     record = record_in(content)
     return content, _record_beside(path) if record is None else record
 
 
-def _is_plain(key: Any, value: Any) -> bool:
+def is_plain(key: Any, value: Any) -> bool:
     """Return whether an entry is one of a state dict: a name and a dense tensor of real numbers."""
     return (
         isinstance(key, str)

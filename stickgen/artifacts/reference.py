@@ -59,7 +59,7 @@ def read_reference_adapter(path: Path, alpha: float | None = None) -> Adapter:
     if isinstance(environment := content.get("environment_type"), str):
         told["origin"] = {**told["origin"], "environment_type": environment}
     if wrapped is not None:
-        told |= {"base_fingerprint": fingerprint(unwrapped(wrapped)), "wrapped_in": path}
+        told |= {"base_fingerprint": fingerprint(unwrapped(wrapped, path)), "wrapped_in": path}
     return Adapter({key: value.float() for key, value in state.items()}, settings, **told)
 
 

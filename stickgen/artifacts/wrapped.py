@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from stickgen.artifacts.base import Base, base_of
+from stickgen.artifacts.base import Base, base_of, is_plain
 from stickgen.artifacts.tensors import read_content
 from stickgen.errors import CheckpointError
 from stickgen.lora import LoRALinear, module_paths
@@ -26,9 +26,15 @@ def wrapped_state(content: Mapping[str, Any]) -> dict[str, Any] | None:
     return dict(state) if any(_WRAPPED in str(key) for key in state) else None
 
 
-def unwrapped(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the base's weights in a state dict with wrapped layers, under the base's names."""
-    return {key.replace(_WRAPPED, "."): value for key, value in state.items() if not str(key).endswith(MARKS)}
+def unwrapped(state: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return the base's weights in a state dict with wrapped layers, under the base's names.
+
+    Raises:
+        CheckpointError: it holds anything but plain tensors.
+    """
+    if not all(is_plain(key, value) for key, value in state.items()):
+        raise CheckpointError(f"{path}: its model_state_dict holds more than named tensors")
+    return {key.replace(_WRAPPED, "."): value for key, value in state.items() if not key.endswith(MARKS)}
 
 
 def wrap(base: Base, state: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
@@ -72,4 +78,4 @@ def read_wrapped_base(path: Path) -> Base:
     wrapped, record = wrapped_state(content), content.get(_RECORD)
     if wrapped is None:
         raise CheckpointError(f"{path}: has no base_layer weights; the checkpoint of a LoRA run expected")
-    return base_of(unwrapped(wrapped), record if isinstance(record, str) else None, path)
+    return base_of(unwrapped(wrapped, path), record if isinstance(record, str) else None, path)

@@ -107,8 +107,8 @@ def sample(
     from stickgen.data.sample import ACTIONS_OF_SAMPLE, SAMPLE_INFO, STYLES, sample_sequences
     from stickgen.files import check_absent, check_writable
 
-    check_data_name(output)
     check_absent(output, overwrite=overwrite, file=True)
+    check_data_name(output)
     check_writable(output)
     SampleConfig(clips=clips, seed=seed)
     sequences = sample_sequences(

@@ -85,8 +85,8 @@ def prepare(
         StickgenError: an optional package is not installed.
     """
     options = options or PrepareOptions()
-    check_data_name(output)
     check_absent(output, overwrite=overwrite, file=True)
+    check_data_name(output)
     check_writable(output)
     captured = [path for path in sources if path.suffix.lower() != ".pt"]
     wanted = LabelFilter(options.only)

@@ -204,7 +204,7 @@ def hostile_files(kind: Kind, folder: Path, canary: Path) -> list[bytes]:
         env = "name: ${oc.env:HOME}\nbase: {checkpoint: '${oc.env:PATH}'}\n"
         return [text.encode() for text in (aliases, command, env, "[" * 100_000, "seed: " + "9" * 5000)]
     if name.endswith((".json", ".motion")):
-        return [text.encode() for text in ("[" * 200_000, '{"a":' * 50_000, "9" * 100_000, '"\\ud800"', "[1e999, NaN]")]
+        return [text.encode() for text in ("[" * 200_000, '{"a":' * 50_000, "9" * 100_000, '{"settings": "\\ud800"}')]
     return [valid.replace(b"0.02", rate) for rate in (b"1e-320", b"1e308", b"nan", b"0", b"-1")]
 
 

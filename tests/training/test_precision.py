@@ -110,8 +110,8 @@ def test_more_processes_than_processors_are_refused(speed: Speed, monkeypatch: p
     for processors, most in ((1, 2), (8, 8)):
         monkeypatch.setattr("os.cpu_count", lambda n=processors: n)
         check_devices(settings(devices=most))
-        with pytest.raises(ConfigError, match=rf"trainer\.devices=64: at most {most}, the processors here"):
-            check_devices(settings(devices=64))
+        with pytest.raises(ConfigError, match=rf"trainer\.devices=32: at most {most}, the processors here"):
+            check_devices(settings(devices=32))
 
 
 @pytest.mark.parametrize("threads", [0, 100_000])

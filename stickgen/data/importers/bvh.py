@@ -96,7 +96,12 @@ def read_positions(path: Path) -> tuple[list[str], np.ndarray, float]:
         try:
             # A given up axis spares pybvh's own guess, which is not used here.
             motion: Any = pybvh.read_bvh_file(scratch, world_up="+y")
-        except (ValueError, IndexError) as error:  # it takes words of a line without counting them
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            ArithmeticError,
+        ) as error:  # it takes words without counting them
             reason = (str(error).strip() or "unreadable").splitlines()[0].replace(str(scratch), path.name)
             raise DataError(f"{path}: not a BVH file that can be read: {reason}") from None
     joints = [index for index, node in enumerate(motion.nodes) if not node.is_end_site()]
