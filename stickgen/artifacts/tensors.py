@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import BadZipFile, is_zipfile
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -58,6 +58,8 @@ def read_torch(path: Path) -> Any:
     try:
         if path.is_file() and is_zipfile(path):
             check_archive(path, stored=True)
+    except BadZipFile:
+        pass  # damaged, as is said below
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from None
     return files.read_torch(

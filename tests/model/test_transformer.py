@@ -81,6 +81,7 @@ def test_the_default_is_the_medium_variant() -> None:
         "pose_scale": 1.0,
         "pose_frame": "world",
         "velocity_kept": 1.0,
+        "pose_pull": 0.0,
         "motion_code": False,
     }
 
@@ -99,7 +100,15 @@ def test_the_constructors_names_and_defaults_are_public() -> None:
         ("num_actions", 64),
     ]
     ours = {n: p.default for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
-    assert ours == {"causal": False, "pose_output": "absolute", "pose_scale": 1.0}
+    assert ours == {
+        "causal": False,
+        "pose_output": "absolute",
+        "pose_scale": 1.0,
+        "pose_frame": "world",
+        "velocity_kept": 1.0,
+        "pose_pull": 0.0,
+        "motion_code": False,
+    }
 
 
 def test_the_forwards_names_and_defaults_are_public() -> None:
@@ -115,7 +124,7 @@ def test_the_forwards_names_and_defaults_are_public() -> None:
         ("partner_motion", None),
     ]
     ours = {n: p.default for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
-    assert ours == {"padding_mask": None, "causal": None, "cache": None}
+    assert ours == {"padding_mask": None, "causal": None, "cache": None, "noise": None}
 
 
 def test_the_settings_build_the_model_again(build: Build, inputs: Inputs) -> None:
