@@ -76,7 +76,7 @@ KINDS = [
     Kind("wrapped checkpoint", "wrapped.pth", _read_wrapped),
     Kind("base, safetensors", "base.safetensors", lambda at: load_base(at / "base.safetensors")),
     Kind("base, torch", "base.pth", lambda at: load_base(at / "base.pth")),
-    Kind("record of a base", "base.json", lambda at: load_base(at / "base.pth")),
+    Kind("record of a base", "former.json", lambda at: load_base(at / "former.pth")),
     Kind("checkpoint", "run/checkpoints/last.ckpt", lambda at: read_checkpoint(at / "run/checkpoints/last.ckpt")),
     Kind("settings of a run", "run/config.yaml", lambda at: RunFolder(at / "run").read_config()),
     Kind("figures of a run", "run/metrics.json", lambda at: read_json(at / "run/metrics.json")),
@@ -103,6 +103,9 @@ def make_corpus(folder: Path) -> None:
     save_base(model, record, folder / "base.safetensors")
     save_base(model, record, folder / "base.pth")
     base = load_base(folder / "base.pth")
+    # Former versions wrote the record beside a .pth.
+    torch.save(dict(model.state_dict()), folder / "former.pth")
+    (folder / "former.json").write_text(base.record.to_json())
     inject_lora_adapters(model, ["transformer_encoder"], 2, 4.0)
     adapter = Adapter(get_lora_state_dict(model), lora_settings(model), base.fingerprint, "base.pth", base.record)
     save_adapter(adapter, folder / "adapter")
@@ -141,7 +144,8 @@ def make_corpus(folder: Path) -> None:
     (folder / "map.json").write_text(json.dumps({"left_hip": "L_Femur"}))
     summary = {"mean": 0.1, "std": 0.0, "models": 1}
     head = {"split": "test", "protocol": {"given": 10}, "models": {"a": ["f" * 32]}}
-    content = {**head, "scores": {"d": {"a": {"pose_mse": summary}}}}
+    report = {"d": {"a": {"pose_mse": summary}}}
+    content = {**head, "scores": report, "groups": {"d": report}}
     (folder / "scores.json").write_text(json.dumps(content))
 
 

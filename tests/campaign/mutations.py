@@ -9,6 +9,8 @@ import torch
 import yaml
 from hypothesis import strategies as st
 
+from stickgen.digests import DIGEST_KEY
+
 _DEEP: Any = []
 for _ in range(2000):
     _DEEP = [_DEEP]
@@ -107,7 +109,10 @@ def safetensors_changed(original: bytes) -> st.SearchStrategy[bytes]:
         text = _to_json(changed)
         return len(text).to_bytes(8, "little") + text + body
 
-    own = header.get("__metadata__", {})
+    # A stranger's file has the digest of what it says, or none.
+    own = {key: text for key, text in header.get("__metadata__", {}).items() if key != DIGEST_KEY}
+    if own:
+        header["__metadata__"] = own
     inner = {key: json.loads(text) for key, text in own.items() if text[:1] == "{"}
     within = values_changed(inner, VALUES).map(lambda v: joined({**header, "__metadata__": {**own, **_texts(v)}}))
     return values_changed(header, VALUES).map(joined) | (within if inner else st.nothing())
