@@ -130,6 +130,8 @@ def composing(error: Exception, main: Callable[[], Any]) -> bool:
 
     It checks little of what groups are given, and raises ValueError, TypeError or AssertionError of its own insides.
     """
+    if isinstance(error, OSError):  # such as a reader of --help that has gone
+        return False
     function = getattr(main, "__wrapped__", None)
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     if function is None or not frames or any(frame.f_code is function.__code__ for frame in frames):

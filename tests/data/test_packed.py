@@ -14,6 +14,7 @@ from stickgen.config import DataConfig
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.data.file import open_clips, pack, read_sequences, write_sequences
 from stickgen.data.packed import FORMAT, PackedClips
+from stickgen.digests import DIGEST_KEY
 from stickgen.errors import ConfigError, DataError, OutputExistsError
 from tests.random_clips import random_sequence, random_sequences
 
@@ -189,9 +190,11 @@ def rewritten(path: Path, *, metadata: dict[str, str] | None = None, arrays: Any
     """Write a packed file with changed metadata, arrays (None removes one) or columns of its table."""
     write_sequences(path, mixed_sequences(), INFO, overwrite=True)
     with safe_open(path, framework="pt") as file:
-        record = {**file.metadata(), **(metadata or {})}
+        # Without digests, which would only tell that something was changed.
+        kept = {key: value for key, value in file.metadata().items() if key != DIGEST_KEY}
+        record = {**kept, **(metadata or {})}
     content = load_file(path)
-    table = {**json.loads(content["clips"].numpy().tobytes()), **columns}
+    table = {**json.loads(content["clips"].numpy().tobytes()), "digest": None, **columns}
     text = json.dumps({name: column for name, column in table.items() if column is not None}).encode()
     content["clips"] = torch.tensor(list(text), dtype=torch.uint8)
     content.update(arrays or {})
