@@ -12,6 +12,7 @@ from stickgen.artifacts.base import save_base
 from stickgen.artifacts.record import BaseRecord
 from stickgen.data.file import write_sequences
 from stickgen.data.sample import SAMPLE_INFO, sample_sequences
+from stickgen.locks import SCRATCH
 from stickgen.model import StickFigureTransformer
 from stickgen.render.motion_file import read_motion
 from tests.runs import environment, help_without, make_base, run_command
@@ -153,7 +154,7 @@ def test_a_run_that_is_stopped_leaves_the_older_file(base: Path, tmp_path: Path,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # type: ignore[arg-type, return-value]
     )
     try:
-        while not [*Path().glob(".w.gif.*/w.gif")]:
+        while not [*Path().glob(f"{SCRATCH}*/w.gif")]:
             assert process.poll() is None, "it ended before it could be stopped"
             time.sleep(0.02)
         process.send_signal(sent)
@@ -163,4 +164,4 @@ def test_a_run_that_is_stopped_leaves_the_older_file(base: Path, tmp_path: Path,
     assert Path("w.gif").read_bytes() == b"older"
     if sent is signal.SIGINT:
         assert process.returncode == 130
-        assert not [*Path().glob(".w.gif.*")]
+        assert not [*Path().glob(f"{SCRATCH}*")]

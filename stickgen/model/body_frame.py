@@ -152,6 +152,12 @@ def feet_speed(frames: Tensor) -> Tensor:
 
 @functools.cache
 def _layout(dim: int, device: torch.device) -> _Layout:
+    # A rollout may ask first; what is made in inference mode could not be used in training afterwards.
+    with torch.inference_mode(False):
+        return _make_layout(dim, device)
+
+
+def _make_layout(dim: int, device: torch.device) -> _Layout:
     skeleton = skeleton_of(dim)
     ends = [name for segment in skeleton.segments for name in (segment.start, segment.end)]
     first = [ends.index(name) for name in ends]

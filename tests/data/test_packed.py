@@ -29,7 +29,7 @@ def mixed_sequences() -> list[dict[str, Any]]:
         random_sequence(6, seed=1, motion=padded, physics=torch.randn(6, 3, 6), camera=torch.randn(6, 3)),
         random_sequence(7, seed=2, motion=torch.randn(7, 48), actions=None, source="cmu"),
         random_sequence(4, seed=3, motion=torch.randn(4, 3, 48), actions=torch.randint(0, 64, (4, 3)), physics=None),
-        random_sequence(5, seed=4, meta={"take": "ünïcode\ud800", "split": "val"}, quality_score=0.85),
+        random_sequence(5, seed=4, meta={"take": "ünïcode", "split": "val"}, quality_score=0.85),
         random_sequence(1, seed=5, meta={"split": "test", "style": "tired"}),
         random_sequence(8, seed=6, meta=None, motion=torch.randn(8, 20, dtype=torch.float64)),
     ]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stickgen.model import StickFigureTransformer
+from stickgen.model import StickFigureTransformer, body_frame
 from stickgen.model.body_frame import FEET, VELOCITY_GAIN, BodyFrame, feet_speed
 from stickgen.skeleton import Skeleton, rest_pose, skeleton_of
 
@@ -181,3 +181,13 @@ def test_a_base_of_this_kind_has_the_references_tensors_and_says_where_feet_are_
 def test_impossible_settings_are_refused(build: Build, settings: dict[str, Any], named: str) -> None:
     with pytest.raises(ValueError, match=named):
         build(**settings)
+
+
+def test_a_rollout_before_a_training_does_not_spoil_it() -> None:
+    body_frame._layout.cache_clear()
+    frame, still = BodyFrame(20, 1.0, 0.01), torch.tensor(rest_pose(20))[None]
+    with torch.inference_mode():
+        frame.move(still, still, torch.zeros(1, 20))
+    head = torch.zeros(1, 20, requires_grad=True)
+    frame.move(still, still, head).sum().backward()
+    assert head.grad is not None
