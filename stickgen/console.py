@@ -200,9 +200,10 @@ def job_errors(schema: type) -> Iterator[None]:
 
 
 def _remove_unused(folder: Path) -> None:
-    """Remove a folder that holds nothing."""
+    """Remove a folder that holds nothing, but not the one that the command was called in."""
     with suppress(OSError):
-        folder.rmdir()
+        if not folder.samefile(Path.cwd()):
+            folder.rmdir()
 
 
 def _exit(message: str, status: int = 1) -> None:
