@@ -226,7 +226,7 @@ def test_prompts_without_an_encoder_stop_the_run_before_it_begins(
 def test_numbers_that_are_not_finite_are_shown_as_such(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: list[list[str]]
 ) -> None:
-    def explode(model: Any, text: torch.Tensor, frames: int, seed: Any = None, **_: Any) -> torch.Tensor:
+    def explode(model: Any, text: torch.Tensor, frames: int, given: Any = None, **_: Any) -> torch.Tensor:
         motion = torch.zeros(frames, len(text), 20)
         motion[3:] = float("nan")
         return motion
