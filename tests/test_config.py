@@ -183,7 +183,7 @@ def test_the_defaults_are_the_model_cards() -> None:
 def test_the_default_objective_is_honest() -> None:
     objective = train().objective
     assert objective.causal
-    assert objective.feed_actions == objective.drop_text == objective.own_frames == 0
+    assert objective.feed_actions == objective.drop_text == objective.input_pace == 0
     assert objective.input_noise == objective.input_drift == 0
     assert train().data.augment == AugmentConfig()
     assert objective.physics_weights.gravity == 0
@@ -343,7 +343,7 @@ def test_an_unknown_target_group_is_named() -> None:
         "objective.weights.physics=nan",
         "objective.feed_actions=1.5",
         "objective.drop_text=1.5",
-        "objective.own_frames=-0.5",
+        "objective.input_pace=-0.5",
         "objective.input_noise=-0.1",
         "objective.input_noise=nan",
         "objective.input_drift=-0.1",

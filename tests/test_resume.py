@@ -27,7 +27,7 @@ def _overrides(base: Path, every_n_steps: int | None) -> list[str]:
         objective__input_noise=0.004,
         objective__input_drift=0.05,
         objective__drop_text=0.2,
-        objective__own_frames=0.3,
+        objective__input_pace=0.5,
         base__dropout=0.1,
         callbacks__show_motion__every_n_epochs=1,
         callbacks__show_motion__max_share=1,

@@ -52,9 +52,9 @@ class ObjectiveConfig:
     up to it. The next frame asked for has none, so the model learns to come back from its own errors."""
     input_drift: float = 0.0
     """Largest drift of the input frames, in body heights, in the same clips; a tenth of it is to be undone a frame."""
-    own_frames: float = 0.0
-    """Share of training steps in which the model reads frames of its own making (stickgen/training/own_frames.py). They
-    are made one by one, which takes several times as long as the step."""
+    input_pace: float = 0.0
+    """Share of training clips that are read at an uneven pace, standing still at times; the next frame asked for comes
+    back to the clip's own pace, so the model does not slow down and stop (stickgen/data/uneven.py)."""
     prior_clips: int = 0
     """Clips that the frozen base makes of its own captions, trained on beside the data, so that adapters leave alone
     what they are not taught (stickgen/training/prior.py); for bases with motion codes."""
@@ -64,7 +64,7 @@ class ObjectiveConfig:
     """Typical sizes of the six physics numbers; the error is taken in these units."""
 
     def __post_init__(self) -> None:
-        for name in ("feed_actions", "drop_text", "own_frames"):
+        for name in ("feed_actions", "drop_text", "input_pace"):
             value = getattr(self, name)
             check(f"objective.{name}", value, 0 <= value <= 1, "a number from 0 to 1")
         for name in ("input_noise", "input_drift"):

@@ -38,7 +38,8 @@ class Variation:
         drop_text: zeros in the place of the text embedding.
         noise: size of the white noise in the input, in body heights.
         drift: size of the drift, likewise (stickgen/data/disturb.py).
-        noise_seed: of both.
+        uneven: it is read at an uneven pace (stickgen/data/uneven.py).
+        noise_seed: of all three.
         code_summary: the clip's motion as a whole is described at the end of the text embedding.
         code_start: its beginning is.
     """
@@ -56,6 +57,7 @@ class Variation:
     drop_text: bool = False
     noise: float = 0.0
     drift: float = 0.0
+    uneven: bool = False
     noise_seed: int = 0
     code_summary: bool = False
     code_start: bool = False
@@ -72,12 +74,17 @@ class Variation:
     @property
     def moves(self) -> bool:
         """Whether anything but the text and the input noise is changed."""
-        undisturbed = replace(self, drop_text=False, noise=0.0, drift=0.0, noise_seed=0)
+        undisturbed = replace(self, drop_text=False, noise=0.0, drift=0.0, uneven=False, noise_seed=0)
         return replace(undisturbed, code_summary=False, code_start=False) != Variation(frames=self.frames)
+
+    @property
+    def disturbs(self) -> bool:
+        """Whether the clip is read otherwise than it is asked for."""
+        return bool(self.noise or self.drift or self.uneven)
 
 
 def vary(clip: Clip, variation: Variation) -> Clip:
-    """Return the clip as the variation makes it, without its input noise.
+    """Return the clip as the variation makes it, without what disturbs its input.
 
     Partner and camera go with the figure; physics, where a clip has it, is computed anew from the motion
     (:func:`~stickgen.data.physics.body_physics`), so it fits whatever was done to it.

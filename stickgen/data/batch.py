@@ -65,9 +65,10 @@ class Batch:
         step_counts: targets of all clips of the optimizer step this batch belongs to.
         ends_step: whether this is the step's last batch.
         feed_actions: whether this step is given the action labels as input.
-        own_frames: whether this step reads frames of the model's own making.
         input_offset: float32 ``[T, B, D]``, added to the motion where it is read, or None.
         target_offset: the same, where it is asked for.
+        clip_steps: float32 ``[T, B, D]``, how the clips go on from each frame at their own pace;
+            None: as ``motion`` does.
         counted: whether its targets count; not in a batch that only keeps a process in step with the others.
     """
 
@@ -82,9 +83,9 @@ class Batch:
     step_counts: TargetCounts
     ends_step: bool = True
     feed_actions: bool = False
-    own_frames: bool = False
     input_offset: Tensor | None = None
     target_offset: Tensor | None = None
+    clip_steps: Tensor | None = None
     counted: bool = True
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
@@ -107,7 +108,6 @@ def collate(
     step_counts: TargetCounts | None = None,
     ends_step: bool = True,
     feed_actions: bool = False,
-    own_frames: bool = False,
     counted: bool = True,
 ) -> Batch:
     """Lay clips side by side.
@@ -119,7 +119,6 @@ def collate(
         step_counts: see :class:`Batch`; by default these clips are a step of their own.
         ends_step: see :class:`Batch`.
         feed_actions: see :class:`Batch`.
-        own_frames: see :class:`Batch`.
         counted: see :class:`Batch`.
     """
     lengths = torch.tensor([clip.length for clip in clips])
@@ -145,6 +144,5 @@ def collate(
         step_counts=step_counts or TargetCounts.of(clips),
         ends_step=ends_step,
         feed_actions=feed_actions,
-        own_frames=own_frames,
         counted=counted,
     )

@@ -29,7 +29,7 @@ class ClipDataModule(LightningDataModule):
         config: see :class:`~stickgen.config.DataConfig`.
         accumulate: micro-batches of ``config.batch_size`` clips of an optimizer step; see :meth:`divide`.
         seed: of the order of training clips.
-        objective: what training clips are shown with: labels, own frames, no text, noise; None: as the defaults.
+        objective: what training clips are shown with: labels, no text, noise; None: as the defaults.
     """
 
     def __init__(
@@ -47,7 +47,13 @@ class ClipDataModule(LightningDataModule):
         self.seed = seed
         self.objective = shown = objective or ObjectiveConfig()
         self.varying = Varying(
-            config.augment, config.max_frames, shown.drop_text, shown.input_noise, shown.input_drift, seed
+            config.augment,
+            config.max_frames,
+            shown.drop_text,
+            shown.input_noise,
+            shown.input_drift,
+            shown.input_pace,
+            seed,
         )
         self._loaded: tuple[Split[ClipSet], DataReport] | None = None
         self._position: dict[str, int] = {"epoch": 0, "batch": 0}
@@ -131,7 +137,6 @@ class ClipDataModule(LightningDataModule):
             shuffle=True,
             seed=self.seed,
             feed_actions=self.objective.feed_actions,
-            own_frames=self.objective.own_frames,
             varying=self.varying,
             read=self.split.train.__getitem__,
             rank=self.rank,

@@ -13,6 +13,7 @@ from stickgen.data.augment import Variation, vary
 from stickgen.data.batch import Batch, TargetCounts, collate
 from stickgen.data.clips import Clip, ClipInfo
 from stickgen.data.disturb import disturbance
+from stickgen.data.uneven import even, uneven
 from stickgen.data.variations import Varying
 from stickgen.errors import DataError
 
@@ -25,7 +26,6 @@ class MicroBatch:
     step_counts: TargetCounts
     ends_step: bool
     feed_actions: bool
-    own_frames: bool = False
     variations: tuple[Variation, ...] | None = None
     """What the clips are made into, one each; None leaves all as they are."""
     counted: bool = True
@@ -46,7 +46,6 @@ class StepPlan(Sampler[MicroBatch]):
         shuffle: draw a new order each epoch; without, clips are dealt out by length.
         seed: of the order and of the choice of steps that are fed actions.
         feed_actions: share of steps that are given the action labels.
-        own_frames: share of steps in which the model reads frames of its own making.
         varying: draws what each epoch makes of the clips; None leaves them as they are.
         read: gives a clip by position, where ``clips`` are unread and some are to be varied by their motion.
         rank: which of several processes this is; each gets its part of every step's micro-batches.
@@ -62,7 +61,6 @@ class StepPlan(Sampler[MicroBatch]):
         shuffle: bool = False,
         seed: int = 0,
         feed_actions: float = 0.0,
-        own_frames: float = 0.0,
         varying: Varying | None = None,
         read: Callable[[int], Clip] | None = None,
         rank: int = 0,
@@ -74,7 +72,6 @@ class StepPlan(Sampler[MicroBatch]):
         self.shuffle = shuffle
         self.seed = seed
         self.feed_actions = feed_actions
-        self.own_frames = own_frames
         self.varying = varying if varying is not None and varying.active else None
         self.read = read
         self.rank = rank
@@ -113,7 +110,7 @@ class StepPlan(Sampler[MicroBatch]):
             chosen = sorted(chosen, key=lengths.__getitem__)
             counts = TargetCounts.of([self.clips[i] for i in chosen], [lengths[i] for i in chosen])
             draws = random.Random(f"{self.seed}/{epoch}/{step}")
-            fed, own = draws.random() < self.feed_actions, draws.random() < self.own_frames
+            fed = draws.random() < self.feed_actions
             parts = [tuple(chosen[at : at + self.batch_size]) for at in range(0, len(chosen), self.batch_size)]
             share = self._share(len(chosen))
             for at in range(share):
@@ -123,7 +120,7 @@ class StepPlan(Sampler[MicroBatch]):
                 counted = position < len(parts)
                 part = parts[position] if counted else parts[0]
                 varied = None if variations is None else tuple(variations[i] for i in part)
-                yield MicroBatch(part, counts, at == share - 1, fed, own, varied, counted)
+                yield MicroBatch(part, counts, at == share - 1, fed, varied, counted)
 
     def _share(self, clips: int) -> int:
         """Return how many micro-batches of a step of so many clips each process gets."""
@@ -149,26 +146,36 @@ class MicroBatches(Dataset[Batch]):
 
     def __getitem__(self, micro_batch: MicroBatch) -> Batch:
         clips = [self.clips[i] for i in micro_batch.clips]
-        variations = micro_batch.variations
-        if variations is not None:
+        variations = micro_batch.variations or ()
+        if variations:
             clips = [vary(clip, variation) for clip, variation in zip(clips, variations, strict=True)]
-        batch = collate(
+        if not any(variation.disturbs for variation in variations):
+            return self._collated(clips, micro_batch)
+        paced = [
+            uneven(clip.motion, variation.noise_seed) if variation.uneven else even(clip.motion)
+            for clip, variation in zip(clips, variations, strict=True)
+        ]
+        clips = [replace(clip, motion=pace.read) for clip, pace in zip(clips, paced, strict=True)]
+        offsets = [
+            disturbance(clip.motion, variation.noise, variation.drift, variation.noise_seed)
+            for clip, variation in zip(clips, variations, strict=True)
+        ]
+        return replace(
+            self._collated(clips, micro_batch),
+            input_offset=pad_sequence([read for read, _ in offsets]),
+            target_offset=pad_sequence([asked + p.asked for (_, asked), p in zip(offsets, paced, strict=True)]),
+            clip_steps=pad_sequence([pace.steps for pace in paced]),
+        )
+
+    def _collated(self, clips: Sequence[Clip], micro_batch: MicroBatch) -> Batch:
+        return collate(
             clips,
             self.conditions,
             step_counts=micro_batch.step_counts,
             ends_step=micro_batch.ends_step,
             feed_actions=micro_batch.feed_actions,
-            own_frames=micro_batch.own_frames,
             counted=micro_batch.counted,
         )
-        if variations is None or not any(variation.noise or variation.drift for variation in variations):
-            return batch
-        offsets = [
-            disturbance(clip.motion, variation.noise, variation.drift, variation.noise_seed)
-            for clip, variation in zip(clips, variations, strict=True)
-        ]
-        given, asked = (pad_sequence([pair[which] for pair in offsets]) for which in (0, 1))
-        return replace(batch, input_offset=given, target_offset=asked)
 
 
 class ClipLoader(DataLoader[Batch]):

@@ -14,7 +14,7 @@ from stickgen.generation.seed import standing
 from stickgen.generation.stepping import has_few_rows, stepping_copy
 from stickgen.model import KeyValueCache, StickFigureTransformer
 from stickgen.model.motion_code import with_code, without
-from stickgen.skeleton import FPS, skeleton_of
+from stickgen.skeleton import FPS
 
 
 def rollout(
@@ -27,7 +27,6 @@ def rollout(
     cameras: Tensor | None = None,
     partners: Tensor | None = None,
     seed: int | None = None,
-    rejoin: bool = False,
     check: bool = True,
 ) -> Tensor:
     """Generate motion from text: every predicted frame is read again to predict the next.
@@ -48,9 +47,6 @@ def rollout(
         partners: ``[T, B, D]``, the other figure's motion, likewise.
         seed: of what a model leaves to chance: each clip's motion code (:mod:`~stickgen.model.motion_code`), and how
             every frame departs from its mean, where it predicts that. None: the most typical code, and means.
-        rejoin: after every step, put the ends of segments that share a joint at their mean. The figure cannot come
-            apart then, but neither can a fault of the model that would show as such; off, nothing is touched. Not for
-            data whose figures have open joints.
         check: stop at numbers that are not finite; without, they are returned.
 
     Returns:
@@ -62,7 +58,6 @@ def rollout(
     if not model.causal:
         raise GenerationError("rollout: the base is bidirectional and cannot go on frame by frame; use one_shot")
     inputs = _Inputs.of(model, text_embedding, frames, seed_frames, actions, cameras, partners, seed)
-    shared = _mean_of_shared(model.settings["input_dim"]).to(inputs.given) if rejoin else None
     motion = inputs.given.new_empty(frames, *inputs.given.shape[1:])
     start = len(inputs.given)
     with torch.inference_mode():
@@ -76,8 +71,6 @@ def rollout(
             with paced() if step else nullcontext():
                 noise = None if drawn is None else drawn(len(read))
                 read = stepping(read, inputs.text, **inputs.conditions(at), cache=cache, noise=noise)[-1:]
-            if shared is not None:
-                read = read @ shared
             motion[step] = read[0]
             at = slice(start + step, start + step + 1)
             # Once a second: every frame would make a GPU wait for each.
@@ -247,10 +240,3 @@ def _refuse_explosion(motion: Tensor) -> None:
             f"the motion exploded: frame {frame} ({frame / FPS:.1f} s) of clip {clip} is not finite; the model does not"
             " stand its own predictions for so long: generate fewer frames, or train it further"
         )
-
-
-def _mean_of_shared(dim: int) -> Tensor:
-    """Return ``[D, D]``: a frame times it has every joint's copies, the segments' ends of that name, at their mean."""
-    ends = [name for segment in skeleton_of(dim).segments for name in (segment.start, segment.end)]
-    same = torch.tensor([[float(a == b) for a in ends] for b in ends])
-    return torch.kron(same / same.sum(dim=0), torch.eye(2))

@@ -136,17 +136,16 @@ class BodyFrame:
         return frames - frames[..., at.pelvis_x, None] * at.limb_x
 
 
-def feet_speed(frames: Tensor) -> Tensor:
-    """Return how far each foot moves to the next frame, in body heights.
+def feet_speed(step: Tensor) -> Tensor:
+    """Return how far each foot moves, in body heights.
 
     Args:
-        frames: ``[T, ..., D]``.
+        step: displacements of a frame's numbers, ``[..., D]``.
 
     Returns:
-        ``[T − 1, ..., 2]``, in the order of :data:`FEET`.
+        ``[..., 2]``, in the order of :data:`FEET`.
     """
-    at = _layout(frames.shape[-1], frames.device).feet_x
-    step = frames.diff(dim=0)
+    at = _layout(step.shape[-1], step.device).feet_x
     return torch.hypot(step[..., at], step[..., at + 1])
 
 

@@ -74,15 +74,16 @@ def physics_sums(physics: Tensor, target: Tensor, mask: Tensor, scale: Tensor) -
     }
 
 
-def contact_sum(logits: Tensor, motion: Tensor, mask: Tensor) -> Tensor:
+def contact_sum(logits: Tensor, steps: Tensor, mask: Tensor) -> Tensor:
     """Sum of the feet's mean cross-entropy over real frames.
 
     Args:
         logits: ``[T, B, 2]``, that a foot is planted until the next frame.
-        motion: the clip's frames, ``[T + 1, B, D]``: a foot is planted where it is slower than :data:`PLANTED_SPEED`.
+        steps: how the clip goes on from each frame, ``[T, B, D]``: a foot is planted where it is slower than
+            :data:`PLANTED_SPEED`.
         mask: bool ``[T, B]``, True at real target frames.
     """
-    planted = (feet_speed(motion) < PLANTED_SPEED / FPS).to(logits.dtype)
+    planted = (feet_speed(steps) < PLANTED_SPEED / FPS).to(logits.dtype)
     return (F.binary_cross_entropy_with_logits(logits, planted, reduction="none").mean(-1) * mask).sum()
 
 
@@ -98,7 +99,7 @@ def loss_terms(
     physics_weights: PhysicsWeights,
     pose_scale: float,
     physics_scale: Tensor,
-    motion: Tensor | None = None,
+    steps: Tensor | None = None,
     body_frame: BodyFrame | None = None,
     undisturbed: Tensor | bool = True,
 ) -> dict[str, Tensor]:
@@ -116,18 +117,19 @@ def loss_terms(
         pose_scale: unit of pose errors: the model's own ``pose_scale``, so that a correction of typical size costs
             about one whatever the pose output is.
         physics_scale: ``[6]``, units of the physics numbers.
-        motion: the clips' own frames, ``[T + 1, B, D]``, for the terms contact and spread of a model with a
+        steps: how the clips go on from each frame, ``[T, B, D]``, for the terms contact and spread of a model with a
             ``body_frame``.
         body_frame: the model's.
-        undisturbed: bool, broadcast to ``[T, B]``: where frames are read as they are; the spread is fitted there alone.
+        undisturbed: bool, broadcast to ``[T, B]``: where frames are read without noise; the spread is fitted there
+            alone.
     """
     parts = physics_sums(outputs["physics"], physics, physics_mask, physics_scale)
     frames, pairs = _at_least_one(counts.physics_frames), _at_least_one(counts.physics_pairs)
     frames_asked = _at_least_one(counts.frames)
     of_body = {}
-    if body_frame is not None and motion is not None:
+    if body_frame is not None and steps is not None:
         error = body_frame.relative(outputs["pose"] - target) / pose_scale
-        of_body["contact"] = contact_sum(outputs["contact"], motion, mask) / frames_asked
+        of_body["contact"] = contact_sum(outputs["contact"], steps, mask) / frames_asked
         of_body["spread"] = spread_sum(error, outputs["spread"] / pose_scale, mask & undisturbed) / frames_asked
     return {
         "pose": pose_sum(outputs["pose"], target, mask, pose_scale) / frames_asked,

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -21,7 +20,6 @@ from stickgen.evaluation.metrics import motion_metrics
 from stickgen.evaluation.next_frame import predict_next, update_metrics
 from stickgen.model import StickFigureTransformer
 from stickgen.training.losses import loss_terms, total_loss
-from stickgen.training.own_frames import own_frames
 
 TERMS = ("pose", "temporal", "action", "physics")
 
@@ -93,9 +91,6 @@ class MotionModule(LightningModule):
         feed = batch.feed_actions and counts.action_frames == counts.frames
         # What is in the input cannot be asked for; the reference does, and its own objective keeps that.
         ask_action = not (feed and self.config.objective.causal)
-        if batch.own_frames:
-            read, asked = own_frames(self.model, batch, feed)
-            batch = replace(batch, input_offset=read, target_offset=asked)
         terms = self._terms(self(batch, feed), batch, ask_action)
         return total_loss(terms, self.config.objective.weights), terms
 
@@ -233,7 +228,7 @@ class MotionModule(LightningModule):
             physics_weights=self.config.objective.physics_weights,
             pose_scale=self.model.pose_scale,
             physics_scale=cast("Tensor", self.physics_scale),
-            motion=batch.motion,
+            steps=batch.motion.diff(dim=0) if batch.clip_steps is None else batch.clip_steps[:-1],
             body_frame=self.model.body_frame,
             undisturbed=True if batch.input_offset is None else (batch.input_offset == 0).all(-1).all(0),
         )

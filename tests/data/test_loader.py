@@ -120,17 +120,14 @@ def test_start_leaves_out_exactly_what_is_behind(start: int) -> None:
     assert len(epoch_of(plan, 4)) == len(whole), "the epoch after a resumed one is whole"
 
 
-@pytest.mark.parametrize("name", ["feed_actions", "own_frames"])
 @pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 0), (0.3, 0.25, 0.35), (0.5, 0.45, 0.55), (1.0, 1, 1)])
-def test_the_share_of_steps_that_are_fed_actions_or_own_frames(
-    share: float, low: float, high: float, name: str
-) -> None:
-    plan = StepPlan(clips_of(40), 1, 2, shuffle=True, **{name: share})
+def test_the_share_of_steps_that_are_fed_actions(share: float, low: float, high: float) -> None:
+    plan = StepPlan(clips_of(40), 1, 2, shuffle=True, feed_actions=share)
     chosen = []
     for epoch in range(100):
         for step in steps_of(epoch_of(plan, epoch)):
-            assert len({getattr(m, name) for m in step}) == 1, "a step as a whole or not at all"
-            chosen.append(getattr(step[0], name))
+            assert len({m.feed_actions for m in step}) == 1, "a step as a whole or not at all"
+            chosen.append(step[0].feed_actions)
     assert low <= np.mean(chosen) <= high
 
 
@@ -172,6 +169,7 @@ VARYING = Varying(
     drop_text=0.3,
     input_noise=0.02,
     input_drift=0.1,
+    input_pace=0.5,
     seed=5,
 )
 
@@ -186,7 +184,7 @@ def shown(plan: StepPlan, clips: list[Clip], epoch: int, workers: int = 0) -> di
             real = ~batch.padding_mask[column]
             offsets = [
                 torch.zeros_like(batch.motion) if offset is None else offset
-                for offset in (batch.input_offset, batch.target_offset)
+                for offset in (batch.input_offset, batch.target_offset, batch.clip_steps)
             ]
             tracks = (batch.motion, *offsets, batch.actions, batch.physics)
             seen[str(index)] = [track[real, column] for track in tracks] + [batch.embedding[column]]
@@ -241,7 +239,7 @@ def test_batches_hold_the_clips_that_the_plan_names() -> None:
             torch.testing.assert_close(batch.motion[: clips[index].length, column], clips[index].motion)
         assert batch.camera is not None
         assert batch.partner is None
-        for name in ("step_counts", "ends_step", "feed_actions", "own_frames"):
+        for name in ("step_counts", "ends_step", "feed_actions"):
             assert getattr(batch, name) == getattr(micro_batch, name)
 
 

@@ -150,7 +150,7 @@ def test_the_speed_of_feet() -> None:
     joints = torch.zeros(3, 1, 6, 2)
     joints[:, 0, skeleton.joint("right_ankle"), 0] = torch.tensor([0.0, 0.3, 0.3])
     joints[:, 0, skeleton.joint("right_ankle"), 1] = torch.tensor([0.0, 0.4, 0.4])
-    speed = feet_speed(skeleton.from_joints(joints))
+    speed = feet_speed(skeleton.from_joints(joints).diff(dim=0))
     assert speed.tolist() == [[[0.0, pytest.approx(0.5)]], [[0.0, 0.0]]]
 
 

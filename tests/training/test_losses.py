@@ -298,10 +298,10 @@ def test_a_foot_is_asked_to_be_planted_where_it_is_slow() -> None:
     motion[2:, 0, x] += fast
     logits = torch.tensor([[9.0, 9.0], [-9.0, 9.0], [9.0, 9.0]])[:, None]
     mask = torch.ones(3, 1, dtype=torch.bool)
-    assert float(contact_sum(logits, motion, mask)) == pytest.approx(3 * math.log1p(math.exp(-9)), rel=1e-3)
-    assert float(contact_sum(-logits, motion, mask)) > 20
+    assert float(contact_sum(logits, motion.diff(dim=0), mask)) == pytest.approx(3 * math.log1p(math.exp(-9)), rel=1e-3)
+    assert float(contact_sum(-logits, motion.diff(dim=0), mask)) > 20
     mask[1:] = False
-    assert float(contact_sum(-logits, motion, mask)) == pytest.approx(9, rel=1e-3)
+    assert float(contact_sum(-logits, motion.diff(dim=0), mask)) == pytest.approx(9, rel=1e-3)
 
 
 def test_a_spread_is_best_where_it_is_the_size_of_the_errors_and_leaves_the_mean_alone() -> None:
@@ -325,7 +325,7 @@ def test_the_spread_is_fitted_where_frames_are_read_as_they_are() -> None:
     frame = BodyFrame(20, 1.0, POSE_SCALE)
 
     def spread_of(undisturbed: Tensor | bool) -> float:
-        return float(terms_of(batch, outputs, motion=batch.motion, body_frame=frame, undisturbed=undisturbed)["spread"])
+        return float(terms_of(batch, outputs, steps=batch.motion.diff(dim=0), body_frame=frame, undisturbed=undisturbed)["spread"])
 
     assert "spread" not in terms_of(batch, outputs)
     both, first, second = (
