@@ -15,6 +15,7 @@ Finished runs of the same settings are kept: an interrupted study goes on.
     shots       how many clips there are to train on
     forgetting  what is gained against what is forgotten, by rate and scale, of adapters and of full fine-tuning
     drift       the disturbed input, and the places, of pretraining while the adapter trains
+    style       what each part of experiment=style does, by leaving it out; with --set experiment=style
 """
 
 import argparse
@@ -23,6 +24,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -47,6 +49,20 @@ SHOWN = {
     "bone_length_error": "bone-length error",
     "frechet_distance": "Fréchet distance",
 }
+
+SHOWN_OF_STYLE = {
+    "pose_mse": "next-frame pose MSE",
+    "rollout_mse_2000ms": "rollout MSE 2 s",
+    "speed_ratio": "speed ÷ real",
+    "rest_speed_ratio": "the same from rest",
+    "foot_skating": "foot skating",
+    "style_recognised": "style recognised",
+    "switch_style_recognised": "after a switch",
+    "rest_style_recognised": "from rest",
+    "rest_action_recognised": "action from rest",
+    "rest_frechet_distance": "Fréchet distance from rest",
+}
+"""The columns of the study "style"."""
 
 STEP_RATIO = 0.85
 """Time of an adapter's step over that of a full fine-tuning step, as docs/performance.md has it for these settings."""
@@ -90,6 +106,14 @@ def studies(steps: int, step_ratio: float = STEP_RATIO) -> dict[str, dict[str, l
         "forgetting": {
             **{f"adapter, alpha {a}, lr {lr}": [f"lora.alpha={a}", f"optimizer.lr={lr}"] for a, lr in ADAPTER_POINTS},
             **{f"full, lr {lr}": [*full, f"optimizer.lr={lr}"] for lr in ("1e-4", "2e-4", "3e-4", "6e-4")},
+        },
+        "style": {
+            "whole recipe": [],
+            "even pace": ["objective.input_pace=0"],
+            "no prior clips": ["objective.prior_clips=0"],
+            "no starts from rest": ["data.augment.rest_start=0"],
+            "no noise, no drift": ["objective.input_noise=0", "objective.input_drift=0"],
+            "no contact": ["objective.weights.contact=0"],
         },
         "drift": {"input drifts": drift, "input drifts, clips shifted": [*drift, "data.augment.shift=8"]},
     }
@@ -153,7 +177,7 @@ def _study(args: argparse.Namespace) -> None:
     target = args.out / f"{'-'.join([args.study, *map(_plain, args.only or ())])}.json"
     scores.write(target)
     save_figure(report, target.with_suffix(".png"), overwrite=True)
-    _print(report)
+    _print(report, SHOWN_OF_STYLE if args.study == "style" else SHOWN)
     if args.study == "forgetting" and args.own:
         _draw_tradeoff(report, target.with_name(f"{target.stem}-tradeoff.png"))
     print(f"\nall figures: {target}, and as a picture beside it")
@@ -198,13 +222,13 @@ def _draw_tradeoff(report: Report, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _print(report: Report) -> None:
+def _print(report: Report, shown: Mapping[str, str]) -> None:
     for source, rows in report.items():
         print(f"\n{source}\n")
-        print("| |", " | ".join(SHOWN.values()), "|")
-        print("| --- |", " | ".join(["---:"] * len(SHOWN)), "|")
+        print("| |", " | ".join(shown.values()), "|")
+        print("| --- |", " | ".join(["---:"] * len(shown)), "|")
         for name, metrics in rows.items():
-            print(f"| {name} |", " | ".join(summary_text(metric, metrics.get(metric)) for metric in SHOWN), "|")
+            print(f"| {name} |", " | ".join(summary_text(metric, metrics.get(metric)) for metric in shown), "|")
 
 
 if __name__ == "__main__":

@@ -223,7 +223,7 @@ def temporary_folder() -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"{tempfile.gettempdir()}: {error.strerror}; TMPDIR names another folder") from None
     try:
-        with _told_of(scratch, scratch, "the temporary folder is needed; TMPDIR names another"):
+        with _told_of(scratch.parent, scratch, "the temporary folder is needed; TMPDIR names another"):
             yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -238,8 +238,11 @@ def _told_of(path: Path, scratch: Path, outcome: str = "nothing was replaced") -
         if not isinstance(getattr(error, "errno", None), int):
             raise
         name = getattr(error, "filename", None)
-        place = scratch if name is None else Path(os.fsdecode(name))
-        if scratch not in (place, *place.parents) and place not in (path, path.parent):
+        # Some writers make the path absolute before they open it.
+        place, own, asked = (
+            p.absolute() for p in (scratch if name is None else Path(os.fsdecode(name)), scratch, path)
+        )
+        if own not in (place, *place.parents) and place not in (asked, asked.parent):
             raise
         raise OutputError(f"{path}: {getattr(error, 'strerror', None) or error}; {outcome}") from None
 

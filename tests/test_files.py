@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,16 @@ def test_what_the_disk_refuses_names_the_output_and_keeps_the_old(
     assert path.read_text() == "old"
 
 
+@pytest.mark.parametrize("named", [Path, Path.absolute])
+def test_the_output_is_named_as_it_was_asked_for_however_a_writer_names_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: Callable[[Path], Path]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    message = r"^out\.html: No space left on device; nothing was replaced$"
+    with pytest.raises(OutputError, match=message), atomic_write(Path("out.html")) as scratch:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(named(scratch)))
+
+
 def test_an_error_of_something_that_is_read_meanwhile_keeps_its_own_name(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="source"), atomic_write(tmp_path / "out" / "file") as scratch:
         scratch.write_text((tmp_path / "source").read_text())
@@ -245,7 +256,8 @@ def test_what_is_being_written_is_not_taken_for_left_over(tmp_path: Path, monkey
 
 def test_a_temporary_folder_that_is_full_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with pytest.raises(OutputError, match=r"No space left on device; .*TMPDIR names another"), temporary_folder():
+    message = rf"^{tmp_path}: No space left on device; .*TMPDIR names another"
+    with pytest.raises(OutputError, match=message), temporary_folder():
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert list(tmp_path.iterdir()) == []
 

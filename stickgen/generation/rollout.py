@@ -16,6 +16,10 @@ from stickgen.model import KeyValueCache, StickFigureTransformer
 from stickgen.model.motion_code import with_code, without
 from stickgen.skeleton import FPS
 
+DEPARTURE = 0.5
+"""Share of the predicted spread that frames depart from their mean by: the spread is that of single frames, and what
+they depart by adds up in a rollout."""
+
 
 def rollout(
     model: StickFigureTransformer,
@@ -46,7 +50,7 @@ def rollout(
         cameras: ``[T, B, 3]``, x, y, zoom, likewise.
         partners: ``[T, B, D]``, the other figure's motion, likewise.
         seed: of what a model leaves to chance: each clip's motion code (:mod:`~stickgen.model.motion_code`), and how
-            every frame departs from its mean, where it predicts that. None: the most typical code, and means.
+            every frame departs from its mean, where it predicts that. None: as 0, with the most typical code.
         check: stop at numbers that are not finite; without, they are returned.
 
     Returns:
@@ -81,15 +85,15 @@ def rollout(
 
 def _noise(model: StickFigureTransformer, like: Tensor, seed: int | None) -> Callable[[int], Tensor] | None:
     """Return what draws normal numbers ``[T, B, D]`` for T frames; None where a model has no use for them."""
-    if seed is None or model.body_frame is None:
+    if model.body_frame is None:
         return None
     # A clip's own generator: its motion does not depend on those beside it.
-    seeds = [int(np.random.SeedSequence([seed, clip]).generate_state(1)[0]) for clip in range(like.shape[1])]
+    seeds = [int(np.random.SeedSequence([seed or 0, clip]).generate_state(1)[0]) for clip in range(like.shape[1])]
     generators = [torch.Generator().manual_seed(own) for own in seeds]
 
     def draw(frames: int) -> Tensor:
         columns = [torch.randn(frames, like.shape[2], generator=generator) for generator in generators]
-        return torch.stack(columns, dim=1).to(like)
+        return DEPARTURE * torch.stack(columns, dim=1).to(like)
 
     return draw
 

@@ -53,6 +53,8 @@ class _Layout:
     """The rest pose."""
     pelvis_x: int
     feet_x: Tensor
+    feet: Tensor
+    """Both numbers of each foot."""
     contact: Tensor
     """The two outputs that are contact logits."""
     spread: Tensor
@@ -108,13 +110,15 @@ class BodyFrame:
         at = _layout(self.dim, frames.device)
         joined = frames[..., at.first]
         said = self.scale * head[..., at.first]
+        planted = torch.sigmoid(self.contact(head))
         if noise is not None:
-            said = said + self.spread(head) * noise[..., at.first]
+            # Where a planted foot will be is certain.
+            certain = torch.zeros_like(head).index_copy(-1, at.feet, planted.repeat_interleave(2, dim=-1))
+            said = said + self.spread(head) * (1 - certain[..., at.first]) * noise[..., at.first]
         step = self.velocity_kept * (joined - before[..., at.first]) + said + said[..., at.pelvis_x, None] * at.limb_x
         if self.pull:
             away = joined - joined[..., at.pelvis_x, None] * at.is_x - at.rest
             step = step - self.pull * away
-        planted = torch.sigmoid(self.contact(head))
         slip = (planted.square() * step[..., at.feet_x]).sum(-1, keepdim=True)
         return joined + step - at.is_x * (slip / (planted.sum(-1, keepdim=True) + _SOME_CONTACT))
 
@@ -190,6 +194,7 @@ def _make_layout(dim: int, device: torch.device) -> _Layout:
         velocity=numbers(velocity),
         rest=torch.tensor(rest_pose(dim), device=device),
         pelvis_x=2 * pelvis,
+        feet=numbers([ends.index(name) for name in FEET]),
         feet_x=torch.tensor([2 * ends.index(name) for name in FEET], device=device),
         contact=torch.tensor(contact, device=device),
         spread=torch.tensor(spread, device=device),

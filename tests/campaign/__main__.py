@@ -92,7 +92,7 @@ def main() -> None:
                     for failure in found.failures:
                         print(failure, flush=True)
 
-        workers = [threading.Thread(target=work, args=(f"job {number}",)) for number in range(options.jobs)]
+        workers = [threading.Thread(target=work, args=(f"job-{number}",)) for number in range(options.jobs)]
         for worker in workers:
             worker.start()
         for worker in workers:

@@ -161,6 +161,7 @@ class Campaign:
             lines = [line for line in said.splitlines() if line.startswith("error: ")]
             assert len(lines) == 1, f"{len(lines)} lines of error: {said[-900:]}"
             assert re.match(r"error: \S+: \S", lines[0]), f"no file is named: {lines[0]}"
+            assert SCRATCH not in lines[0], f"a temporary file is named: {lines[0]}"
             left = list(work.rglob(f"{SCRATCH}*"))
             assert not left or what == CLEANING, f"left over: {left}"
         if repeat:

@@ -30,7 +30,7 @@ def test_what_is_read_are_the_clips_own_frames_in_their_order(seed: int) -> None
     assert read.shape == (FRAMES, 20)
     assert torch.equal(read, read[:, :1].expand(-1, 20)), "the whole figure keeps one pace"
     pace = read[:, 0].diff()
-    assert 0 <= float(pace.min())
+    assert float(pace.min()) >= 0
     assert float(pace.max()) <= PACES[1] + 1e-4
     assert (pace == 1).float().mean() > 0.4
 

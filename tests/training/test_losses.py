@@ -325,7 +325,11 @@ def test_the_spread_is_fitted_where_frames_are_read_as_they_are() -> None:
     frame = BodyFrame(20, 1.0, POSE_SCALE)
 
     def spread_of(undisturbed: Tensor | bool) -> float:
-        return float(terms_of(batch, outputs, steps=batch.motion.diff(dim=0), body_frame=frame, undisturbed=undisturbed)["spread"])
+        return float(
+            terms_of(batch, outputs, steps=batch.motion.diff(dim=0), body_frame=frame, undisturbed=undisturbed)[
+                "spread"
+            ]
+        )
 
     assert "spread" not in terms_of(batch, outputs)
     both, first, second = (
