@@ -51,6 +51,7 @@ class ObjectiveConfig:
     """Largest noise in the input frames of training clips, in body heights: half the clips have none, the others sizes
     up to it. The next frame asked for has none, so the model learns to come back from its own errors."""
     input_drift: float = 0.0
+    input_pace: float = 0.0
     """Largest drift of the input frames, in body heights, in the same clips; a tenth of it is to be undone a frame."""
     own_frames: float = 0.0
     """Share of training steps in which the model reads frames of its own making (stickgen/training/own_frames.py). They

@@ -38,7 +38,8 @@ class Variation:
         drop_text: zeros in the place of the text embedding.
         noise: size of the white noise in the input, in body heights.
         drift: size of the drift, likewise (stickgen/data/disturb.py).
-        noise_seed: of both.
+        noise_seed: of both, and of the pace.
+        uneven: it is read at an uneven pace (stickgen/data/uneven.py).
         code_summary: the clip's motion as a whole is described at the end of the text embedding.
         code_start: its beginning is.
     """
@@ -57,6 +58,7 @@ class Variation:
     noise: float = 0.0
     drift: float = 0.0
     noise_seed: int = 0
+    uneven: bool = False
     code_summary: bool = False
     code_start: bool = False
 
@@ -72,7 +74,7 @@ class Variation:
     @property
     def moves(self) -> bool:
         """Whether anything but the text and the input noise is changed."""
-        undisturbed = replace(self, drop_text=False, noise=0.0, drift=0.0, noise_seed=0)
+        undisturbed = replace(self, drop_text=False, noise=0.0, drift=0.0, noise_seed=0, uneven=False)
         return replace(undisturbed, code_summary=False, code_start=False) != Variation(frames=self.frames)
 
 

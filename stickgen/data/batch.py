@@ -86,6 +86,7 @@ class Batch:
     input_offset: Tensor | None = None
     target_offset: Tensor | None = None
     counted: bool = True
+    clip_steps: Tensor | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """Return the batch with its tensors on a device."""

@@ -47,7 +47,7 @@ class ClipDataModule(LightningDataModule):
         self.seed = seed
         self.objective = shown = objective or ObjectiveConfig()
         self.varying = Varying(
-            config.augment, config.max_frames, shown.drop_text, shown.input_noise, shown.input_drift, seed
+            config.augment, config.max_frames, shown.drop_text, shown.input_noise, shown.input_drift, seed, input_pace=shown.input_pace
         )
         self._loaded: tuple[Split[ClipSet], DataReport] | None = None
         self._position: dict[str, int] = {"epoch": 0, "batch": 0}

@@ -13,6 +13,7 @@ from stickgen.data.augment import Variation, vary
 from stickgen.data.batch import Batch, TargetCounts, collate
 from stickgen.data.clips import Clip, ClipInfo
 from stickgen.data.disturb import disturbance
+from stickgen.data.uneven import even, uneven
 from stickgen.data.variations import Varying
 from stickgen.errors import DataError
 
@@ -152,6 +153,10 @@ class MicroBatches(Dataset[Batch]):
         variations = micro_batch.variations
         if variations is not None:
             clips = [vary(clip, variation) for clip, variation in zip(clips, variations, strict=True)]
+        paced = None
+        if variations is not None and any(v.uneven for v in variations):
+            paced = [uneven(c.motion, v.noise_seed) if v.uneven else even(c.motion) for c, v in zip(clips, variations, strict=True)]
+            clips = [replace(c, motion=p[0]) for c, p in zip(clips, paced, strict=True)]
         batch = collate(
             clips,
             self.conditions,
@@ -161,13 +166,16 @@ class MicroBatches(Dataset[Batch]):
             own_frames=micro_batch.own_frames,
             counted=micro_batch.counted,
         )
-        if variations is None or not any(variation.noise or variation.drift for variation in variations):
+        if variations is None or not any(v.noise or v.drift or v.uneven for v in variations):
             return batch
         offsets = [
             disturbance(clip.motion, variation.noise, variation.drift, variation.noise_seed)
             for clip, variation in zip(clips, variations, strict=True)
         ]
         given, asked = (pad_sequence([pair[which] for pair in offsets]) for which in (0, 1))
+        if paced is not None:
+            asked = asked + pad_sequence([p[1] for p in paced])
+            batch = replace(batch, clip_steps=pad_sequence([p[2] for p in paced]))
         return replace(batch, input_offset=given, target_offset=asked)
 
 

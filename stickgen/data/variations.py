@@ -25,7 +25,7 @@ REST_FRAMES = (1, 4)
 """Fewest and most frames of rest before a clip that starts from rest. A rollout from rest is given one; the longer the
 rest may last, the less a model can tell when to set off, and it may never."""
 
-CODE_SUMMARY, CODE_START = 0.75, 0.5
+CODE_SUMMARY, CODE_START = 0.9, 0.6
 """Shares of clips that are given the two parts of their motion code: a base has to do without either."""
 
 LEAVING = 0.3
@@ -55,13 +55,14 @@ class Varying:
     input_drift: float = 0.0
     seed: int = 0
     codes: bool = False
+    input_pace: float = 0.0
     _loops: dict[int, Loop | None] = field(default_factory=dict, init=False, repr=False, compare=False)
     _starts: dict[int, tuple[int, bool]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def active(self) -> bool:
         """Whether any clip is ever changed."""
-        shown = max(self.drop_text, self.input_noise, self.input_drift) > 0
+        shown = max(self.drop_text, self.input_noise, self.input_drift, self.input_pace) > 0
         return self.codes or shown or self.augment != AugmentConfig()
 
     def draw(
@@ -74,7 +75,7 @@ class Varying:
         rest = int(rng.integers(REST_FRAMES[0], REST_FRAMES[1] + 1))
         level, noise_seed = max(2 * rng.uniform() - 1, 0.0), int(rng.integers(2**63))
         goes_on, crop, mirror, swap, rests, drop = chances
-        summary, beginning = rng.uniform(size=2)
+        summary, beginning, pacing = rng.uniform(size=3)
         settings = self.augment
         from_rest = rests < settings.rest_start
         loop = (
@@ -103,6 +104,7 @@ class Varying:
             noise=level * self.input_noise,
             drift=level * self.input_drift,
             noise_seed=noise_seed,
+            uneven=pacing < self.input_pace,
             code_summary=self.codes and summary < CODE_SUMMARY,
             code_start=self.codes and beginning < CODE_START,
         )

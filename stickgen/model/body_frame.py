@@ -136,7 +136,7 @@ class BodyFrame:
         return frames - frames[..., at.pelvis_x, None] * at.limb_x
 
 
-def feet_speed(frames: Tensor) -> Tensor:
+def feet_speed(step: Tensor) -> Tensor:
     """Return how far each foot moves to the next frame, in body heights.
 
     Args:
@@ -145,8 +145,7 @@ def feet_speed(frames: Tensor) -> Tensor:
     Returns:
         ``[T − 1, ..., 2]``, in the order of :data:`FEET`.
     """
-    at = _layout(frames.shape[-1], frames.device).feet_x
-    step = frames.diff(dim=0)
+    at = _layout(step.shape[-1], step.device).feet_x
     return torch.hypot(step[..., at], step[..., at + 1])
 
 

@@ -74,7 +74,7 @@ def physics_sums(physics: Tensor, target: Tensor, mask: Tensor, scale: Tensor) -
     }
 
 
-def contact_sum(logits: Tensor, motion: Tensor, mask: Tensor) -> Tensor:
+def contact_sum(logits: Tensor, speed: Tensor, mask: Tensor) -> Tensor:
     """Sum of the feet's mean cross-entropy over real frames.
 
     Args:
@@ -82,7 +82,7 @@ def contact_sum(logits: Tensor, motion: Tensor, mask: Tensor) -> Tensor:
         motion: the clip's frames, ``[T + 1, B, D]``: a foot is planted where it is slower than :data:`PLANTED_SPEED`.
         mask: bool ``[T, B]``, True at real target frames.
     """
-    planted = (feet_speed(motion) < PLANTED_SPEED / FPS).to(logits.dtype)
+    planted = (speed < PLANTED_SPEED / FPS).to(logits.dtype)
     return (F.binary_cross_entropy_with_logits(logits, planted, reduction="none").mean(-1) * mask).sum()
 
 
@@ -101,6 +101,7 @@ def loss_terms(
     motion: Tensor | None = None,
     body_frame: BodyFrame | None = None,
     undisturbed: Tensor | bool = True,
+    steps: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Return the terms pose, temporal, action and physics of a micro-batch, before their weights.
 
@@ -127,7 +128,7 @@ def loss_terms(
     of_body = {}
     if body_frame is not None and motion is not None:
         error = body_frame.relative(outputs["pose"] - target) / pose_scale
-        of_body["contact"] = contact_sum(outputs["contact"], motion, mask) / frames_asked
+        of_body["contact"] = contact_sum(outputs["contact"], feet_speed(motion.diff(dim=0) if steps is None else steps[:-1]), mask) / frames_asked
         of_body["spread"] = spread_sum(error, outputs["spread"] / pose_scale, mask & undisturbed) / frames_asked
     return {
         "pose": pose_sum(outputs["pose"], target, mask, pose_scale) / frames_asked,

@@ -235,6 +235,7 @@ class MotionModule(LightningModule):
             physics_scale=cast("Tensor", self.physics_scale),
             motion=batch.motion,
             body_frame=self.model.body_frame,
+            steps=batch.clip_steps,
             undisturbed=True if batch.input_offset is None else (batch.input_offset == 0).all(-1).all(0),
         )
 
