@@ -177,7 +177,8 @@ def _training(facts: Facts) -> str:
         rows["optimizer steps"] = f"{metrics['optimizer_steps']}, of {config.step_size} clips"
     rows["precision"], rows["seed"] = config.trainer.precision, config.seed
     if metrics.get("monitored") is not None:
-        rows["kept weights"] = f"best {metrics['monitor']}, {metrics['monitored']:.3g}"
+        kept = "best" if config.callbacks.keep_best else "last,"
+        rows["kept weights"] = f"{kept} {metrics['monitor']}, {metrics['monitored']:.3g}"
     if "seconds" in metrics:
         platform = facts.environment.get("platform")
         rows["time"] = f"{metrics['seconds']:g} s" + (f" on {platform}" if platform else "")

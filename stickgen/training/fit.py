@@ -113,7 +113,7 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
         with data.shared(0, processes.count):
             run_training(trainer, module, data, resumed, preemption)
     with subject.in_float32():
-        scores[trained] = _scores_of_the_best(trainer, module, data, config)
+        scores[trained] = _scores_of_the_kept(trainer, module, data, config)
     log_end(loggers, scores[trained], trainer.global_step)
 
     _save_weights(module, subject, config, run)
@@ -140,14 +140,16 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
     return FitResult(run, scores, monitored)
 
 
-def _scores_of_the_best(
+def _scores_of_the_kept(
     trainer: Trainer, module: MotionModule, data: ClipDataModule, config: TrainConfig
 ) -> dict[str, dict[str, float]]:
-    """Score the last weights, and give way to the best of those validated before where they are better.
+    """Score the last weights; with ``keep_best`` they give way to the best of those validated before, if better.
 
     The last ones may have had no validation: ``max_steps`` ends a run in the middle of an epoch.
     """
     scores = evaluate(module, data, config)
+    if not config.callbacks.keep_best:
+        return scores
     split, _, metric = config.callbacks.monitor.partition("/")
     best = next(c for c in trainer.callbacks if isinstance(c, RunCheckpoint) and c.monitor)  # type: ignore[attr-defined]
     if best.best_model_score is None:

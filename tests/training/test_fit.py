@@ -408,13 +408,15 @@ def climbing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stickgen.training.module.warmup_cosine", factor)
 
 
+@pytest.mark.parametrize("keep_best", [True, False])
 @pytest.mark.usefixtures("climbing")
-def test_the_weights_of_the_best_epoch_are_kept(tmp_path: Path, base: Path) -> None:
+def test_the_weights_of_the_best_epoch_are_kept_or_the_last(tmp_path: Path, base: Path, keep_best: bool) -> None:
     result = fit(
         settings_of(
             tmp_path / "run",
             base={"checkpoint": str(base)},
             logger={"csv": True},
+            callbacks={"keep_best": keep_best},
             trainer={**LIMITS, "max_epochs": 4},
         )
     )
@@ -423,7 +425,7 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path: Path, base: Path) -> N
     epochs = values[1:]  # the first is the frozen base's
     assert len(epochs) == 4
     assert min(epochs) == epochs[1]
-    assert result.monitored == pytest.approx(epochs[1], rel=1e-5)
+    assert result.monitored == pytest.approx(epochs[1] if keep_best else epochs[-1], rel=1e-5)
 
 
 @pytest.mark.usefixtures("climbing")
