@@ -53,8 +53,8 @@ class ObjectiveConfig:
     input_drift: float = 0.0
     """Largest drift of the input frames, in body heights, in the same clips; a tenth of it is to be undone a frame."""
     input_pace: float = 0.0
-    """Share of training clips that are read at an uneven pace, standing still at times; the next frame asked for comes
-    back to the clip's own pace, so the model does not slow down and stop (stickgen/data/uneven.py)."""
+    """Share of training clips that the model reads at an uneven pace, with stops. Targets return to the clip's own
+    pace, so rollouts do not slow down and stop (stickgen/data/uneven.py)."""
     prior_clips: int = 0
     """Clips that the frozen base makes of its own captions, trained on beside the data, so that adapters leave alone
     what they are not taught (stickgen/training/prior.py); for bases with motion codes."""

@@ -106,8 +106,8 @@ class CallbacksConfig:
     early_stopping_patience: int | None = None
     """Stop after so many validations without improvement of the monitored metric; null: never."""
     keep_best: bool = True
-    """Whether a run ends with the best weights that were validated, or with its last: next frames, which the monitored
-    metrics are of, do not tell which weights make the better motion."""
+    """Whether the run's result is the best validated weights or the last ones. The monitored metrics score next frames,
+    and the best of these often have worse rollouts."""
     monitor: str = "val/pose_mse"
     """What ``best`` is chosen by: the highest accuracy, the lowest of anything else. A sweep gets its value back."""
     progress_bar: bool = True
