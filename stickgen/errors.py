@@ -4,6 +4,10 @@ ERROR_FILE = "error.txt"
 """Under this name a failed job of a sweep leaves its line in its folder."""
 
 
+LONGEST_MESSAGE = 1500
+"""Characters of a message at most: the names in a file can be of any length."""
+
+
 class StickgenError(Exception):
     """A mistake in the input, told in one line: the thing, the place and the way out.
 
@@ -12,6 +16,12 @@ class StickgenError(Exception):
     """
 
     exit_status = 1
+
+    def __str__(self) -> str:
+        """Return the message; of one that is too long, its beginning and its end."""
+        message = super().__str__()
+        half = LONGEST_MESSAGE // 2
+        return message if len(message) <= LONGEST_MESSAGE else f"{message[:half]} … {message[-half:]}"
 
 
 class InterruptedRunError(StickgenError):
