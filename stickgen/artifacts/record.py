@@ -106,6 +106,6 @@ def fingerprint(state: Mapping[str, Tensor]) -> str:
     """
     digest = hashlib.sha256()
     for key in sorted(state):
-        digest.update(key.encode())
+        digest.update(key.encode("utf-8", "surrogatepass"))  # a file of torch may hold any string
         digest.update(state[key].detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
     return digest.hexdigest()[:32]

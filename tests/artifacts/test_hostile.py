@@ -15,6 +15,7 @@ from stickgen.artifacts.reference import read_reference_adapter
 from stickgen.artifacts.run import RunFolder, read_checkpoint
 from stickgen.errors import AdapterError, CheckpointError
 from stickgen.lora import get_lora_state_dict, inject_lora_adapters, load_lora_state_dict
+from stickgen.model import StickFigureTransformer
 from tests.campaign.corpus import make_corpus
 
 
@@ -116,3 +117,10 @@ def test_many_tensors_are_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "base.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
     with pytest.raises(CheckpointError, match="holds 300000 tensors; at most 20000 expected"):
         load_base(tmp_path / "base.safetensors")
+
+
+def test_a_tensor_whose_name_is_no_unicode(tmp_path: Path) -> None:
+    path = tmp_path / "base.pth"
+    torch.save({**StickFigureTransformer().state_dict(), "\ud800": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError, match="base.pth: "):
+        load_base(path)

@@ -79,8 +79,16 @@ def values_changed(draw: st.DrawFn, original: Any, values: list[Any]) -> Any:
                 new = draw(st.sampled_from([value for value in VALUES if isinstance(value, str)]))
                 holder[new] = holder.pop(key)
             case _:
-                holder[key] = draw(st.sampled_from(values))
+                holder[key] = _own(draw(st.sampled_from(values)))
     return content[0]
+
+
+def _own(value: Any) -> Any:
+    """Return a copy, since a later change may go into the value; what is too deep to copy is not gone into either."""
+    try:
+        return copy.deepcopy(value)
+    except RecursionError:
+        return value
 
 
 def json_changed(original: bytes) -> st.SearchStrategy[bytes]:
