@@ -50,7 +50,8 @@ def read_reference_adapter(path: Path, alpha: float | None = None) -> Adapter:
     unknown = holder.keys() - state.keys()
     if unknown and holder is not wrapped:
         raise CheckpointError(f"{path}: {min(map(str, unknown))}: not an adapter's tensor")
-    config = content.get("lora_config") or {}
+    config = content.get("lora_config")
+    config = {} if config is None else config
     if not isinstance(config, Mapping):
         raise CheckpointError(f"{path}: lora_config: a dict expected")
     settings = _settings(state, config, alpha, path)

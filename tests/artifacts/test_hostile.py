@@ -119,8 +119,16 @@ def test_many_tensors_are_refused_at_once(tmp_path: Path) -> None:
         load_base(tmp_path / "base.safetensors")
 
 
+def test_a_reference_adapter_whose_settings_are_a_tensor(tmp_path: Path) -> None:
+    path = tmp_path / "lora.pth"
+    state = {"layers.0.lora_A": torch.zeros(2, 4), "layers.0.lora_B": torch.zeros(4, 2)}
+    torch.save({"lora_state_dict": state, "lora_config": torch.zeros(3)}, path)
+    with pytest.raises(CheckpointError, match="lora_config: a dict expected"):
+        read_reference_adapter(path)
+
+
 def test_a_tensor_whose_name_is_no_unicode(tmp_path: Path) -> None:
     path = tmp_path / "base.pth"
     torch.save({**StickFigureTransformer().state_dict(), "\ud800": torch.zeros(1)}, path)
-    with pytest.raises(CheckpointError, match="base.pth: "):
+    with pytest.raises(CheckpointError, match=r"base\.pth: "):
         load_base(path)

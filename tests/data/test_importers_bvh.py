@@ -160,6 +160,7 @@ def test_a_joint_map_names_what_is_not_recognised(tmp_path: Path, reference: np.
         ("CHANNELS 3", "CHANNELS 4", "CHANNELS"),
         ("Zrotation", "Wrotation", "Wrotation"),
         ("OFFSET 0.000000", "OFFSET zero", "zero"),
+        ("CHANNELS 3 Zrotation Xrotation Yrotation", "CHANNELS", "a number of channels expected"),
         ("JOINT LeftForeArm", "JOINT", "line .*a name expected"),
     ],
 )

@@ -119,6 +119,8 @@ def _read_hierarchy(text: str, where: str) -> tuple[list[_Node], list[str], int]
 
 
 def _channels(words: list[str]) -> list[tuple[str, str]]:
+    if len(words) < 2:
+        raise ValueError("a number of channels expected")
     channels: list[tuple[str, str]] = []
     for word in words[2:]:
         match = re.fullmatch(r"([XYZ])(position|rotation)", word, flags=re.IGNORECASE)
