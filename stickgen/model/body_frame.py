@@ -53,8 +53,6 @@ class _Layout:
     """The rest pose."""
     pelvis_x: int
     feet_x: Tensor
-    feet: Tensor
-    """Both numbers of each foot."""
     contact: Tensor
     """The two outputs that are contact logits."""
     spread: Tensor
@@ -113,7 +111,8 @@ class BodyFrame:
         planted = torch.sigmoid(self.contact(head))
         if noise is not None:
             # Where a planted foot will be is certain.
-            certain = torch.zeros_like(head).index_copy(-1, at.feet, planted.repeat_interleave(2, dim=-1))
+            certain = torch.zeros_like(head)
+            certain[..., at.feet_x] = certain[..., at.feet_x + 1] = planted
             said = said + self.spread(head) * (1 - certain[..., at.first]) * noise[..., at.first]
         step = self.velocity_kept * (joined - before[..., at.first]) + said + said[..., at.pelvis_x, None] * at.limb_x
         if self.pull:
@@ -194,7 +193,6 @@ def _make_layout(dim: int, device: torch.device) -> _Layout:
         velocity=numbers(velocity),
         rest=torch.tensor(rest_pose(dim), device=device),
         pelvis_x=2 * pelvis,
-        feet=numbers([ends.index(name) for name in FEET]),
         feet_x=torch.tensor([2 * ends.index(name) for name in FEET], device=device),
         contact=torch.tensor(contact, device=device),
         spread=torch.tensor(spread, device=device),
