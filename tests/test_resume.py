@@ -118,7 +118,7 @@ def test_a_run_whose_last_checkpoint_is_damaged_continues_from_the_one_before(
 
     resumed = run_script("train.py", "resume=run", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
-    line = f"continuing from the previous checkpoint, step {step}"
+    line = f"continuing from previous.ckpt, step {step}"
     assert [line in said for said in resumed.stdout.splitlines()].count(True) == 1
     assert not last.with_name("previous.ckpt").exists()
     _assert_same(tmp_path / "run", uninterrupted, f"continued from step {step}")

@@ -106,23 +106,22 @@ class RunFolder:
         return path
 
     def latest(self) -> tuple[Path, "Checkpoint"]:
-        """Return the checkpoint that a run can continue from, and its content: the last, else the one before it.
+        """Return the checkpoint that a run can continue from, and its content.
+
+        It is the last one, the one before it where that is missing or damaged, or else the best.
 
         Raises:
-            CheckpointError: the run has neither, or both are damaged.
+            CheckpointError: the run has none, or all are damaged.
         """
-        last = self.checkpoints / "last.ckpt"
-        previous = previous_checkpoint(last)
-        assert previous is not None
-        if not last.is_file() and not previous.is_file():
-            self.checkpoint("last")
-        try:
-            return last, read_checkpoint(last)
-        except CheckpointError as error:
+        present = [self.checkpoints / f"{name}.ckpt" for name in ("last", "previous", "best")]
+        present = [path for path in present if path.is_file()] or [self.checkpoint("last")]
+        mistakes = []
+        for path in present:
             try:
-                return previous, read_checkpoint(previous)
-            except CheckpointError:
-                raise error from None
+                return path, read_checkpoint(path)
+            except CheckpointError as error:
+                mistakes.append(error)
+        raise mistakes[0]
 
     def forget_previous(self) -> None:
         """Remove the checkpoint before the last one of a finished run, once the last is found to be whole.

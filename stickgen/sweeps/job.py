@@ -30,7 +30,7 @@ def fit_job(config: TrainConfig, console: Console | None = None) -> float:
             log.info("%s: finished already, skipped", run.path)
             monitored = read_json(run.metrics).get("monitored")
             return float("nan") if monitored is None else float(monitored)
-        if any((run.checkpoints / name).is_file() for name in ("last.ckpt", "previous.ckpt")):
+        if run.holds_results():
             config = resume_config(str(run.path))
     return fit(config, console).monitored
 

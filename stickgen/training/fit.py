@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from stickgen.config import TrainConfig, typed
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import CheckpointError, ConfigError, OutputExistsError
 from stickgen.evaluation.baselines import baseline_metrics, majority_action
-from stickgen.files import check_folder
+from stickgen.files import atomic_write, check_folder, remove_leftovers
 from stickgen.generation.prompts import embed_prompts
 from stickgen.locks import folder_lock
 from stickgen.lora import get_lora_state_dict, lora_settings
@@ -78,6 +79,7 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
 def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: Console) -> FitResult:
     started = time.monotonic()
     _begin(config)
+    remove_leftovers(run.checkpoints)  # a run that only has to be finished writes none
     resumed = _resumed(config, run)
     if resumed is not None:
         _check_goes_on(config, resumed)
@@ -220,7 +222,7 @@ def _begin(config: TrainConfig) -> None:
 
 
 def _resumed(config: TrainConfig, run: RunFolder) -> Path | None:
-    """Return the checkpoint to continue from: where the last one is damaged, the one before it takes its place."""
+    """Return the checkpoint to continue from: a last one that is missing or damaged is replaced by the latest other."""
     if not config.resume:
         return None
     path, checkpoint = run.latest()
@@ -232,8 +234,9 @@ def _resumed(config: TrainConfig, run: RunFolder) -> Path | None:
                 read_checkpoint(last)
             except CheckpointError as error:
                 reason = str(error)
-        log.warning("%s; continuing from the previous checkpoint, step %d", reason, checkpoint.steps)
-        os.replace(path, last)
+        log.warning("%s; continuing from %s, step %d", reason, path.name, checkpoint.steps)
+        with atomic_write(last, overwrite=True) as scratch:
+            shutil.copyfile(path, scratch)
     return last
 
 

@@ -57,8 +57,10 @@ def told_of_logs(run: RunFolder) -> Iterator[None]:
     threading.excepthook = quiet
     try:
         yield
-    except OSError as error:
-        if error.errno is None or error.filename is not None:
+    except (OSError, ValueError) as raised:
+        # Lightning's TensorBoard logger raises its own error over the system's.
+        error = raised if isinstance(raised, OSError) else raised.__cause__
+        if not isinstance(error, OSError) or error.errno is None or (error is raised and error.filename is not None):
             raise
         raise OutputError(f"{run.path}: its logs: {error.strerror}; {run.saved()}") from None
     finally:

@@ -240,7 +240,7 @@ def save(run: RunFolder, config: TrainConfig, name: str, step: int) -> Path:
     return run.checkpoints / name
 
 
-def test_the_last_checkpoint_or_the_one_before_it(run: RunFolder, config: TrainConfig) -> None:
+def test_the_last_checkpoint_the_one_before_it_or_the_best(run: RunFolder, config: TrainConfig) -> None:
     with pytest.raises(CheckpointError, match=r"has no checkpoints/last\.ckpt"):
         run.latest()
     assert run.saved() == "nothing is saved yet, the same command starts anew"
@@ -255,6 +255,9 @@ def test_the_last_checkpoint_or_the_one_before_it(run: RunFolder, config: TrainC
     assert (run.latest()[0], run.latest()[1].steps) == (previous, 5)
     assert run.saved().startswith("step 5 is saved; ")
     previous.write_bytes(b"")
+    best = save(run, config, "best.ckpt", 3)
+    assert (run.latest()[0], run.latest()[1].steps) == (best, 3)
+    best.unlink()
     with pytest.raises(CheckpointError, match=r"last\.ckpt: damaged: its content is not what was written"):
         run.latest()
     assert run.saved().startswith("no step can be read: ")

@@ -57,7 +57,7 @@ def main() -> None:
         plan: list[tuple[str, Command, int, str, int]] = []
         for command in chosen:
             passed = learned[command.name].passed.get(command.name, [])
-            numbers = range(1, len(passed) + 1) if options.every_write else thinned(passed)
+            numbers = range(1, len(passed) + 1) if options.every_write else thinned(command, passed)
             plan += [
                 (layout, command, at, kind, len(passed))
                 for layout in options.layouts

@@ -41,18 +41,25 @@ class Command:
         line: script and arguments, in the folder of :func:`make_template`.
         again: what continues or repeats it after a fault; None: the same line.
         resumes: the run folder that is then continued where it has a checkpoint.
+        logs_only: only writes of logs are failed; another command has all else.
     """
 
     name: str
     line: list[str]
     again: list[str] | None = None
     resumes: str | None = None
+    logs_only: bool = False
 
 
 GENERATE = ["stickgen", "generate", "A person walks.", "--model", "run", "--seconds", "0.2", "--size", "64"]
 COMMANDS = [
     Command("train", ["train.py", *SHORT, "hydra.run.dir=new"], resumes="new"),
-    Command("train with logs", ["train.py", *SHORT, "logger.tensorboard=true", "hydra.run.dir=new"], resumes="new"),
+    Command(
+        "train with logs",
+        ["train.py", *SHORT, "logger.tensorboard=true", "hydra.run.dir=new"],
+        resumes="new",
+        logs_only=True,
+    ),
     Command("resume", ["train.py", "resume=part", "trainer.max_epochs=2"], resumes="part"),
     Command("merge", ["merge.py", "checkpoint=run", "output=merged.pth", "overwrite=true"]),
     Command("unmerge", ["stickgen", "unmerge", "merged.safetensors", "unmerged.safetensors", "--overwrite"]),
@@ -124,8 +131,14 @@ def final_files(folder: Path) -> dict[str, Path]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
         and path.name != LOCK_FILE
-        and not any(part.startswith(SCRATCH) or part in GROWING for part in path.relative_to(folder).parts)
+        and not is_log(path.relative_to(folder))
+        and not any(part.startswith(SCRATCH) for part in path.relative_to(folder).parts)
     }
+
+
+def is_log(path: Path) -> bool:
+    """Return whether a file, by its path in the folder of the commands, is or lies in a log."""
+    return any(part in GROWING for part in path.parts)
 
 
 def bytes_of(path: Path) -> str:

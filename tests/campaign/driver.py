@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from stickgen.locks import SCRATCH
-from tests.campaign.commands import Command, bytes_of, final_files, make_template, meaning
+from tests.campaign.commands import Command, bytes_of, final_files, is_log, make_template, meaning
 
 ROOT = Path(__file__).resolve().parents[2]
 CLEANING = "unlink"
@@ -226,10 +226,20 @@ class Campaign:
         return self._said_path().read_text(errors="replace")
 
 
-def thinned(passed: list[tuple[str, str]]) -> list[int]:
-    """Return the numbers of boundaries; of a file's writes in a row the first, the middle and the last."""
+def thinned(command: Command, passed: list[tuple[str, str]]) -> list[int]:
+    """Return the numbers of a command's boundaries; of a file's writes in a row the first, the middle and the last.
+
+    A log is opened and written for a value at a time, and all that is the same: of these three are taken, too.
+    """
+
+    def place(numbered: tuple[int, tuple[str, str]]) -> tuple[str, str]:
+        what, where = numbered[1]
+        return ("", where) if what in ("open", "write") and is_log(Path(where)) else (what, where)
+
     numbers: list[int] = []
-    for _, group in groupby(enumerate(passed, 1), key=lambda pair: pair[1]):
+    for (_, where), group in groupby(enumerate(passed, 1), key=place):
+        if command.logs_only and not is_log(Path(where)):
+            continue
         run = [number for number, _ in group]
         numbers += run if len(run) <= 3 else [run[0], run[len(run) // 2], run[-1]]
     return numbers

@@ -40,7 +40,7 @@ def layout(request: pytest.FixtureRequest, made: Path) -> Iterator[Layout]:
 
 def faults_of(campaign: Campaign, command: Command, count: int) -> list[tuple[int, str]]:
     """Draw faults, the same ones every time: of every kind, anywhere in the command."""
-    numbers = thinned(campaign.boundaries(command))
+    numbers = thinned(command, campaign.boundaries(command))
     draw = random.Random(command.name)
     return [(draw.choice(numbers), KINDS[turn % len(KINDS)]) for turn in range(count)]
 
@@ -68,11 +68,18 @@ def test_a_run_whose_write_fails_continues_to_the_same_weights(
     campaign = Campaign(server, layout, made)
     found = Found(command.name, layout.name)
     passed = campaign.boundaries(command)
-    checkpoints = [n for n in thinned(passed) if "last.ckpt" in passed[n - 1][1] or "previous" in passed[n - 1][1]]
-    for at, kind in ((checkpoints[len(checkpoints) // 2], "kill"), (checkpoints[-1], "ENOSPC")):
+    checkpoints = [
+        n for n in thinned(command, passed) if "last.ckpt" in passed[n - 1][1] or "previous" in passed[n - 1][1]
+    ]
+    # At the first of them there may be a best checkpoint and no last one yet.
+    for at, kind in (
+        (checkpoints[0], "EIO"),
+        (checkpoints[len(checkpoints) // 2], "kill"),
+        (checkpoints[-1], "ENOSPC"),
+    ):
         campaign.inject(command, at, kind, found)
     assert found.failures == []
-    assert found.repeated == 2
+    assert found.repeated == 3
 
 
 def test_the_injector_finds_a_writer_that_is_not_atomic(server: Server, made: Path, tmp_path: Path) -> None:
