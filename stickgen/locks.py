@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from stickgen.errors import FolderInUseError
+from stickgen.errors import FolderInUseError, OutputError
 
 LOCK_FILE = "stickgen.lock"
 """Under this name a folder that is in use holds its lock."""
@@ -41,7 +41,8 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
     Raises:
         FolderInUseError: another process uses the folder, or one of another machine may.
-        OSError: the folder cannot be made or written to.
+        OutputError: the lock cannot be written.
+        OSError: the folder cannot be made.
     """
     folder = folder.resolve()
     if folder in _held:
@@ -84,6 +85,9 @@ def _lock(folder: Path) -> int:
                     os.ftruncate(handle, 0)
                     os.pwrite(handle, json.dumps(_owner()).encode(), 0)
                     return handle
+        except OSError as error:
+            os.close(handle)
+            raise OutputError(f"{path}: {error.strerror}; the folder cannot be locked, name another") from None
         except BaseException:
             os.close(handle)
             raise

@@ -8,6 +8,7 @@ from rich.console import Console
 from stickgen.artifacts.run import RunFolder, read_json
 from stickgen.config import TrainConfig, as_plain
 from stickgen.errors import ConfigError
+from stickgen.files import remove_leftovers
 from stickgen.sweeps.settings import difference
 from stickgen.training import fit, resume_config, with_absolute_paths
 
@@ -26,6 +27,7 @@ def fit_job(config: TrainConfig, console: Console | None = None) -> float:
     run = RunFolder(Path(config.run_dir).resolve())
     if run.exists():
         _check_same(run, config)
+        remove_leftovers(run.checkpoints)
         if run.metrics.is_file():
             log.info("%s: finished already, skipped", run.path)
             monitored = read_json(run.metrics).get("monitored")

@@ -31,7 +31,11 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="commands at once")
     parser.add_argument("--template", type=Path, help="a folder as a campaign makes it at its start, to save the time")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--record", type=Path, help="append each finding to this file, a JSON object a line")
+    parser.add_argument(
+        "--record",
+        type=Path,
+        help="append each finding to this file, a JSON object a line; faults that it holds are left out",
+    )
     parser.add_argument("--matrix", type=Path, nargs="*", help="run nothing; print the matrix of these records")
     options = parser.parse_args()
     if options.matrix is not None:
@@ -66,6 +70,11 @@ def main() -> None:
             ]
         random.Random(options.seed).shuffle(plan)
         print(f"{len(plan)} faults planned", flush=True)
+        if options.record is not None and options.record.is_file():
+            records += [json.loads(line) for line in options.record.read_text().splitlines()]
+            done = {(one["layout"], one["command"], one["at"], one["kind"]) for one in records}
+            plan = [one for one in plan if (one[0], one[1].name, one[2], one[3]) not in done]
+            print(f"{len(plan)} of them left", flush=True)
         left = iter(enumerate(plan))
         taking = threading.Lock()
 
