@@ -12,11 +12,12 @@ from stickgen.errors import GenerationError
 from stickgen.generation.pace import Pace
 from stickgen.generation.seed import standing
 from stickgen.generation.stepping import has_few_rows, stepping_copy
+from stickgen.generation.tempo import Tempo
 from stickgen.model import KeyValueCache, StickFigureTransformer
 from stickgen.model.motion_code import with_code, without
 from stickgen.skeleton import FPS
 
-DEPARTURE = 0.5
+DEPARTURE = 0.7
 """Share of the predicted spread that frames depart from their mean by: the spread is that of single frames, and what
 they depart by adds up in a rollout."""
 
@@ -71,10 +72,15 @@ def rollout(
         # Beyond few rows, what a product comes to depends on the threads in its last digits.
         paced = Pace().step if has_few_rows(inputs.given[-1:]) else nullcontext
         drawn = _noise(model, inputs.given, seed)
+        tempo = None if inputs.codes is None or model.body_frame is None else Tempo(inputs.codes)
         for step in range(frames):
             with paced() if step else nullcontext():
                 noise = None if drawn is None else drawn(len(read))
-                read = stepping(read, inputs.text, **inputs.conditions(at), cache=cache, noise=noise)[-1:]
+                gain = None if tempo is None else tempo.gain().to(read)
+                made = stepping(read, inputs.text, **inputs.conditions(at), cache=cache, noise=noise, gain=gain)[-1:]
+            if tempo is not None and step:
+                tempo.see(read[-1], made[0])
+            read = made
             motion[step] = read[0]
             at = slice(start + step, start + step + 1)
             # Once a second: every frame would make a GPU wait for each.
@@ -157,6 +163,7 @@ class _Inputs:
     text: Tensor
     given: Tensor
     tracks: dict[str, Tensor]
+    codes: Tensor | None
 
     @classmethod
     def of(
@@ -202,11 +209,13 @@ class _Inputs:
         for name, tensor in (("text_embedding", text), ("seed_frames", given)):
             if not bool(torch.isfinite(tensor).all()):
                 raise GenerationError(f"{name}: finite numbers expected, NaN or infinity found")
+        codes = None
         if model.code_bank is not None:
             # Given frames are a beginning of their own.
-            code = without(model.code_bank.draw(text, seed), start=len(given) > 1)
-            text = with_code(text, code.to(text.device))
-        return cls(text.to(like), given.to(like), {name: track.to(like.device) for name, track in tracks.items()})
+            codes = without(model.code_bank.draw(text, seed), start=len(given) > 1)
+            text = with_code(text, codes.to(text.device))
+        tracks = {name: track.to(like.device) for name, track in tracks.items()}
+        return cls(text.to(like), given.to(like), tracks, codes)
 
     def conditions(self, at: slice) -> dict[str, Tensor]:
         """Return the conditions of some frames, as arguments of the model's forward."""

@@ -92,7 +92,14 @@ class BodyFrame:
         relative = joined - joined[..., at.pelvis_x, None] * at.is_x
         return torch.where(at.is_velocity, VELOCITY_GAIN * moved[..., at.velocity], relative)
 
-    def move(self, frames: Tensor, before: Tensor, head: Tensor, noise: Tensor | None = None) -> Tensor:
+    def move(
+        self,
+        frames: Tensor,
+        before: Tensor,
+        head: Tensor,
+        noise: Tensor | None = None,
+        gain: Tensor | float = 1.0,
+    ) -> Tensor:
         """Return the next frames ``[..., D]``: their mean, or with ``noise`` a draw.
 
         Every joint keeps ``velocity_kept`` of its displacement and adds what the head says; what it says of the
@@ -104,6 +111,7 @@ class BodyFrame:
             before: the frame before each.
             head: the pose head's output ``[..., D]``.
             noise: normal numbers ``[..., D]``, which the spread multiplies; a joint takes those of its first place.
+            gain: what the displacements are multiplied by.
         """
         at = _layout(self.dim, frames.device)
         joined = frames[..., at.first]
@@ -118,6 +126,7 @@ class BodyFrame:
         if self.pull:
             away = joined - joined[..., at.pelvis_x, None] * at.is_x - at.rest
             step = step - self.pull * away
+        step = gain * step
         slip = (planted.square() * step[..., at.feet_x]).sum(-1, keepdim=True)
         return joined + step - at.is_x * (slip / (planted.sum(-1, keepdim=True) + _SOME_CONTACT))
 

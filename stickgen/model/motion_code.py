@@ -34,7 +34,12 @@ MOST_CODES = 4096
 """Codes of a bank at most, of more clips."""
 
 _JOINTS = {name: STICK_5.joint(name) for name in STICK_5.joints}
-_LIMBS = ("left_ankle", "right_ankle", "left_wrist", "right_wrist")
+LIMBS = ("left_ankle", "right_ankle", "left_wrist", "right_wrist")
+"""The joints that a code describes singly."""
+
+_SPEEDS = slice(24, 28)
+"""Their mean speeds in a code."""
+
 _START = 11
 _SUMMARY = 30
 
@@ -64,11 +69,11 @@ def motion_code(motion: Tensor) -> Tensor:
         (pelvis[:, 1].mean() - 0.47) / 0.1, _deviation(pelvis[:, 1]) / 0.05, (pelvis[:, 1].min() - 0.44) / 0.1,
         neck_x.mean() / 0.1, _deviation(neck_x) / 0.05,
     ]  # fmt: skip
-    for name in _LIMBS:
+    for name in LIMBS:
         x, y = body[:, _JOINTS[name]].unbind(-1)
         usual_y = 0.05 if name.endswith("ankle") else 0.5
         numbers += [x.mean() / 0.15, _deviation(x) / 0.1, (y.mean() - usual_y) / 0.15, _deviation(y) / 0.1]
-    numbers += [velocity[:, _JOINTS[name]].norm(dim=-1).mean() for name in _LIMBS]
+    numbers += [velocity[:, _JOINTS[name]].norm(dim=-1).mean() for name in LIMBS]
     numbers += [_likeness(body, "left_ankle", "right_ankle"), _likeness(body, "left_wrist", "right_wrist")]
     summary = torch.stack(numbers)
     start = torch.cat([_pose(body, pelvis, frame) for frame in (0, min(LATER, len(joints) - 1))])
@@ -84,6 +89,11 @@ def without(code: Tensor, *, summary: bool = False, start: bool = False) -> Tens
     if start:
         kept[_SUMMARY:-2] = kept[-1] = 0
     return code * kept.to(code)
+
+
+def limb_speed(codes: Tensor) -> Tensor:
+    """Return the mean speed of the limbs, ``[...]`` in body heights a second, of codes ``[..., WIDTH]``."""
+    return codes[..., _SPEEDS].mean(dim=-1) / SIZE
 
 
 def with_code(embedding: Tensor, code: Tensor) -> Tensor:
@@ -169,7 +179,7 @@ class CodeBank:
 
 def _pose(body: Tensor, pelvis: Tensor, frame: int) -> Tensor:
     """Return a frame's pose, its joints about the pelvis, and how far it has come, in typical sizes."""
-    limbs = body[frame, [_JOINTS[name] for name in _LIMBS]] / 0.2
+    limbs = body[frame, [_JOINTS[name] for name in LIMBS]] / 0.2
     limbs[2:, 1] -= 2.5  # wrists hang at half a body height
     come = pelvis[frame, 0] - pelvis[0, 0]
     rest = (body[frame, _JOINTS["neck"], 0] / 0.1, (pelvis[frame, 1] - 0.47) / 0.1, come / 0.4)

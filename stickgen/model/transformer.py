@@ -153,6 +153,7 @@ class StickFigureTransformer(nn.Module):
         causal: bool | None = None,
         cache: KeyValueCache | None = None,
         noise: Tensor | None = None,
+        gain: Tensor | None = None,
     ) -> Tensor | dict[str, Tensor]:
         """Predict a pose, and with ``return_all_outputs`` everything else, for every frame.
 
@@ -173,6 +174,7 @@ class StickFigureTransformer(nn.Module):
                 gradients, all clips with equally many frames.
             noise: normal numbers ``[T, B, D]``: the pose is then a draw of the next frame instead of its mean. Only
                 with ``pose_frame="body"``, which predicts how far from the mean it may be.
+            gain: ``[T, B, 1]``, what the figure's displacements are multiplied by; likewise.
 
         Returns:
             pose ``[T, B, output_dim]``, or a dict of ``pose``, ``position [B, 2]``, ``velocity [B, 2]``,
@@ -185,8 +187,8 @@ class StickFigureTransformer(nn.Module):
                 ``cache`` is given to a pass that is not causal, has a padding mask or keeps gradients.
         """
         causal = self.causal if causal is None else causal
-        if noise is not None and self.body_frame is None:
-            raise ValueError("noise: a base with pose_frame=world predicts no spread to draw from")
+        if self.body_frame is None and not (noise is None and gain is None):
+            raise ValueError("noise, gain: are for bases with pose_frame=body")
         if cache is not None:
             _check_cached(causal, padding_mask)
         if padding_mask is not None:
@@ -208,7 +210,7 @@ class StickFigureTransformer(nn.Module):
 
         with torch.autocast(x.device.type, enabled=False):
             head = self.pose_decoder(hidden)
-            pose = self._pose(head, x, before, None if noise is None else noise.transpose(0, 1)).transpose(0, 1)
+            pose = self._pose(head, x, before, noise, gain).transpose(0, 1)
             if not return_all_outputs:
                 return pose
             pooled = _mean_over_frames(hidden, padding_mask) if cache is None else cache.mean_hidden()
@@ -272,17 +274,19 @@ class StickFigureTransformer(nn.Module):
             tokens = tokens + self.partner_projection(_batch_first(partner_motion, padding_mask))
         return tokens
 
-    def _pose(self, head: Tensor, x: Tensor, before: Tensor, noise: Tensor | None) -> Tensor:
-        """Turn the pose head's output into poses; all are ``[B, T, D]``.
+    def _pose(self, head: Tensor, x: Tensor, before: Tensor, noise: Tensor | None, gain: Tensor | None) -> Tensor:
+        """Turn the pose head's output into poses ``[B, T, D]``.
 
         Args:
-            head: the output.
-            x: the input frames.
+            head: the output ``[B, T, D]``.
+            x: the input frames ``[B, T, D]``.
             before: the frame before each.
             noise: see :meth:`forward`.
+            gain: see :meth:`forward`.
         """
         if self.body_frame is not None:
-            return self.body_frame.move(x, before, head, noise)
+            noise = None if noise is None else noise.transpose(0, 1)
+            return self.body_frame.move(x, before, head, noise, 1.0 if gain is None else gain.transpose(0, 1))
         if self.pose_output == "absolute":
             return head
         pose = x + self.pose_scale * head
