@@ -9,6 +9,7 @@ from torch import Tensor
 
 from stickgen.errors import GenerationError
 from stickgen.generation import generator_for, one_shot, rollout
+from stickgen.generation.rollout import DEPARTURE
 from stickgen.generation.stepping import FEW_ROWS
 from stickgen.lora import adapters_disabled
 from stickgen.model import POSE_OUTPUTS, StickFigureTransformer
@@ -239,7 +240,7 @@ def test_given_frames_are_a_beginning_of_their_own(build: Build, monkeypatch: py
     assert read[-1][0, -2:].tolist() == [1.0, 0.0]
 
 
-def test_frames_depart_from_their_mean_by_half_of_the_predicted_spread(build: Build) -> None:
+def test_frames_depart_from_their_mean_by_a_share_of_the_predicted_spread(build: Build) -> None:
     model = build(pose_output="velocity", pose_frame="body")
     drawn = rollout(model, TEXT, 6, SEED, seed=2)
     torch.testing.assert_close(drawn, departing(model, 6, seed=2), rtol=1e-4, atol=1e-5)
@@ -259,7 +260,7 @@ def departing(model: StickFigureTransformer, frames: int, seed: int) -> Tensor:
         noise.append(
             torch.cat([torch.randn(n, SEED.shape[2], generator=generator) for n in (len(SEED), *[1] * frames)])
         )
-    draws, motion = 0.5 * torch.stack(noise, dim=1), SEED
+    draws, motion = DEPARTURE * torch.stack(noise, dim=1), SEED
     with torch.no_grad():
         for _ in range(frames):
             motion = torch.cat((motion, model(motion, TEXT, noise=draws[: len(motion)])[-1:]))

@@ -76,6 +76,14 @@ def test_without_contact_a_joint_keeps_its_velocity_and_adds_what_the_head_says(
     torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_a_gain_multiplies_the_displacements() -> None:
+    _, before, now = figures(20)
+    head = head_with(20, (0.3, LIFTED), torch.randn(4, 20, generator=torch.Generator().manual_seed(3)))
+    frame = BodyFrame(20, 0.9, 0.5)
+    once, more = frame.move(now, before, head), frame.move(now, before, head, gain=torch.full((4, 1), 1.5))
+    torch.testing.assert_close(more - now, 1.5 * (once - now))
+
+
 @pytest.mark.parametrize("dim", [20, 48])
 def test_joints_that_segments_share_stay_together(dim: int) -> None:
     skeleton, before, now = figures(dim)
@@ -165,7 +173,7 @@ def test_a_base_of_this_kind_has_the_references_tensors_and_says_where_feet_are_
     outputs = body(**arguments, return_all_outputs=True)
     assert outputs["contact"].shape == (*arguments["motion"].shape[:2], 2)
     assert outputs["spread"].shape == arguments["motion"].shape
-    with pytest.raises(ValueError, match="noise: a base with pose_frame=world predicts no spread"):
+    with pytest.raises(ValueError, match="noise, gain: are for bases with pose_frame=body"):
         world(**arguments, noise=torch.zeros_like(arguments["motion"]))
 
 
