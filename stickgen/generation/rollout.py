@@ -14,7 +14,7 @@ from stickgen.generation.seed import standing
 from stickgen.generation.stepping import has_few_rows, stepping_copy
 from stickgen.generation.tempo import Tempo
 from stickgen.model import KeyValueCache, StickFigureTransformer
-from stickgen.model.motion_code import with_code, without
+from stickgen.model.motion_code import motion_code, with_code, without
 from stickgen.skeleton import FPS
 
 DEPARTURE = 0.7
@@ -211,8 +211,11 @@ class _Inputs:
                 raise GenerationError(f"{name}: finite numbers expected, NaN or infinity found")
         codes = None
         if model.code_bank is not None:
+            begun = None
+            if len(given) > 1:
+                begun = torch.stack([motion_code(motion) for motion in given.cpu().unbind(1)])
             # Given frames are a beginning of their own.
-            codes = without(model.code_bank.draw(text, seed), start=len(given) > 1)
+            codes = without(model.code_bank.draw(text, seed, begun), start=begun is not None)
             text = with_code(text, codes.to(text.device))
         tracks = {name: track.to(like.device) for name, track in tracks.items()}
         return cls(text.to(like), given.to(like), tracks, codes)

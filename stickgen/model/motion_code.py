@@ -40,6 +40,9 @@ LIMBS = ("left_ankle", "right_ankle", "left_wrist", "right_wrist")
 _SPEEDS = slice(24, 28)
 """Their mean speeds in a code."""
 
+_MEANS = (0, 2, 3, 6, *range(8, 24, 2), *range(24, 28))
+"""The means in a code, which a few frames tell already; deviations take a whole clip."""
+
 _START = 11
 _SUMMARY = 30
 
@@ -129,26 +132,30 @@ class CodeBank:
             torch.cat((self.text_of, other.text_of + len(self.texts))),
         )
 
-    def draw(self, texts: Tensor, seed: int | None = None) -> Tensor:
+    def draw(self, texts: Tensor, seed: int | None = None, given: Tensor | None = None) -> Tensor:
         """Draw a code for each text.
 
         Args:
             texts: ``[B, E]``; rows of zeros, no caption, draw among all.
             seed: of the draws, one after the other; None: of the codes of the nearest captions the most typical.
+            given: codes of the frames that each motion goes on from, ``[B, WIDTH]``: of the codes of the nearest
+                captions those that move and stand like them are preferred, and without a seed the most alike is taken.
 
         Returns:
             ``[B, WIDTH]``.
         """
         texts = texts.detach().cpu().float()
         likeness = F.normalize(texts[:, :-WIDTH], dim=-1) @ F.normalize(self.texts[:, :-WIDTH], dim=-1).T
-        share = torch.softmax(likeness[:, self.text_of] / NEARNESS, dim=-1)
-        if seed is None:
-            mean = share @ self.codes
+        chance = torch.log_softmax(likeness[:, self.text_of] / NEARNESS, dim=-1)
+        if given is not None:
+            chance -= torch.cdist(given[:, _MEANS], self.codes[:, _MEANS]).square()
+        elif seed is None:
             # The nearest by caption, and of those the one nearest to their mean.
-            far = torch.cdist(mean, self.codes)
-            return self.codes[(share.log() - far.square()).argmax(dim=-1)]
+            chance -= torch.cdist(chance.exp() @ self.codes, self.codes).square()
+        if seed is None:
+            return self.codes[chance.argmax(dim=-1)]
         generator = torch.Generator().manual_seed(seed)
-        return self.codes[torch.multinomial(share, 1, generator=generator).squeeze(1)]
+        return self.codes[torch.multinomial(chance.softmax(dim=-1), 1, generator=generator).squeeze(1)]
 
     def to_plain(self) -> dict[str, Any]:
         """Return it as strings and numbers, in half precision, for a file's record."""

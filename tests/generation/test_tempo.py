@@ -1,5 +1,6 @@
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ def test_steps_grow_where_a_clip_is_slower_than_its_code_and_shrink_where_it_is_
     tempo = Tempo(codes)
     assert tempo.gain().tolist() == [[[1.0]] * 4]
     made = gliding(0.2, 0.95, 1.0, 1.1, frames=200)
-    for before, frame in zip(made, made[1:], strict=False):
+    for before, frame in pairwise(made):
         tempo.see(before, frame)
     slow, slower, equal, fast = tempo.gain().flatten().tolist()
     assert slow == pytest.approx(GAINS[1])
@@ -42,7 +43,7 @@ def test_steps_grow_where_a_clip_is_slower_than_its_code_and_shrink_where_it_is_
 def test_a_code_that_stands_still_does_not_freeze_its_clip() -> None:
     tempo = Tempo(motion_code(gliding(0.0)[:, 0])[None])
     made = gliding(STILL, frames=100)
-    for before, frame in zip(made, made[1:], strict=False):
+    for before, frame in pairwise(made):
         tempo.see(before, frame)
     assert tempo.gain().item() == pytest.approx(1, abs=1e-3)
 

@@ -109,3 +109,15 @@ def test_a_bank_comes_back_from_plain_values() -> None:
 def test_damaged_banks_are_refused(change: dict[str, object]) -> None:
     with pytest.raises((ValueError, TypeError, KeyError, RuntimeError)):
         CodeBank.from_plain({**bank().to_plain(), **change})
+
+
+def test_given_frames_prefer_codes_of_their_speed_within_the_caption() -> None:
+    other = torch.zeros(1, WIDTH)
+    other[0, 24:28] = 0.9  # as fast as the code of another caption
+    assert float(bank().draw(texts(0), given=other)[0, 0]) == pytest.approx(0.2)
+    near = torch.full((1, WIDTH), 0.1)
+    assert float(bank().draw(texts(0), given=near)[0, 0]) == pytest.approx(0.1)
+    codes = [torch.full((WIDTH,), value) for value in (-4.0, 4.0)]
+    apart = CodeBank.of(list(texts(0, 0)), codes)
+    drawn = [float(apart.draw(texts(0), seed, torch.full((1, WIDTH), 4.0))[0, 0]) for seed in range(20)]
+    assert drawn == [4.0] * 20
