@@ -11,9 +11,10 @@ from torch import Tensor
 from stickgen.errors import GenerationError
 from stickgen.generation.pace import Pace
 from stickgen.generation.seed import standing
+from stickgen.generation.steering import Steering
 from stickgen.generation.stepping import has_few_rows, stepping_copy
-from stickgen.generation.tempo import Tempo
 from stickgen.model import KeyValueCache, StickFigureTransformer
+from stickgen.model.body_frame import Steer
 from stickgen.model.motion_code import motion_code, with_code, without
 from stickgen.skeleton import FPS
 
@@ -72,14 +73,16 @@ def rollout(
         # Beyond few rows, what a product comes to depends on the threads in its last digits.
         paced = Pace().step if has_few_rows(inputs.given[-1:]) else nullcontext
         drawn = _noise(model, inputs.given, seed)
-        tempo = None if inputs.codes is None or model.body_frame is None else Tempo(inputs.codes)
+        steering = None
+        if inputs.codes is not None and model.body_frame is not None:
+            steering = Steering(inputs.codes, inputs.given.shape[-1])
         for step in range(frames):
             with paced() if step else nullcontext():
                 noise = None if drawn is None else drawn(len(read))
-                gain = None if tempo is None else tempo.gain().to(read)
-                made = stepping(read, inputs.text, **inputs.conditions(at), cache=cache, noise=noise, gain=gain)[-1:]
-            if tempo is not None and step:
-                tempo.see(read[-1], made[0])
+                steer = None if steering is None else Steer(*(part.to(read) for part in steering.next()))
+                made = stepping(read, inputs.text, **inputs.conditions(at), cache=cache, noise=noise, steer=steer)[-1:]
+            if steering is not None and step:
+                steering.see(read[-1], made[0])
             read = made
             motion[step] = read[0]
             at = slice(start + step, start + step + 1)

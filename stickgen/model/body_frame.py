@@ -6,6 +6,7 @@ meaning of the numbers that go into the first layer and come out of the pose hea
 
 import functools
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -59,6 +60,22 @@ class _Layout:
     """For every number, the output that is the logarithm of its spread."""
 
 
+class Steer(NamedTuple):
+    """What is done to a figure's displacements between frames.
+
+    Attributes:
+        gain: ``[..., 1]``, what they are multiplied by.
+        push: ``[..., D]``, what is then added, in body heights.
+    """
+
+    gain: Tensor
+    push: Tensor
+
+    def transposed(self) -> "Steer":
+        """Return it with the first two dimensions exchanged."""
+        return Steer(self.gain.transpose(0, 1), self.push.transpose(0, 1))
+
+
 class BodyFrame:
     """Reads frames of one skeleton, and applies the pose head's output to them.
 
@@ -98,7 +115,7 @@ class BodyFrame:
         before: Tensor,
         head: Tensor,
         noise: Tensor | None = None,
-        gain: Tensor | float = 1.0,
+        steer: Steer | None = None,
     ) -> Tensor:
         """Return the next frames ``[..., D]``: their mean, or with ``noise`` a draw.
 
@@ -111,7 +128,7 @@ class BodyFrame:
             before: the frame before each.
             head: the pose head's output ``[..., D]``.
             noise: normal numbers ``[..., D]``, which the spread multiplies; a joint takes those of its first place.
-            gain: what the displacements are multiplied by.
+            steer: what is done to the displacements.
         """
         at = _layout(self.dim, frames.device)
         joined = frames[..., at.first]
@@ -126,7 +143,8 @@ class BodyFrame:
         if self.pull:
             away = joined - joined[..., at.pelvis_x, None] * at.is_x - at.rest
             step = step - self.pull * away
-        step = gain * step
+        if steer is not None:
+            step = steer.gain * step + steer.push
         slip = (planted.square() * step[..., at.feet_x]).sum(-1, keepdim=True)
         return joined + step - at.is_x * (slip / (planted.sum(-1, keepdim=True) + _SOME_CONTACT))
 

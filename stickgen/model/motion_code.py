@@ -40,6 +40,14 @@ LIMBS = ("left_ankle", "right_ankle", "left_wrist", "right_wrist")
 _SPEEDS = slice(24, 28)
 """Their mean speeds in a code."""
 
+POSTURE = ("pelvis y", "neck x", "left_wrist x", "left_wrist y", "right_wrist x", "right_wrist y")
+"""The numbers of a posture, in body heights; an x is counted from the pelvis."""
+
+_POSTURE_AT = torch.tensor([3, 6, 16, 18, 20, 22])
+"""Their means in a code; the deviation follows each mean."""
+_POSTURE_UNITS = torch.tensor([[0.1, 0.05], [0.1, 0.05], [0.15, 0.1], [0.15, 0.1], [0.15, 0.1], [0.15, 0.1]])
+_POSTURE_ZERO = torch.tensor([0.47, 0.0, 0.0, 0.5, 0.0, 0.5])
+
 _MEANS = (0, 2, 3, 6, *range(8, 24, 2), *range(24, 28))
 """The means in a code, which a few frames tell already; deviations take a whole clip."""
 
@@ -97,6 +105,26 @@ def without(code: Tensor, *, summary: bool = False, start: bool = False) -> Tens
 def limb_speed(codes: Tensor) -> Tensor:
     """Return the mean speed of the limbs, ``[...]`` in body heights a second, of codes ``[..., WIDTH]``."""
     return codes[..., _SPEEDS].mean(dim=-1) / SIZE
+
+
+def posture(codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean posture of codes ``[..., WIDTH]`` and its deviation over time, ``[..., len(POSTURE)]`` each."""
+    mean, deviation = (codes[..., _POSTURE_AT + more] / SIZE * _POSTURE_UNITS[:, more] for more in (0, 1))
+    return mean + _POSTURE_ZERO, deviation
+
+
+def seen(before: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a frame's posture ``[B, len(POSTURE)]`` and its limbs' mean speed ``[B]``, as codes tell them.
+
+    Args:
+        before: the frame before it, ``[B, D]``.
+        frame: ``[B, D]``.
+    """
+    joints = STICK_5.to_joints(to_stick_5(torch.stack((before, frame))))
+    from_pelvis = joints[1] - joints[1][:, _JOINTS["pelvis"], None] * torch.tensor([1.0, 0.0])
+    numbers = [from_pelvis[:, _JOINTS[name], "xy".index(axis)] for name, axis in (number.split() for number in POSTURE)]
+    moved = joints[:, :, [_JOINTS[name] for name in LIMBS]].diff(dim=0)[0]
+    return torch.stack(numbers, dim=-1), FPS * moved.norm(dim=-1).mean(dim=-1)
 
 
 def with_code(embedding: Tensor, code: Tensor) -> Tensor:

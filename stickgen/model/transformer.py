@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from stickgen.dropout import Dropout
-from stickgen.model.body_frame import BodyFrame
+from stickgen.model.body_frame import BodyFrame, Steer
 from stickgen.model.cache import KeyValueCache
 from stickgen.model.layers import Encoder, SelfAttention
 from stickgen.model.motion_code import CodeBank
@@ -153,7 +153,7 @@ class StickFigureTransformer(nn.Module):
         causal: bool | None = None,
         cache: KeyValueCache | None = None,
         noise: Tensor | None = None,
-        gain: Tensor | None = None,
+        steer: Steer | None = None,
     ) -> Tensor | dict[str, Tensor]:
         """Predict a pose, and with ``return_all_outputs`` everything else, for every frame.
 
@@ -174,7 +174,7 @@ class StickFigureTransformer(nn.Module):
                 gradients, all clips with equally many frames.
             noise: normal numbers ``[T, B, D]``: the pose is then a draw of the next frame instead of its mean. Only
                 with ``pose_frame="body"``, which predicts how far from the mean it may be.
-            gain: ``[T, B, 1]``, what the figure's displacements are multiplied by; likewise.
+            steer: what is done to the figures' displacements, ``[T, B, …]``; likewise.
 
         Returns:
             pose ``[T, B, output_dim]``, or a dict of ``pose``, ``position [B, 2]``, ``velocity [B, 2]``,
@@ -187,8 +187,8 @@ class StickFigureTransformer(nn.Module):
                 ``cache`` is given to a pass that is not causal, has a padding mask or keeps gradients.
         """
         causal = self.causal if causal is None else causal
-        if self.body_frame is None and not (noise is None and gain is None):
-            raise ValueError("noise, gain: are for bases with pose_frame=body")
+        if self.body_frame is None and not (noise is None and steer is None):
+            raise ValueError("noise, steer: are for bases with pose_frame=body")
         if cache is not None:
             _check_cached(causal, padding_mask)
         if padding_mask is not None:
@@ -210,7 +210,7 @@ class StickFigureTransformer(nn.Module):
 
         with torch.autocast(x.device.type, enabled=False):
             head = self.pose_decoder(hidden)
-            pose = self._pose(head, x, before, noise, gain).transpose(0, 1)
+            pose = self._pose(head, x, before, noise, steer).transpose(0, 1)
             if not return_all_outputs:
                 return pose
             pooled = _mean_over_frames(hidden, padding_mask) if cache is None else cache.mean_hidden()
@@ -274,7 +274,7 @@ class StickFigureTransformer(nn.Module):
             tokens = tokens + self.partner_projection(_batch_first(partner_motion, padding_mask))
         return tokens
 
-    def _pose(self, head: Tensor, x: Tensor, before: Tensor, noise: Tensor | None, gain: Tensor | None) -> Tensor:
+    def _pose(self, head: Tensor, x: Tensor, before: Tensor, noise: Tensor | None, steer: Steer | None) -> Tensor:
         """Turn the pose head's output into poses ``[B, T, D]``.
 
         Args:
@@ -282,11 +282,11 @@ class StickFigureTransformer(nn.Module):
             x: the input frames ``[B, T, D]``.
             before: the frame before each.
             noise: see :meth:`forward`.
-            gain: see :meth:`forward`.
+            steer: see :meth:`forward`.
         """
         if self.body_frame is not None:
             noise = None if noise is None else noise.transpose(0, 1)
-            return self.body_frame.move(x, before, head, noise, 1.0 if gain is None else gain.transpose(0, 1))
+            return self.body_frame.move(x, before, head, noise, None if steer is None else steer.transposed())
         if self.pose_output == "absolute":
             return head
         pose = x + self.pose_scale * head

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from stickgen.model import StickFigureTransformer, body_frame
-from stickgen.model.body_frame import FEET, VELOCITY_GAIN, BodyFrame, feet_speed
+from stickgen.model.body_frame import FEET, VELOCITY_GAIN, BodyFrame, Steer, feet_speed
 from stickgen.skeleton import Skeleton, rest_pose, skeleton_of
 
 Build = Callable[..., StickFigureTransformer]
@@ -76,12 +76,17 @@ def test_without_contact_a_joint_keeps_its_velocity_and_adds_what_the_head_says(
     torch.testing.assert_close(made, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_a_gain_multiplies_the_displacements() -> None:
+def test_steering_multiplies_the_displacements_and_adds_to_them() -> None:
     _, before, now = figures(20)
     head = head_with(20, (0.3, LIFTED), torch.randn(4, 20, generator=torch.Generator().manual_seed(3)))
     frame = BodyFrame(20, 0.9, 0.5)
-    once, more = frame.move(now, before, head), frame.move(now, before, head, gain=torch.full((4, 1), 1.5))
+    once = frame.move(now, before, head)
+    more = frame.move(now, before, head, steer=Steer(torch.full((4, 1), 1.5), torch.zeros(4, 20)))
     torch.testing.assert_close(more - now, 1.5 * (once - now))
+    higher = torch.zeros(4, 20)
+    higher[:, 1::2] = 0.01
+    moved = frame.move(now, before, head, steer=Steer(torch.ones(4, 1), higher))
+    torch.testing.assert_close(moved - once, higher)
 
 
 @pytest.mark.parametrize("dim", [20, 48])
@@ -173,7 +178,7 @@ def test_a_base_of_this_kind_has_the_references_tensors_and_says_where_feet_are_
     outputs = body(**arguments, return_all_outputs=True)
     assert outputs["contact"].shape == (*arguments["motion"].shape[:2], 2)
     assert outputs["spread"].shape == arguments["motion"].shape
-    with pytest.raises(ValueError, match="noise, gain: are for bases with pose_frame=body"):
+    with pytest.raises(ValueError, match="noise, steer: are for bases with pose_frame=body"):
         world(**arguments, noise=torch.zeros_like(arguments["motion"]))
 
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from stickgen.generation import rollout
-from stickgen.generation.tempo import GAINS, STILL, Tempo
+from stickgen.generation.steering import FASTEST, GAINS, STILL, Steering
 from stickgen.model import StickFigureTransformer
-from stickgen.model.motion_code import WIDTH, CodeBank, limb_speed, motion_code
+from stickgen.model.motion_code import POSTURE, WIDTH, CodeBank, limb_speed, motion_code, posture, seen
 from stickgen.skeleton import FPS, rest_pose, skeleton_of
 
 REST = torch.tensor(rest_pose(20))
@@ -28,12 +28,12 @@ def test_a_code_tells_the_speed_of_the_limbs() -> None:
 
 def test_steps_grow_where_a_clip_is_slower_than_its_code_and_shrink_where_it_is_faster() -> None:
     codes = torch.stack([motion_code(motion) for motion in gliding(1.0, 1.0, 1.0, 1.0).unbind(1)])
-    tempo = Tempo(codes)
-    assert tempo.gain().tolist() == [[[1.0]] * 4]
+    steering = Steering(codes, 20)
+    assert steering.next().gain.tolist() == [[[1.0]] * 4]
     made = gliding(0.2, 0.95, 1.0, 1.1, frames=200)
     for before, frame in pairwise(made):
-        tempo.see(before, frame)
-    slow, slower, equal, fast = tempo.gain().flatten().tolist()
+        steering.see(before, frame)
+    slow, slower, equal, fast = steering.next().gain.flatten().tolist()
     assert slow == pytest.approx(GAINS[1])
     assert slower == pytest.approx(1.02, abs=1e-3)
     assert equal == pytest.approx(1, abs=1e-3)
@@ -41,11 +41,11 @@ def test_steps_grow_where_a_clip_is_slower_than_its_code_and_shrink_where_it_is_
 
 
 def test_a_code_that_stands_still_does_not_freeze_its_clip() -> None:
-    tempo = Tempo(motion_code(gliding(0.0)[:, 0])[None])
+    steering = Steering(motion_code(gliding(0.0)[:, 0])[None], 20)
     made = gliding(STILL, frames=100)
     for before, frame in pairwise(made):
-        tempo.see(before, frame)
-    assert tempo.gain().item() == pytest.approx(1, abs=1e-3)
+        steering.see(before, frame)
+    assert steering.next().gain.item() == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize("dim", [20, 48])
@@ -75,3 +75,51 @@ def test_a_rollout_that_loses_speed_keeps_more_of_it(
     assert speed_at_the_end() < 0.3
     model.code_bank = CodeBank.of([torch.zeros(8 + WIDTH)], [motion_code(gliding(1.0)[:, 0])])
     assert 0.9 < speed_at_the_end() < 1
+
+
+def bent(by: float, frames: int = 60) -> torch.Tensor:
+    """A figure that stands still, its neck and head ahead of its pelvis by so much, ``[frames, 1, 20]``."""
+    skeleton = skeleton_of(20)
+    joints = skeleton.to_joints(REST.expand(frames, 1, 20).clone())
+    joints[..., skeleton.joint("neck"), 0] = joints[..., skeleton.joint("pelvis"), 0] + by
+    return skeleton.from_joints(joints)
+
+
+def test_a_code_tells_posture_and_its_deviation() -> None:
+    motion = bent(0.1)
+    motion[30:] = bent(0.2, 30)
+    mean, deviation = posture(motion_code(motion[:, 0]))
+    assert mean[POSTURE.index("neck x")] == pytest.approx(0.15, abs=1e-3)
+    assert deviation[POSTURE.index("neck x")] == pytest.approx(0.05, abs=1e-3)
+    frames = [seen(motion[0], frame)[0][0] for frame in motion]
+    torch.testing.assert_close(torch.stack(frames).mean(0), mean, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("dim", [20, 48])
+def test_an_upright_figure_bends_where_its_code_does_and_its_feet_stay(dim: int) -> None:
+    skeleton = skeleton_of(dim)
+    steering = Steering(motion_code(bent(0.15)[:, 0])[None], dim)
+    upright = torch.tensor(rest_pose(dim))[None]
+    for _ in range(60):
+        steering.see(upright, upright)
+    push = skeleton.to_joints(steering.next().push[0, 0])
+    assert push[skeleton.joint("neck"), 0] == pytest.approx(FASTEST)
+    for foot in ("left_ankle", "right_ankle"):
+        assert push[skeleton.joint(foot)].tolist() == [0, 0]
+    bowed = bent(0.15)[0]
+    same = Steering(motion_code(bent(0.15)[:, 0])[None], 20)
+    for _ in range(60):
+        same.see(bowed, bowed)
+    assert float(same.next().push.abs().max()) < 1e-4
+
+
+def test_a_posture_within_the_clips_own_movement_is_left_alone() -> None:
+    motion = bent(0.0)
+    motion[30:] = bent(0.2, 30)  # 0.1 on the average, and 0.1 about it
+    steering = Steering(motion_code(motion[:, 0])[None], 20)
+    neck = skeleton_of(20).joint("neck")
+    for by, pushed in ((0.06, False), (0.0, True)):
+        frame = bent(by)[0]
+        for _ in range(200):
+            steering.see(frame, frame)
+        assert bool(skeleton_of(20).to_joints(steering.next().push[0, 0])[neck, 0] > 1e-4) is pushed
