@@ -264,9 +264,8 @@ def _limits(facts: Facts) -> str:
         points.append(
             f"Captions have to be embedded by {plain(encoder)}; vectors of another encoder mean nothing to it."
         )
-    points.append(
-        f"It was trained on clips of at most {config.data.max_frames} frames and has learnt nothing of later ones."
-    )
+    later = "" if config.lora.enabled else " and has learnt nothing of later ones"
+    points.append(f"It was trained on clips of at most {config.data.max_frames} frames{later}.")
     if not record.settings["causal"]:
         points.append(
             "Its attention is bidirectional: it sees the frame it is asked for, so next-frame errors are leaky, and it "

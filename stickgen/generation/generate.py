@@ -210,7 +210,8 @@ def _of_model(
             f"{label}: seed={seed} draws how a motion begins, but its first frames are given; leave one out"
         )
     given = _given(one.model, seed_frames, None if draws else seed, len(prompts))
-    longest = one.run.data.max_frames if one.run is not None else None
+    # An adapter's base may know longer clips than the adapter has seen.
+    longest = one.run.data.max_frames if one.run is not None and not one.run.lora.enabled else None
     if longest is not None and len(given) + frames > longest + 1:
         log.warning("%s: was trained on at most %d frames; what comes after them may fall apart", label, longest)
     if actions is not None and not one.adapted and one.run is not None and one.run.objective.feed_actions == 0:
