@@ -149,7 +149,8 @@ def test_a_resumed_run_keeps_its_settings_and_may_go_on_for_longer(base: Path, t
 def test_a_run_without_a_checkpoint_cannot_be_resumed(base: Path, tmp_path: Path) -> None:
     first = run_script("train.py", *short_run(base, **{"hydra.run.dir": "run"}), cwd=tmp_path)
     assert first.returncode == 0, first.stderr
-    (tmp_path / "run" / "checkpoints" / "last.ckpt").unlink()
+    for checkpoint in (tmp_path / "run" / "checkpoints").glob("*.ckpt"):
+        checkpoint.unlink()
     done = run_script("train.py", "resume=run", cwd=tmp_path)
     assert done.returncode == 1
     assert "start it anew" in done.stderr

@@ -124,7 +124,7 @@ def test_the_forwards_names_and_defaults_are_public() -> None:
         ("partner_motion", None),
     ]
     ours = {n: p.default for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
-    assert ours == {"padding_mask": None, "causal": None, "cache": None, "noise": None}
+    assert ours == {"padding_mask": None, "causal": None, "cache": None, "noise": None, "steer": None}
 
 
 def test_the_settings_build_the_model_again(build: Build, inputs: Inputs) -> None:
