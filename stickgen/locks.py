@@ -85,11 +85,10 @@ def _lock(folder: Path) -> int:
                     os.ftruncate(handle, 0)
                     os.pwrite(handle, json.dumps(_owner()).encode(), 0)
                     return handle
-        except OSError as error:
+        except BaseException as error:
             os.close(handle)
-            raise OutputError(f"{path}: {error.strerror}; the folder cannot be locked, name another") from None
-        except BaseException:
-            os.close(handle)
+            if isinstance(error, OSError):
+                raise OutputError(f"{path}: {error.strerror}; the folder cannot be locked, name another") from None
             raise
         os.close(handle)
 

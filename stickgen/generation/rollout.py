@@ -75,12 +75,13 @@ def rollout(
         drawn = _noise(model, inputs.given, seed)
         steering = None
         if inputs.codes is not None and model.body_frame is not None:
-            steering = Steering(inputs.codes, inputs.given.shape[-1])
+            steering = Steering(inputs.codes.to(inputs.given.device), inputs.given.shape[-1])
         for step in range(frames):
             with paced() if step else nullcontext():
                 noise = None if drawn is None else drawn(len(read))
                 steer = None if steering is None else Steer(*(part.to(read) for part in steering.next()))
                 made = stepping(read, inputs.text, **inputs.conditions(at), cache=cache, noise=noise, steer=steer)[-1:]
+            # The first step is the one from what was given.
             if steering is not None and step:
                 steering.see(read[-1], made[0])
             read = made

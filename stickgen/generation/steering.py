@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from stickgen.model.body_frame import Steer
-from stickgen.model.motion_code import POSTURE, limb_speed, posture, seen
+from stickgen.model.motion_code import POSTURE, limb_speed, posture, posture_and_speed
 from stickgen.skeleton import skeleton_of
 
 CORRECTION = 0.4
@@ -44,7 +44,7 @@ class Steering:
     """Makes the steps of clips larger or smaller, and moves their joints, towards what their codes say.
 
     Args:
-        codes: ``[B, WIDTH]``, with the summary.
+        codes: ``[B, WIDTH]``, with the summary, on the device of the motion: nothing here waits for it.
         dim: numbers a frame.
     """
 
@@ -54,7 +54,7 @@ class Steering:
         self._posture_asked, deviation = posture(codes)
         self._posture = self._posture_asked.clone()
         self._free = FREE * deviation
-        self._joints_moved = _joints_moved(dim)
+        self._joints_moved = _joints_moved(dim).to(codes.device)
 
     def next(self) -> Steer:
         """Return what is done to the next step."""
@@ -66,7 +66,7 @@ class Steering:
 
     def see(self, before: Tensor, frame: Tensor) -> None:
         """Take the latest step into the averages: two frames ``[B, D]``."""
-        now, speed = seen(before.cpu().float(), frame.cpu().float())
+        now, speed = posture_and_speed(before.float(), frame.float())
         self._speed += (speed - self._speed) / STEP_MEMORY
         self._posture += (now - self._posture) / POSTURE_MEMORY
 
@@ -81,12 +81,11 @@ def _joints_moved(dim: int) -> Tensor:
     moved = torch.zeros(len(POSTURE), len(skeleton.joints), 2)
     for at, joint in enumerate(skeleton.joints):
         side, _, part = joint.rpartition("_")
-        row = {name: moved[number, at] for number, name in enumerate(POSTURE)}
-        height = {"ankle": 0.0, "toe": 0.0, "knee": 0.5, "wrist": 0.0, "elbow": 0.5}
-        row["pelvis y"][1] = height.get(part, 1.0)
-        row["neck x"][0] = {"neck": 1.0, "head": 1.0, "chest": 0.6, "shoulder": 0.6}.get(part, 0.0)
-        for axis, name in enumerate("xy"):
-            arm = row.get(f"{side}_wrist {name}")
-            if arm is not None:
-                arm[axis] = {"wrist": 1.0, "elbow": 0.5}.get(part, 0.0)
+        shares = {
+            ("pelvis", "y"): {"ankle": 0.0, "knee": 0.5, "wrist": 0.0, "elbow": 0.5}.get(part, 1.0),
+            ("neck", "x"): {"neck": 1.0, "head": 1.0, "chest": 0.6, "shoulder": 0.6}.get(part, 0.0),
+            **{(f"{side}_wrist", axis): {"wrist": 1.0, "elbow": 0.5}.get(part, 0.0) for axis in "xy"},
+        }
+        for number, (asked, axis) in enumerate(POSTURE):
+            moved[number, at, "xy".index(axis)] = shares.get((asked, axis), 0.0)
     return torch.stack([skeleton.from_joints(one) for one in moved])

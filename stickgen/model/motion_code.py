@@ -9,7 +9,7 @@ nearest to the prompt. Another draw is another motion of the same action.
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,22 +34,42 @@ MOST_CODES = 4096
 """Codes of a bank at most, of more clips."""
 
 _JOINTS = {name: STICK_5.joint(name) for name in STICK_5.joints}
-LIMBS = ("left_ankle", "right_ankle", "left_wrist", "right_wrist")
-"""The joints that a code describes singly."""
+_LIMBS = ("left_ankle", "right_ankle", "left_wrist", "right_wrist")
+
+
+class _Track(NamedTuple):
+    """A number of each frame whose mean and, after it, deviation are in a code.
+
+    Attributes:
+        at: place of the mean in the code.
+        usual: what is subtracted from the mean, in body heights.
+        typical: what the mean and the deviation are divided by, in body heights.
+    """
+
+    at: int
+    usual: float
+    typical: tuple[float, float]
+
+
+_TRACKS = {
+    ("pelvis", "y"): _Track(3, 0.47, (0.1, 0.05)),
+    ("neck", "x"): _Track(6, 0.0, (0.1, 0.05)),
+    **{
+        (name, axis): _Track(8 + 4 * limb + 2 * (axis == "y"), usual, (0.15, 0.1))
+        for limb, name in enumerate(_LIMBS)
+        for axis, usual in (("x", 0.0), ("y", 0.05 if name.endswith("ankle") else 0.5))
+    },
+}
+"""By joint and axis; an x is counted from the pelvis."""
 
 _SPEEDS = slice(24, 28)
-"""Their mean speeds in a code."""
+"""The limbs' mean speeds in a code."""
 
-POSTURE = ("pelvis y", "neck x", "left_wrist x", "left_wrist y", "right_wrist x", "right_wrist y")
-"""The numbers of a posture, in body heights; an x is counted from the pelvis."""
-
-_POSTURE_AT = torch.tensor([3, 6, 16, 18, 20, 22])
-"""Their means in a code; the deviation follows each mean."""
-_POSTURE_UNITS = torch.tensor([[0.1, 0.05], [0.1, 0.05], [0.15, 0.1], [0.15, 0.1], [0.15, 0.1], [0.15, 0.1]])
-_POSTURE_ZERO = torch.tensor([0.47, 0.0, 0.0, 0.5, 0.0, 0.5])
-
-_MEANS = (0, 2, 3, 6, *range(8, 24, 2), *range(24, 28))
+_MEANS = (0, 2, *(track.at for track in _TRACKS.values()), *range(_SPEEDS.start, _SPEEDS.stop))
 """The means in a code, which a few frames tell already; deviations take a whole clip."""
+
+POSTURE = tuple(place for place in _TRACKS if not place[0].endswith("ankle"))
+"""The numbers of a posture, by joint and axis: where the body is above its feet."""
 
 _START = 11
 _SUMMARY = 30
@@ -70,21 +90,17 @@ def motion_code(motion: Tensor) -> Tensor:
     """
     joints = STICK_5.to_joints(to_stick_5(motion.double()))
     pelvis = joints[:, _JOINTS["pelvis"]]
-    body = joints.clone()
-    body[..., 0] -= pelvis[:, None, 0]
+    body = _about_pelvis(joints)
     velocity = (joints.diff(dim=0) if len(joints) > 1 else torch.zeros_like(joints)) * FPS
     speed = velocity[:, _JOINTS["pelvis"], 0]
-    neck_x = body[:, _JOINTS["neck"], 0]
-    numbers = [
-        speed.mean(), _deviation(speed) / 0.5, speed.abs().mean(),
-        (pelvis[:, 1].mean() - 0.47) / 0.1, _deviation(pelvis[:, 1]) / 0.05, (pelvis[:, 1].min() - 0.44) / 0.1,
-        neck_x.mean() / 0.1, _deviation(neck_x) / 0.05,
-    ]  # fmt: skip
-    for name in LIMBS:
-        x, y = body[:, _JOINTS[name]].unbind(-1)
-        usual_y = 0.05 if name.endswith("ankle") else 0.5
-        numbers += [x.mean() / 0.15, _deviation(x) / 0.1, (y.mean() - usual_y) / 0.15, _deviation(y) / 0.1]
-    numbers += [velocity[:, _JOINTS[name]].norm(dim=-1).mean() for name in LIMBS]
+    told = {
+        place: ((_read(body, place).mean() - usual) / mean, _deviation(_read(body, place)) / deviation)
+        for place, (_, usual, (mean, deviation)) in _TRACKS.items()
+    }
+    numbers = [speed.mean(), _deviation(speed) / 0.5, speed.abs().mean()]
+    numbers += [*told.pop(("pelvis", "y")), (pelvis[:, 1].min() - 0.44) / 0.1]
+    numbers += [number for pair in told.values() for number in pair]
+    numbers += [velocity[:, _JOINTS[name]].norm(dim=-1).mean() for name in _LIMBS]
     numbers += [_likeness(body, "left_ankle", "right_ankle"), _likeness(body, "left_wrist", "right_wrist")]
     summary = torch.stack(numbers)
     start = torch.cat([_pose(body, pelvis, frame) for frame in (0, min(LATER, len(joints) - 1))])
@@ -108,12 +124,20 @@ def limb_speed(codes: Tensor) -> Tensor:
 
 
 def posture(codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean posture of codes ``[..., WIDTH]`` and its deviation over time, ``[..., len(POSTURE)]`` each."""
-    mean, deviation = (codes[..., _POSTURE_AT + more] / SIZE * _POSTURE_UNITS[:, more] for more in (0, 1))
-    return mean + _POSTURE_ZERO, deviation
+    """Return the mean posture of codes ``[..., WIDTH]`` and its deviation over time, ``[..., len(POSTURE)]`` each.
+
+    Both are in body heights, in the order of :data:`POSTURE`.
+    """
+    tracks = [_TRACKS[place] for place in POSTURE]
+    usual = codes.new_tensor([track.usual for track in tracks])
+    mean, deviation = (
+        codes[..., [track.at + more for track in tracks]] / SIZE * codes.new_tensor([t.typical[more] for t in tracks])
+        for more in (0, 1)
+    )
+    return mean + usual, deviation
 
 
-def seen(before: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
+def posture_and_speed(before: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
     """Return a frame's posture ``[B, len(POSTURE)]`` and its limbs' mean speed ``[B]``, as codes tell them.
 
     Args:
@@ -121,10 +145,9 @@ def seen(before: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
         frame: ``[B, D]``.
     """
     joints = STICK_5.to_joints(to_stick_5(torch.stack((before, frame))))
-    from_pelvis = joints[1] - joints[1][:, _JOINTS["pelvis"], None] * torch.tensor([1.0, 0.0])
-    numbers = [from_pelvis[:, _JOINTS[name], "xy".index(axis)] for name, axis in (number.split() for number in POSTURE)]
-    moved = joints[:, :, [_JOINTS[name] for name in LIMBS]].diff(dim=0)[0]
-    return torch.stack(numbers, dim=-1), FPS * moved.norm(dim=-1).mean(dim=-1)
+    body = _about_pelvis(joints[1])
+    moved = (joints[1] - joints[0])[:, [_JOINTS[name] for name in _LIMBS]]
+    return torch.stack([_read(body, place) for place in POSTURE], dim=-1), FPS * moved.norm(dim=-1).mean(dim=-1)
 
 
 def with_code(embedding: Tensor, code: Tensor) -> Tensor:
@@ -212,9 +235,22 @@ class CodeBank:
         return cls(F.pad(texts, (0, plain["width"] - texts.shape[1])), codes, text_of)
 
 
+def _about_pelvis(joints: Tensor) -> Tensor:
+    """Return joints ``[..., J, 2]`` with x counted from the pelvis."""
+    body = joints.clone()
+    body[..., 0] -= joints[..., _JOINTS["pelvis"], None, 0]
+    return body
+
+
+def _read(body: Tensor, place: tuple[str, str]) -> Tensor:
+    """Return the number at a joint and an axis of ``[..., J, 2]``."""
+    joint, axis = place
+    return body[..., _JOINTS[joint], "xy".index(axis)]
+
+
 def _pose(body: Tensor, pelvis: Tensor, frame: int) -> Tensor:
     """Return a frame's pose, its joints about the pelvis, and how far it has come, in typical sizes."""
-    limbs = body[frame, [_JOINTS[name] for name in LIMBS]] / 0.2
+    limbs = body[frame, [_JOINTS[name] for name in _LIMBS]] / 0.2
     limbs[2:, 1] -= 2.5  # wrists hang at half a body height
     come = pelvis[frame, 0] - pelvis[0, 0]
     rest = (body[frame, _JOINTS["neck"], 0] / 0.1, (pelvis[frame, 1] - 0.47) / 0.1, come / 0.4)

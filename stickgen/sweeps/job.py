@@ -27,8 +27,8 @@ def fit_job(config: TrainConfig, console: Console | None = None) -> float:
     run = RunFolder(Path(config.run_dir).resolve())
     if run.exists():
         _check_same(run, config)
-        remove_leftovers(run.checkpoints)
         if run.metrics.is_file():
+            remove_leftovers(run.checkpoints)
             log.info("%s: finished already, skipped", run.path)
             monitored = read_json(run.metrics).get("monitored")
             return float("nan") if monitored is None else float(monitored)
