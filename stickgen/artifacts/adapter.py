@@ -181,6 +181,10 @@ def attach_adapter(base: Base, adapter: Adapter, where: str, *, allow_other_base
     except AdapterError as error:
         raise AdapterError(f"{where}, on {base.path}: {error}") from None
     if base.model.code_bank is not None and adapter.codes is not None:
+        try:
+            adapter.codes.check_figure(base.model.settings["input_dim"])
+        except ValueError as error:
+            raise AdapterError(f"{where}, on {base.path}: its motion codes are of another figure ({error})") from None
         base.model.code_bank = base.model.code_bank + adapter.codes
 
 

@@ -93,7 +93,7 @@ def base_of(
         record = replace(record, settings={**record.settings, **sizes})
     _agree(record.settings, dict(expected or {}), named, "the configuration says")
     model = _build(record, state, path)
-    model.code_bank = read_codes(record.codes, str(path))
+    model.code_bank = read_codes(record.codes, str(path), record.settings["input_dim"])
     return Base(model, record, digest, path)
 
 

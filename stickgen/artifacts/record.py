@@ -85,8 +85,13 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
-def read_codes(codes: Mapping[str, Any], where: str) -> CodeBank | None:
+def read_codes(codes: Mapping[str, Any], where: str, dim: int | None = None) -> CodeBank | None:
     """Return the motion codes of a record, None where it has none.
+
+    Args:
+        codes: as recorded.
+        where: the file, for messages.
+        dim: numbers a frame of the figure that they have to be of; None: any.
 
     Raises:
         CheckpointError: they are damaged.
@@ -94,7 +99,10 @@ def read_codes(codes: Mapping[str, Any], where: str) -> CodeBank | None:
     if not codes:
         return None
     try:
-        return CodeBank.from_plain(codes)
+        bank = CodeBank.from_plain(codes)
+        if dim is not None:
+            bank.check_figure(dim)
+        return bank
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{where}: the motion codes in its record are damaged ({error})") from None
 

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stickgen.bones import at_rest, bone_shares
 from stickgen.data.clips import Clip
 from stickgen.data.loops import Loop, continued
 from stickgen.data.physics import body_physics
 from stickgen.data.projection import resample
 from stickgen.model.motion_code import motion_code, with_code, without
-from stickgen.skeleton import FPS, Skeleton, rest_pose, skeleton_of
+from stickgen.skeleton import FPS, Skeleton, skeleton_of
 
 BLEND_FRAMES = 12
 """Frames from the end of the rest to the clip's own first frame: half a second, as people set off."""
@@ -206,7 +207,7 @@ def _held(track: Tensor, variation: Variation) -> Tensor:
 def _from_rest(motion: Tensor, rest: int) -> Tensor:
     """Let the figure stand at rest below its first frame, then move into it."""
     skeleton = skeleton_of(motion.shape[1])
-    standing = torch.tensor(rest_pose(motion.shape[1])).to(motion)
+    standing = at_rest(motion.shape[1], bone_shares(motion)).to(motion)
     pelvis = skeleton.joint("pelvis")
     standing[0::2] += skeleton.to_joints(motion[0])[pelvis, 0] - skeleton.to_joints(standing)[pelvis, 0]
     # Smoothstep: it sets off and arrives without a jerk.

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from stickgen.bones import bone_shares
 from stickgen.data.augment import Variation, vary
 from stickgen.data.clips import Clip
 from stickgen.data.variations import set_off
@@ -16,8 +17,9 @@ def code_bank(clips: Sequence[Clip]) -> CodeBank:
     """
     step = -(-len(clips) // MOST_CODES)
     read = [clips[index] for index in range(0, len(clips), step)]
-    codes = []
+    codes, bones = [], []
     for clip in read:
         first, turned = set_off(clip.motion, clip.length // 2)
+        bones.append(bone_shares(clip.motion))
         codes.append(motion_code(vary(clip, Variation(start=first, mirror=turned)).motion))
-    return CodeBank.of([clip.embedding for clip in read], codes)
+    return CodeBank.of([clip.embedding for clip in read], codes, bones)

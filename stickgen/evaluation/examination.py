@@ -15,7 +15,6 @@ from stickgen.evaluation.rollouts import (
     RolloutProtocol,
     extended,
     real_clips,
-    repeat_last_frame,
     rollout_metrics,
 )
 
@@ -243,8 +242,7 @@ class Examination:
             target = batch.motion[task.given :]
             # Real clips and rollouts of given frames end with the clip; those from rest are longer.
             long_mask = mask if task.given or held else columns.expand_as(mask)
-            body = target if task.given else repeat_last_frame(batch, 0)
-            metrics.update(pose=made, target=target, body=body, mask=mask, long=made, long_mask=long_mask)
+            metrics.update(pose=made, target=target, body=target, mask=mask, long=made, long_mask=long_mask)
         return {name: float(value) for name, value in metrics.compute().items()}
 
 

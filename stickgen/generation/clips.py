@@ -49,12 +49,12 @@ def go_on(model: StickFigureTransformer, batch: Batch, given: int, seed: int | N
         the other frames ``[T − given, B, D]``, as the batch's in kind and place.
     """
     clips, dim = batch.motion.shape[1:]
-    upright = standing(dim, 1, None if model.leaves_to_chance else seed).expand(-1, clips, -1)
+    start = None if model.leaves_to_chance else standing(dim, 1, seed).expand(-1, clips, -1)
     made = generator_for(model)(
         model,
         batch.embedding,
         len(batch.motion) - given,
-        batch.motion[:given] if given else upright,
+        batch.motion[:given] if given else start,
         cameras=batch.camera,
         partners=batch.partner,
         seed=seed,

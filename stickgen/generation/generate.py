@@ -217,8 +217,10 @@ def _of_model(
     if actions is not None and not one.adapted and one.run is not None and one.run.objective.feed_actions == 0:
         log.warning("%s: was never fed actions in training; they mean nothing to it", label)
     conditions = conditions_for(label, one, given, frames, actions, cameras)
+    # A model with codes knows how the body of each stands at rest.
+    start = None if draws and seed_frames is None else given
     try:
-        made = generator_for(one.model)(one.model, text, frames, given, seed=seed, check=check, **conditions)
+        made = generator_for(one.model)(one.model, text, frames, start, seed=seed, check=check, **conditions)
     except GenerationError as error:
         raise GenerationError(f"{label}: {error}") from None
     _warn_of_ruin(label, prompts, made)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stickgen.bones import at_rest, bone_shares, within
 from stickgen.errors import GenerationError
 from stickgen.generation.pace import Pace
 from stickgen.generation.seed import standing
@@ -15,10 +16,10 @@ from stickgen.generation.steering import Steering
 from stickgen.generation.stepping import has_few_rows, stepping_copy
 from stickgen.model import KeyValueCache, StickFigureTransformer
 from stickgen.model.body_frame import Steer
-from stickgen.model.motion_code import motion_code, with_code, without
+from stickgen.model.motion_code import Drawn, motion_code, with_code, without
 from stickgen.skeleton import FPS
 
-DEPARTURE = 0.7
+DEPARTURE = 0.6
 """Share of the predicted spread that frames depart from their mean by: the spread is that of single frames, and what
 they depart by adds up in a rollout."""
 
@@ -72,15 +73,17 @@ def rollout(
         read, at = inputs.given, slice(0, start)
         # Beyond few rows, what a product comes to depends on the threads in its last digits.
         paced = Pace().step if has_few_rows(inputs.given[-1:]) else nullcontext
-        drawn = _noise(model, inputs.given, seed)
+        noise_of = _noise(model, inputs.given, seed)
         steering = None
-        if inputs.codes is not None and model.body_frame is not None:
-            steering = Steering(inputs.codes.to(inputs.given.device), inputs.given.shape[-1])
+        if inputs.drawn is not None:
+            steering = Steering(inputs.drawn.codes, inputs.given.shape[-1], inputs.begun)
         for step in range(frames):
             with paced() if step else nullcontext():
-                noise = None if drawn is None else drawn(len(read))
+                noise = None if noise_of is None else noise_of(len(read))
                 steer = None if steering is None else Steer(*(part.to(read) for part in steering.next()))
                 made = stepping(read, inputs.text, **inputs.conditions(at), cache=cache, noise=noise, steer=steer)[-1:]
+                if inputs.drawn is not None:
+                    made = within(made, inputs.drawn.bones)
             # The first step is the one from what was given.
             if steering is not None and step:
                 steering.see(read[-1], made[0])
@@ -167,7 +170,10 @@ class _Inputs:
     text: Tensor
     given: Tensor
     tracks: dict[str, Tensor]
-    codes: Tensor | None
+    drawn: Drawn | None
+    """What steers the motion; None where the model cannot be steered."""
+    begun: Tensor | None
+    """The given frames' codes."""
 
     @classmethod
     def of(
@@ -191,12 +197,25 @@ class _Inputs:
         if text.ndim != 2 or text.shape[1] != settings["embedding_dim"]:
             raise _shape("text_embedding", f"[B, {settings['embedding_dim']}]", text)
         clips = text.shape[0]
-        if seed_frames is None:
+        given, drawn, begun = seed_frames, None, None
+        if given is not None and (given.ndim != 3 or len(given) == 0 or given.shape[1:] != (clips, dim)):
+            raise _shape("seed_frames", f"[T0, {clips}, {dim}]", given)
+        if model.code_bank is not None:
+            if given is not None and len(given) > 1:
+                begun = torch.stack([motion_code(motion) for motion in given.cpu().unbind(1)])
+            codes, bones = model.code_bank.draw(text, seed, begun)
+            # Given frames are a beginning of their own.
+            codes = without(codes, start=begun is not None)
+            text = with_code(text, codes.to(text.device))
+            if given is None:
+                given = at_rest(dim, bones)[None]
+            else:
+                bones = torch.maximum(bones, bone_shares(given.cpu()))
+            if model.body_frame is not None:
+                drawn = Drawn(codes.to(like.device), bones.to(like.device))
+                begun = None if begun is None else begun.to(like.device)
+        elif given is None:
             given = standing(dim, clips)
-        elif seed_frames.ndim != 3 or len(seed_frames) == 0 or seed_frames.shape[1:] != (clips, dim):
-            raise _shape("seed_frames", f"[T0, {clips}, {dim}]", seed_frames)
-        else:
-            given = seed_frames
         length = len(given) + frames - 1
         tracks: dict[str, Tensor] = {}
         if actions is not None:
@@ -213,16 +232,8 @@ class _Inputs:
         for name, tensor in (("text_embedding", text), ("seed_frames", given)):
             if not bool(torch.isfinite(tensor).all()):
                 raise GenerationError(f"{name}: finite numbers expected, NaN or infinity found")
-        codes = None
-        if model.code_bank is not None:
-            begun = None
-            if len(given) > 1:
-                begun = torch.stack([motion_code(motion) for motion in given.cpu().unbind(1)])
-            # Given frames are a beginning of their own.
-            codes = without(model.code_bank.draw(text, seed, begun), start=begun is not None)
-            text = with_code(text, codes.to(text.device))
         tracks = {name: track.to(like.device) for name, track in tracks.items()}
-        return cls(text.to(like), given.to(like), tracks, codes)
+        return cls(text.to(like), given.to(like), tracks, drawn, begun)
 
     def conditions(self, at: slice) -> dict[str, Tensor]:
         """Return the conditions of some frames, as arguments of the model's forward."""

@@ -3,7 +3,8 @@
 The mean of several futures is slower than each of them, and a rollout reads what it has made, so it loses a little
 speed with every frame. It also keeps the posture that it sees in its own frames, whatever the caption says. A motion
 code says how fast its clip is and how it stands (:mod:`stickgen.model.motion_code`), so both can be measured while the
-motion is made, and made up for.
+motion is made, and made up for. So can be how far a figure has come: a model that predicts displacements does not know
+where it should be, and many small errors of them lead away.
 """
 
 import functools
@@ -12,8 +13,8 @@ import torch
 from torch import Tensor
 
 from stickgen.model.body_frame import Steer
-from stickgen.model.motion_code import POSTURE, limb_speed, posture, posture_and_speed
-from stickgen.skeleton import skeleton_of
+from stickgen.model.motion_code import POSTURE, advance, limb_speed, posture, posture_and_speed
+from stickgen.skeleton import FPS, skeleton_of
 
 CORRECTION = 0.4
 """Change of a step's size for each unit of relative difference in speed."""
@@ -27,7 +28,7 @@ GAINS = (0.9, 1.08)
 STILL = 0.05
 """Body heights a second: slower codes are held to this speed, for nobody stands quite still."""
 
-RETURN = 0.08
+RETURN = 0.15
 """Share of a difference in posture that a frame makes up for."""
 
 POSTURE_MEMORY = 25
@@ -39,6 +40,18 @@ FREE = 0.5
 FASTEST = 0.01
 """Body heights a frame by which a joint is moved at most."""
 
+IN_PLACE = 0.15
+"""Body heights a second below which a clip stays where it is."""
+
+WAY_BACK = 0.05
+"""Share of a difference in place that a frame makes up for, where no foot is planted."""
+
+FREE_PLACE = 0.05
+"""Body heights by which the place may differ."""
+
+FASTEST_PLACE = (0.01, 0.003)
+"""Body heights a frame by which a figure is moved at most: one that stays in place, and one that travels."""
+
 
 class Steering:
     """Makes the steps of clips larger or smaller, and moves their joints, towards what their codes say.
@@ -46,15 +59,25 @@ class Steering:
     Args:
         codes: ``[B, WIDTH]``, with the summary, on the device of the motion: nothing here waits for it.
         dim: numbers a frame.
+        begun: codes of frames that were given, ``[B, WIDTH]``; None from rest. Those may go another way than the codes'
+            clips, so a figure is then held to its place only where both stay in theirs.
     """
 
-    def __init__(self, codes: Tensor, dim: int) -> None:
+    def __init__(self, codes: Tensor, dim: int, begun: Tensor | None = None) -> None:
         self._speed_asked = limb_speed(codes).clamp(min=STILL)
         self._speed = self._speed_asked.clone()
         self._posture_asked, deviation = posture(codes)
         self._posture = self._posture_asked.clone()
         self._free = FREE * deviation
         self._joints_moved = _joints_moved(dim).to(codes.device)
+        self._advance = advance(codes) / FPS
+        self._ahead = torch.zeros_like(self._advance)
+        stays = advance(codes).abs() < IN_PLACE
+        self._fastest = torch.where(stays, *FASTEST_PLACE)
+        if begun is not None:
+            self._fastest *= stays & (advance(begun).abs() < IN_PLACE)
+        self._all_x = torch.tensor([1.0, 0.0], device=codes.device).repeat(dim // 2)
+        self._skeleton = skeleton_of(dim)
 
     def next(self) -> Steer:
         """Return what is done to the next step."""
@@ -62,6 +85,8 @@ class Steering:
         away = self._posture_asked - self._posture
         away = away.sign() * (away.abs() - self._free).clamp(min=0)
         push = (RETURN * away).clamp(-FASTEST, FASTEST) @ self._joints_moved
+        back = WAY_BACK * self._ahead.sign() * (self._ahead.abs() - FREE_PLACE).clamp(min=0)
+        push = push - back.clamp(-self._fastest, self._fastest)[:, None] * self._all_x
         return Steer(gain[None, :, None], push[None])
 
     def see(self, before: Tensor, frame: Tensor) -> None:
@@ -69,6 +94,8 @@ class Steering:
         now, speed = posture_and_speed(before.float(), frame.float())
         self._speed += (speed - self._speed) / STEP_MEMORY
         self._posture += (now - self._posture) / POSTURE_MEMORY
+        moved = self._skeleton.to_joints((frame - before).float())[:, self._skeleton.joint("pelvis"), 0]
+        self._ahead += moved - self._advance
 
 
 @functools.cache

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stickgen.bones import bone_count
 from stickgen.skeleton import FPS, STICK_5, to_stick_5
 
 LATER = 10
@@ -123,6 +124,11 @@ def limb_speed(codes: Tensor) -> Tensor:
     return codes[..., _SPEEDS].mean(dim=-1) / SIZE
 
 
+def advance(codes: Tensor) -> Tensor:
+    """Return the mean speed of the pelvis to +x, ``[...]`` in body heights a second, of codes ``[..., WIDTH]``."""
+    return codes[..., 0] / SIZE
+
+
 def posture(codes: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean posture of codes ``[..., WIDTH]`` and its deviation over time, ``[..., len(POSTURE)]`` each.
 
@@ -155,6 +161,18 @@ def with_code(embedding: Tensor, code: Tensor) -> Tensor:
     return torch.cat((embedding[..., :-WIDTH], code.to(embedding)), dim=-1)
 
 
+class Drawn(NamedTuple):
+    """What was drawn for B texts.
+
+    Attributes:
+        codes: ``[B, WIDTH]``.
+        bones: lengths of the bones of each code's figure over the usual ones, ``[B, N]`` (:mod:`stickgen.bones`).
+    """
+
+    codes: Tensor
+    bones: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class CodeBank:
     """The codes of training clips, found by their captions.
@@ -163,27 +181,41 @@ class CodeBank:
         texts: embeddings of different captions, float32 ``[N, E]``.
         codes: float32 ``[M, WIDTH]``.
         text_of: for each code its caption's position, int64 ``[M]``.
+        bones: lengths of the bones of each clip's figure over the usual ones, ``[M, 1]`` where they are not recorded.
     """
 
     texts: Tensor
     codes: Tensor
     text_of: Tensor
+    bones: Tensor
 
     @classmethod
-    def of(cls, texts: Sequence[Tensor], codes: Sequence[Tensor]) -> "CodeBank":
-        """Gather the embeddings ``[E]`` and codes of clips, one each."""
+    def of(cls, texts: Sequence[Tensor], codes: Sequence[Tensor], bones: Sequence[Tensor] | None = None) -> "CodeBank":
+        """Gather the embeddings ``[E]``, the codes and the bones of clips, one each."""
         unique, text_of = torch.unique(torch.stack(list(texts)), dim=0, return_inverse=True)
-        return cls(unique, torch.stack(list(codes)), text_of)
+        kept = torch.ones(len(codes), 1) if bones is None else torch.stack(list(bones))
+        return cls(unique, torch.stack(list(codes)), text_of, kept)
+
+    def check_figure(self, dim: int) -> None:
+        """Refuse bones of another figure than that with so many numbers a frame.
+
+        Raises:
+            ValueError: there are others.
+        """
+        if self.bones.shape[1] not in (1, bone_count(dim)):
+            raise ValueError(f"{self.bones.shape[1]} bones, {bone_count(dim)} expected")
 
     def __add__(self, other: "CodeBank") -> "CodeBank":
         """Return both, as an adapter's codes come beside its base's."""
+        bones = max(self.bones.shape[1], other.bones.shape[1])
         return CodeBank(
             torch.cat((self.texts, other.texts)),
             torch.cat((self.codes, other.codes)),
             torch.cat((self.text_of, other.text_of + len(self.texts))),
+            torch.cat([bank.bones.expand(-1, bones) for bank in (self, other)]),
         )
 
-    def draw(self, texts: Tensor, seed: int | None = None, given: Tensor | None = None) -> Tensor:
+    def draw(self, texts: Tensor, seed: int | None = None, given: Tensor | None = None) -> Drawn:
         """Draw a code for each text.
 
         Args:
@@ -191,9 +223,6 @@ class CodeBank:
             seed: of the draws, one after the other; None: of the codes of the nearest captions the most typical.
             given: codes of the frames that each motion goes on from, ``[B, WIDTH]``: of the codes of the nearest
                 captions those that move and stand like them are preferred, and without a seed the most alike is taken.
-
-        Returns:
-            ``[B, WIDTH]``.
         """
         texts = texts.detach().cpu().float()
         likeness = F.normalize(texts[:, :-WIDTH], dim=-1) @ F.normalize(self.texts[:, :-WIDTH], dim=-1).T
@@ -204,9 +233,11 @@ class CodeBank:
             # The nearest by caption, and of those the one nearest to their mean.
             chance -= torch.cdist(chance.exp() @ self.codes, self.codes).square()
         if seed is None:
-            return self.codes[chance.argmax(dim=-1)]
-        generator = torch.Generator().manual_seed(seed)
-        return self.codes[torch.multinomial(chance.softmax(dim=-1), 1, generator=generator).squeeze(1)]
+            at = chance.argmax(dim=-1)
+        else:
+            generator = torch.Generator().manual_seed(seed)
+            at = torch.multinomial(chance.softmax(dim=-1), 1, generator=generator).squeeze(1)
+        return Drawn(self.codes[at], self.bones[at])
 
     def to_plain(self) -> dict[str, Any]:
         """Return it as strings and numbers, in half precision, for a file's record."""
@@ -216,6 +247,7 @@ class CodeBank:
             "texts": _packed(self.texts[:, :used].half()),
             "codes": _packed(self.codes.half()),
             "text_of": self.text_of.tolist(),
+            "bones": _packed(self.bones.half()),
         }
 
     @classmethod
@@ -232,7 +264,12 @@ class CodeBank:
             raise ValueError("a caption's number or width is impossible")
         if not bool(torch.isfinite(codes).all() and torch.isfinite(texts).all()):
             raise ValueError("a number is not finite")
-        return cls(F.pad(texts, (0, plain["width"] - texts.shape[1])), codes, text_of)
+        bones = torch.ones(len(codes), 1)
+        if "bones" in plain:  # former versions did not record them
+            bones = _unpacked(plain["bones"]).reshape(len(codes), -1)
+            if not bones.numel() or not bool((bones > 0).all() and torch.isfinite(bones).all()):
+                raise ValueError("a bone's length is impossible")
+        return cls(F.pad(texts, (0, plain["width"] - texts.shape[1])), codes, text_of, bones)
 
 
 def _about_pelvis(joints: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from stickgen.generation import rollout
-from stickgen.generation.steering import FASTEST, GAINS, STILL, Steering
+from stickgen.generation.steering import FASTEST, FASTEST_PLACE, FREE_PLACE, GAINS, STILL, Steering
 from stickgen.model import StickFigureTransformer
 from stickgen.model.motion_code import POSTURE, WIDTH, CodeBank, limb_speed, motion_code, posture, posture_and_speed
 from stickgen.skeleton import FPS, rest_pose, skeleton_of
@@ -123,3 +123,31 @@ def test_a_posture_within_the_clips_own_movement_is_left_alone() -> None:
         for _ in range(200):
             steering.see(frame, frame)
         assert bool(skeleton_of(20).to_joints(steering.next().push[0, 0])[neck, 0] > 1e-4) is pushed
+
+
+def pushed_along(speed: float, made: float, begun: float | None = None, frames: int = 75) -> float:
+    """How far steering moves a figure along x that goes at one speed where its code goes at another."""
+    code = motion_code(gliding(speed)[:, 0])[None]
+    steering = Steering(code, 20, None if begun is None else motion_code(gliding(begun)[:, 0])[None])
+    for before, frame in pairwise(gliding(made, frames=frames)):
+        steering.see(before, frame)
+    push = skeleton_of(20).to_joints(steering.next().push[0, 0])[:, 0]
+    assert push.max() - push.min() < 1e-6, "all joints alike"
+    return float(push[0])
+
+
+def test_a_figure_that_is_to_stay_is_moved_back_to_its_place() -> None:
+    assert pushed_along(0.0, 0.4) == pytest.approx(-FASTEST_PLACE[0])
+    assert pushed_along(0.0, -0.4) == pytest.approx(FASTEST_PLACE[0])
+    assert pushed_along(0.0, FREE_PLACE / 4) == 0, "a little is left alone"
+
+
+def test_a_figure_that_travels_is_held_to_the_way_of_its_code() -> None:
+    assert pushed_along(1.0, 0.5) == pytest.approx(FASTEST_PLACE[1])
+    assert pushed_along(1.0, 1.0) == pytest.approx(0, abs=1e-6)
+
+
+def test_given_frames_that_travel_are_left_to_go_their_way() -> None:
+    assert pushed_along(1.0, 0.5, begun=-1.0) == 0
+    assert pushed_along(0.0, 0.4, begun=0.5) == 0
+    assert pushed_along(0.0, 0.4, begun=0.0) == pytest.approx(-FASTEST_PLACE[0])
