@@ -78,8 +78,7 @@ GROUPED = (
 """Metrics of the tables by action or style; the file of ``--json`` holds all."""
 
 FROM_REST = (
-    "From rest there is no rollout MSE, since the figure is at another place than the real one, and lengths are "
-    "compared with its own, so those of the people in the real clips differ too."
+    "From rest there is no rollout MSE, since the figure is at another place than the real one."
 )
 
 _LONGEST_NAME = 24

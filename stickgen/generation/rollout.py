@@ -47,7 +47,8 @@ def rollout(
         text_embedding: ``[B, E]``, in the base's text encoder.
         frames: how many to generate, at 25 a second.
         seed_frames: given frames ``[T0, B, D]`` that the motion goes on from; None starts from one frame of the rest
-            pose (:func:`stickgen.skeleton.rest_pose`), which a base has to have met in training to set off well.
+            pose (:func:`stickgen.skeleton.rest_pose`), which a base has to have met in training to set off well. Of a
+            model with motion codes, each figure has the bones of its code.
         actions: int64 ``[B]`` or ``[T, B]`` with T ≥ T0 + frames − 1, the action to be performed, for a model that was
             fed actions in training.
         cameras: ``[T, B, 3]``, x, y, zoom, likewise.
