@@ -77,9 +77,7 @@ GROUPED = (
 )  # fmt: skip
 """Metrics of the tables by action or style; the file of ``--json`` holds all."""
 
-FROM_REST = (
-    "From rest there is no rollout MSE, since the figure is at another place than the real one."
-)
+FROM_REST = "From rest there is no rollout MSE, since the figure is at another place than the real one."
 
 _LONGEST_NAME = 24
 _ANY_WIDTH = 10_000
