@@ -25,8 +25,9 @@ _BONES = {
         )),
     ),
 }  # fmt: skip
-"""Parent, child and usual length of each bone, from the pelvis outwards. In 95 % of the CMU clips, as ``stickgen
-prepare`` projects them, no bone gets longer. The legs and arms of the 20-number figure are no bones: they bend."""
+"""Parent, child and usual length of each bone, from the pelvis outwards: about what it exceeds in one of twenty CMU
+clips, as ``stickgen prepare`` projects them; the thigh's is that of the rest pose. The legs and arms of the 20-number
+figure bend, so their longest is that of the stretched limb."""
 
 SHARES = (0.85, 1.15)
 """Bounds of a length over the usual one: a clip in which a limb never stretches does not show how long it is."""

@@ -242,7 +242,7 @@ class Examination:
             target = batch.motion[task.given :]
             # Real clips and rollouts of given frames end with the clip; those from rest are longer.
             long_mask = mask if task.given or held else columns.expand_as(mask)
-            metrics.update(pose=made, target=target, body=target, mask=mask, long=made, long_mask=long_mask)
+            metrics.update(pose=made, target=target, mask=mask, long=made, long_mask=long_mask)
         return {name: float(value) for name, value in metrics.compute().items()}
 
 

@@ -1,11 +1,10 @@
 """Metrics of motion that was rolled out, beside the real motion of the same clips.
 
 All take generated frames ``pose [T, B, D]`` and ``mask [T, B]``, True at real frames, which come first in every column.
-Beside them stands ``target [T, B, D]``, the real frames, or ``body [T, B, D]``, frames of a figure whose limbs are as
-long as the generated one's should be: the real frames again, or those of the resting figure that it set out as. Two
-metrics take ``long [T', B, D]`` and ``long_mask [T', B]``, the generated motion as far as it was made, which may be
-beyond the end of the real clip. Speeds are those of segments' ends rather than of joints: where segments share one, a
-model may pull them apart. Equal under any batch size, padding and order of clips; sums are in float64.
+Beside them stands ``target [T, B, D]``, the real frames. Two metrics take ``long [T', B, D]`` and ``long_mask [T', B]``,
+the generated motion as far as it was made, which may be beyond the end of the real clip. Speeds are those of segments'
+ends rather than of joints: where segments share one, a model may pull them apart. Equal under any batch size, padding
+and order of clips; sums are in float64.
 """
 
 import torch
@@ -198,30 +197,30 @@ class KeptPace(MaskedMean):
 class BoneLengthError(MaskedMean):
     """Relative error of the segments' lengths: mean over clips of ``Σ_s |q_s − r_s| / Σ_s r_s``.
 
-    q and r are the upper quantiles over time of segment s's length, generated and the body's, over the same frames. A
+    q and r are the upper quantiles over time of segment s's length, generated and real, over the same frames. A
     projected bone shortens whenever it turns towards the viewer, and the legs and arms of the 20-number figure whenever
     they bend; so lengths cannot be compared frame by frame, but near its longest a bone shows its own length. The
     sum over segments keeps those from counting that the view foreshortens throughout. NaN where a generated length is
     not finite.
     """
 
-    def update(self, pose: Tensor, body: Tensor, mask: Tensor) -> None:
+    def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
         """Add a batch."""
-        generated, own = (_upper_lengths(motion, mask) for motion in (pose, body))
+        generated, own = (_upper_lengths(motion, mask) for motion in (pose, target))
         self._add((generated - own).abs().sum(-1) / own.sum(-1), mask.any(dim=0))
 
 
 class TorsoLengthError(MaskedMean):
     """Relative error of the torso's length over time: mean over frames of ``|l_t / r − 1|``.
 
-    l is the distance from neck to pelvis, r the upper quantile of it in the body's frames. The torso is the one limb of
+    l is the distance from neck to pelvis, r the upper quantile of it in the real frames. The torso is the one limb of
     the 20-number figure that does not bend. Real motion does not score 0, since people lean out of the picture's plane.
     NaN where a generated length is not finite.
     """
 
-    def update(self, pose: Tensor, body: Tensor, mask: Tensor) -> None:
+    def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
         """Add a batch."""
-        generated, own = (_torso_length(motion) for motion in (pose, body))
+        generated, own = (_torso_length(motion) for motion in (pose, target))
         finite = generated.masked_fill(~torch.isfinite(generated), torch.nan)
         self._add((finite / _upper_quantile(own, mask) - 1).abs(), mask)
 

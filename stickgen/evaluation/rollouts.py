@@ -166,7 +166,7 @@ def rollout_metrics(given: int) -> MetricCollection:
             one, so no error at a horizon is taken.
 
     Returns:
-        metrics to update with ``pose``, ``target``, ``body``, ``mask``, ``long`` and ``long_mask``
+        metrics to update with ``pose``, ``target``, ``mask``, ``long`` and ``long_mask``
         (:mod:`~stickgen.evaluation.motion_quality`).
     """
     metrics = {

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from stickgen.model.body_frame import Steer
-from stickgen.model.motion_code import POSTURE, advance, limb_speed, posture, posture_and_speed
+from stickgen.model.motion_code import POSTURE, advance, limb_speed, posture, posture_and_steps
 from stickgen.skeleton import FPS, skeleton_of
 
 CORRECTION = 0.4
@@ -59,8 +59,8 @@ class Steering:
     Args:
         codes: ``[B, WIDTH]``, with the summary, on the device of the motion: nothing here waits for it.
         dim: numbers a frame.
-        begun: codes of frames that were given, ``[B, WIDTH]``; None from rest. Those may go another way than the codes'
-            clips, so a figure is then held to its place only where both stay in theirs.
+        begun: codes of the frames that were given, ``[B, WIDTH]``; None from rest. They may go another way than the
+            codes' clips, so the figure is then held to its place only if both stay in theirs.
     """
 
     def __init__(self, codes: Tensor, dim: int, begun: Tensor | None = None) -> None:
@@ -77,7 +77,6 @@ class Steering:
         if begun is not None:
             self._fastest *= stays & (advance(begun).abs() < IN_PLACE)
         self._all_x = torch.tensor([1.0, 0.0], device=codes.device).repeat(dim // 2)
-        self._skeleton = skeleton_of(dim)
 
     def next(self) -> Steer:
         """Return what is done to the next step."""
@@ -91,10 +90,9 @@ class Steering:
 
     def see(self, before: Tensor, frame: Tensor) -> None:
         """Take the latest step into the averages: two frames ``[B, D]``."""
-        now, speed = posture_and_speed(before.float(), frame.float())
+        now, speed, moved = posture_and_steps(before.float(), frame.float())
         self._speed += (speed - self._speed) / STEP_MEMORY
         self._posture += (now - self._posture) / POSTURE_MEMORY
-        moved = self._skeleton.to_joints((frame - before).float())[:, self._skeleton.joint("pelvis"), 0]
         self._ahead += moved - self._advance
 
 

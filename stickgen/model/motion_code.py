@@ -143,17 +143,22 @@ def posture(codes: Tensor) -> tuple[Tensor, Tensor]:
     return mean + usual, deviation
 
 
-def posture_and_speed(before: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a frame's posture ``[B, len(POSTURE)]`` and its limbs' mean speed ``[B]``, as codes tell them.
+def posture_and_steps(before: Tensor, frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return for a single frame what codes tell of a clip.
 
     Args:
         before: the frame before it, ``[B, D]``.
         frame: ``[B, D]``.
+
+    Returns:
+        the posture ``[B, len(POSTURE)]``; the mean speed of the limbs ``[B]``, see :func:`limb_speed`; how far the
+        pelvis came to +x in this frame, ``[B]`` in body heights.
     """
     joints = STICK_5.to_joints(to_stick_5(torch.stack((before, frame))))
     body = _about_pelvis(joints[1])
-    moved = (joints[1] - joints[0])[:, [_JOINTS[name] for name in _LIMBS]]
-    return torch.stack([_read(body, place) for place in POSTURE], dim=-1), FPS * moved.norm(dim=-1).mean(dim=-1)
+    moved = joints[1] - joints[0]
+    speed = FPS * moved[:, [_JOINTS[name] for name in _LIMBS]].norm(dim=-1).mean(dim=-1)
+    return torch.stack([_read(body, place) for place in POSTURE], dim=-1), speed, moved[:, _JOINTS["pelvis"], 0]
 
 
 def with_code(embedding: Tensor, code: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ def score(metric: Metric, division: Sequence[Sequence[Clip]], padding: float = 0
 
 def add(metric: Metric, pose: Tensor, real: Tensor, mask: Tensor) -> None:
     """Update a metric with what it takes of these."""
-    kwargs = {"pose": pose, "target": real, "body": real, "mask": mask, "long": pose, "long_mask": mask}
+    kwargs = {"pose": pose, "target": real, "mask": mask, "long": pose, "long_mask": mask}
     metric.update(**metric._filter_kwargs(**kwargs))
 
 
@@ -351,5 +351,5 @@ def test_lengths_of_a_figure_that_is_not_finite_have_no_error(metric: type[Metri
     mask = torch.ones(20, 2, dtype=torch.bool)
     mask[3:, 1] = False
     unseen = metric()
-    unseen.update(pose=pose, body=real, mask=mask)
+    unseen.update(pose=pose, target=real, mask=mask)
     assert unseen.compute() == 0

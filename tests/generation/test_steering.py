@@ -8,7 +8,7 @@ import torch
 from stickgen.generation import rollout
 from stickgen.generation.steering import FASTEST, FASTEST_PLACE, FREE_PLACE, GAINS, STILL, Steering
 from stickgen.model import StickFigureTransformer
-from stickgen.model.motion_code import POSTURE, WIDTH, CodeBank, limb_speed, motion_code, posture, posture_and_speed
+from stickgen.model.motion_code import POSTURE, WIDTH, CodeBank, limb_speed, motion_code, posture, posture_and_steps
 from stickgen.skeleton import FPS, rest_pose, skeleton_of
 
 REST = torch.tensor(rest_pose(20))
@@ -91,7 +91,7 @@ def test_a_code_tells_posture_and_its_deviation() -> None:
     mean, deviation = posture(motion_code(motion[:, 0]))
     assert mean[POSTURE.index(("neck", "x"))] == pytest.approx(0.15, abs=1e-3)
     assert deviation[POSTURE.index(("neck", "x"))] == pytest.approx(0.05, abs=1e-3)
-    frames = [posture_and_speed(motion[0], frame)[0][0] for frame in motion]
+    frames = [posture_and_steps(motion[0], frame)[0][0] for frame in motion]
     torch.testing.assert_close(torch.stack(frames).mean(0), mean, atol=1e-3, rtol=0)
 
 
