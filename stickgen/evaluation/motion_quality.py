@@ -1,7 +1,7 @@
 """Metrics of motion that was rolled out, beside the real motion of the same clips.
 
 All take generated frames ``pose [T, B, D]`` and ``mask [T, B]``, True at real frames, which come first in every column.
-Beside them stands ``target [T, B, D]``, the real frames. Two metrics take ``long [T', B, D]`` and ``long_mask [T', B]``,
+Beside them stands ``target [T, B, D]``, the real frames. Two take ``long [T', B, D]`` and ``long_mask [T', B]``,
 the generated motion as far as it was made, which may be beyond the end of the real clip. Speeds are those of segments'
 ends rather than of joints: where segments share one, a model may pull them apart. Equal under any batch size, padding
 and order of clips; sums are in float64.
