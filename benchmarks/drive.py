@@ -17,7 +17,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stickgen.actions import action_name
 from stickgen.artifacts.model import load_model
 from stickgen.config import DataConfig
 from stickgen.console import report_errors
@@ -27,7 +26,8 @@ from stickgen.data.datamodule import ClipDataModule
 from stickgen.evaluation.motion_quality import TRAVELS, BoneLengthError, ExplodedShare, TorsoLengthError, way
 from stickgen.generation import generator_for
 from stickgen.generation.seed import standing
-from stickgen.skeleton import FPS
+from stickgen.motion.actions import action_name
+from stickgen.motion.skeleton import FPS
 
 LAST = 2 * FPS
 BATCH = 32

@@ -33,8 +33,8 @@ from stickgen.artifacts.run import RunFolder
 from stickgen.console import report_errors
 from stickgen.errors import StickgenError
 from stickgen.evaluation.evaluate import evaluate
-from stickgen.evaluation.figure import save_figure
 from stickgen.evaluation.frozen import FROZEN
+from stickgen.evaluation.plot import save_plot
 from stickgen.evaluation.scores import Report
 from stickgen.evaluation.table import summary_text
 
@@ -176,7 +176,7 @@ def _study(args: argparse.Namespace) -> None:
     report = scores.report
     target = args.out / f"{'-'.join([args.study, *map(_plain, args.only or ())])}.json"
     scores.write(target)
-    save_figure(report, target.with_suffix(".png"), overwrite=True)
+    save_plot(report, target.with_suffix(".png"), overwrite=True)
     _print(report, SHOWN_OF_STYLE if args.study == "style" else SHOWN)
     if args.study == "forgetting" and args.own:
         _draw_tradeoff(report, target.with_name(f"{target.stem}-tradeoff.png"))

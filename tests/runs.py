@@ -13,8 +13,8 @@ import torch
 from stickgen import cli
 from stickgen.artifacts.base import save_base
 from stickgen.artifacts.record import BaseRecord
-from stickgen.data.sample import SAMPLE_INFO
 from stickgen.model import StickFigureTransformer
+from stickgen.sample import SAMPLE_INFO
 from tests.warm import ROOT, Script, Stop
 
 

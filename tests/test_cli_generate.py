@@ -11,10 +11,10 @@ from PIL import Image
 from stickgen.artifacts.base import save_base
 from stickgen.artifacts.record import BaseRecord
 from stickgen.data.file import write_sequences
-from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.locks import SCRATCH
 from stickgen.model import StickFigureTransformer
 from stickgen.render.motion_file import read_motion
+from stickgen.sample import SAMPLE_INFO, sample_sequences
 from tests.runs import environment, help_without, make_base, run_command
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from stickgen.console import report_errors
 from stickgen.data.file import read_sequences
-from stickgen.data.projection import BODY_JOINTS
 from stickgen.errors import DataError
+from stickgen.mocap.projection import BODY_JOINTS
 from tests.runs import help_without, run_command
 
 ENCODER = ["--encoder", "sentence-transformers/all-MiniLM-L6-v2"]

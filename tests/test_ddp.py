@@ -119,7 +119,7 @@ def test_a_job_of_a_sweep_that_has_two_processes_stays_one_job(tmp_path: Path) -
 def test_what_only_the_other_process_met_is_one_line_too(tmp_path: Path) -> None:
     """Each process checks the numbers of its own clips alone."""
     from stickgen.data.file import write_sequences
-    from stickgen.data.sample import SAMPLE_INFO, sample_sequences
+    from stickgen.sample import SAMPLE_INFO, sample_sequences
 
     sequences = sample_sequences(24)
     lengths = [len(sequence["motion"]) for sequence in sequences]

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from stickgen.artifacts.base import Base, load_base
-from stickgen.artifacts.find import find_base
+from stickgen.artifacts.base_lookup import find_base
 from stickgen.artifacts.patterns import check_patterns
 from stickgen.artifacts.peft_format import (
     CONFIG_FILE,
@@ -146,7 +146,8 @@ def base_for(adapter: Adapter, given: Path | None, where: str, option: str = "--
 
     Args:
         adapter: the adapter.
-        given: the base's path; None: the one in the same file, else see :func:`~stickgen.artifacts.find.find_base`.
+        given: the base's path; None: the one in the same file, else see
+            :func:`~stickgen.artifacts.base_lookup.find_base`.
         where: what messages call the adapter.
         option: what they say a base is given by.
 
@@ -182,7 +183,7 @@ def attach_adapter(base: Base, adapter: Adapter, where: str, *, allow_other_base
         raise AdapterError(f"{where}, on {base.path}: {error}") from None
     if base.model.code_bank is not None and adapter.codes is not None:
         try:
-            adapter.codes.check_figure(base.model.settings["input_dim"])
+            adapter.codes.check_dim(base.model.settings["input_dim"])
         except ValueError as error:
             raise AdapterError(f"{where}, on {base.path}: its motion codes are of another figure ({error})") from None
         base.model.code_bank = base.model.code_bank + adapter.codes

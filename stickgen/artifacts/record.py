@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stickgen.actions import ACTIONS
 from stickgen.errors import CheckpointError
 from stickgen.model import settings_check
 from stickgen.model.motion_code import CodeBank
-from stickgen.skeleton import FPS
+from stickgen.motion.actions import ACTIONS
+from stickgen.motion.skeleton import FPS
 from stickgen.untrusted import parse_json
 
 RECORD_KEY = settings_check.RECORD_KEY
@@ -101,7 +101,7 @@ def read_codes(codes: Mapping[str, Any], where: str, dim: int | None = None) -> 
     try:
         bank = CodeBank.from_plain(codes)
         if dim is not None:
-            bank.check_figure(dim)
+            bank.check_dim(dim)
         return bank
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{where}: the motion codes in its record are damaged ({error})") from None

@@ -49,9 +49,9 @@ def prepare(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
 ) -> None:
     """Make a data file of motion capture: project to stick figures, score, embed the captions."""
-    from stickgen.data.figures import PrepareOptions
-    from stickgen.data.prepare import prepare as make_data_file
-    from stickgen.data.text import TextEncoder
+    from stickgen.mocap.cutting import PrepareOptions
+    from stickgen.mocap.prepare import prepare as make_data_file
+    from stickgen.text.encoder import TextEncoder
 
     options = PrepareOptions(
         views=tuple(view or ["side"]),
@@ -104,8 +104,8 @@ def sample(
     """Make a data file of the built-in sample: generated motion in several styles, nothing to download."""
     from stickgen.config import SampleConfig
     from stickgen.data.file import check_data_name, write_sequences
-    from stickgen.data.sample import ACTIONS_OF_SAMPLE, SAMPLE_INFO, STYLES, sample_sequences
     from stickgen.files import check_absent, check_writable
+    from stickgen.sample import ACTIONS_OF_SAMPLE, SAMPLE_INFO, STYLES, sample_sequences
 
     check_absent(output, overwrite=overwrite, file=True)
     check_data_name(output)

@@ -37,7 +37,7 @@ def evaluate(
     from rich.progress import Progress
 
     from stickgen.evaluation.evaluate import evaluate as score
-    from stickgen.evaluation.figure import check_figure, save_figure
+    from stickgen.evaluation.plot import check_plot, save_plot
     from stickgen.evaluation.rollouts import RolloutProtocol
     from stickgen.evaluation.table import print_scores
     from stickgen.files import check_absent, check_writable
@@ -45,7 +45,7 @@ def evaluate(
     if json is not None:
         check_absent(json, overwrite=overwrite, file=True)
     if figure is not None:
-        check_figure(figure, overwrite=overwrite)
+        check_plot(figure, overwrite=overwrite)
     check_writable(*(output for output in (json, figure) if output is not None))
     if threads is not None:
         torch.set_num_threads(threads)
@@ -61,7 +61,7 @@ def evaluate(
     if json is not None:
         scores.write(json)
     if figure is not None:
-        save_figure(scores.report, figure, overwrite=overwrite)
+        save_plot(scores.report, figure, overwrite=overwrite)
 
 
 def convert(

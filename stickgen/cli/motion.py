@@ -64,8 +64,8 @@ def generate(
     import math
 
     from stickgen.errors import ConfigError
+    from stickgen.motion.skeleton import FPS
     from stickgen.render import Panel, Style, check_output, check_panels, save
-    from stickgen.skeleton import FPS
 
     style = Style(theme=theme, camera=camera, trail=trail, size=size)  # type: ignore[arg-type]  # checked by Style
     out = list({path.resolve(): path for path in out or [Path("motion.gif")]}.values())
@@ -141,9 +141,9 @@ def compare(
     import math
 
     from stickgen.errors import ConfigError
+    from stickgen.motion.skeleton import FPS
     from stickgen.reports.compare import Shown, read_prompts
     from stickgen.reports.compare import compare as write_page
-    from stickgen.skeleton import FPS
 
     if not math.isfinite(seconds):
         raise ConfigError(f"seconds={seconds}: a number expected")

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stickgen.bones import at_rest, bone_shares
 from stickgen.data.clips import Clip
 from stickgen.data.loops import Loop, continued
-from stickgen.data.physics import body_physics
-from stickgen.data.projection import resample
 from stickgen.model.motion_code import motion_code, with_code, without
-from stickgen.skeleton import FPS, Skeleton, skeleton_of
+from stickgen.motion.bones import at_rest, bone_shares
+from stickgen.motion.physics import body_physics
+from stickgen.motion.resampling import resample
+from stickgen.motion.skeleton import FPS, Skeleton, skeleton_of
 
 BLEND_FRAMES = 12
 """Frames from the end of the rest to the clip's own first frame: half a second, as people set off."""
@@ -38,7 +38,7 @@ class Variation:
         rest: frames of rest before the clip; none where 0.
         drop_text: zeros in the place of the text embedding.
         noise: size of the white noise in the input, in body heights.
-        drift: size of the drift, likewise (stickgen/data/disturb.py).
+        drift: size of the drift, likewise (stickgen/data/input_noise.py).
         uneven: it is read at an uneven pace (stickgen/data/uneven.py).
         noise_seed: of all three.
         code_summary: the clip's motion as a whole is described at the end of the text embedding.
@@ -88,7 +88,7 @@ def vary(clip: Clip, variation: Variation) -> Clip:
     """Return the clip as the variation makes it, without what disturbs its input.
 
     Partner and camera go with the figure; physics, where a clip has it, is computed anew from the motion
-    (:func:`~stickgen.data.physics.body_physics`), so it fits whatever was done to it.
+    (:func:`~stickgen.motion.physics.body_physics`), so it fits whatever was done to it.
     """
     if variation.drop_text:
         clip = replace(clip, embedding=torch.zeros_like(clip.embedding))
@@ -118,7 +118,7 @@ def _moved(clip: Clip, variation: Variation) -> Clip:
 
 
 def resampled_length(frames: int, speed: float) -> int:
-    """Return how many frames a clip has at another pace; see :func:`~stickgen.data.projection.resample`."""
+    """Return how many frames a clip has at another pace; see :func:`~stickgen.motion.resampling.resample`."""
     return math.floor((frames - 1) / speed + 1e-3) + 1 if frames > 1 else frames
 
 

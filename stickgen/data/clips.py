@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stickgen.errors import DataError
-from stickgen.skeleton import to_stick_5
+from stickgen.motion.skeleton import to_stick_5
 from stickgen.untrusted import check_text
 
 PHYSICS_DIM = 6

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from stickgen.bones import bone_shares
 from stickgen.data.augment import Variation, vary
 from stickgen.data.clips import Clip
-from stickgen.data.variations import set_off
+from stickgen.data.variations import rest_start
 from stickgen.model.motion_code import MOST_CODES, CodeBank, motion_code
+from stickgen.motion.bones import bone_shares
 
 
 def code_bank(clips: Sequence[Clip]) -> CodeBank:
@@ -19,7 +19,7 @@ def code_bank(clips: Sequence[Clip]) -> CodeBank:
     read = [clips[index] for index in range(0, len(clips), step)]
     codes, bones = [], []
     for clip in read:
-        first, turned = set_off(clip.motion, clip.length // 2)
+        first, turned = rest_start(clip.motion, clip.length // 2)
         bones.append(bone_shares(clip.motion))
         codes.append(motion_code(vary(clip, Variation(start=first, mirror=turned)).motion))
     return CodeBank.of([clip.embedding for clip in read], codes, bones)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from stickgen.actions import NUM_ACTIONS
 from stickgen.config import DataConfig, ObjectiveConfig
 from stickgen.data.batch import Batch
 from stickgen.data.clips import Clip, ClipSet, ClipsInMemory
@@ -17,6 +16,7 @@ from stickgen.data.split import Split
 from stickgen.data.variations import Varying
 from stickgen.errors import DataError
 from stickgen.model.motion_code import WIDTH as CODE_WIDTH
+from stickgen.motion.actions import NUM_ACTIONS
 
 EVAL_BATCH_SIZE = 16
 """Clips of a forward pass where no gradients are kept; metrics do not depend on it."""

@@ -15,7 +15,7 @@ from stickgen.data.file import open_clips
 from stickgen.data.sequences import SequenceClips
 from stickgen.data.split import Split, split_by_take
 from stickgen.errors import DataError
-from stickgen.skeleton import skeleton_of
+from stickgen.motion.skeleton import skeleton_of
 
 MIN_FRAMES = 2
 """A clip needs a frame to predict from and one to predict."""
@@ -103,7 +103,7 @@ def _make_sample(
     clips: int, seed: int, styles: tuple[str, ...], actions: tuple[str, ...], dim: int, max_frames: int
 ) -> tuple[ClipStore, dict[str, Any], str]:
     # Here, since most runs have a file and never need the generator.
-    from stickgen.data.sample import SAMPLE_INFO, sample_sequences
+    from stickgen.sample import SAMPLE_INFO, sample_sequences
 
     wanted: dict[str, Any] = {name: list(value) for name, value in (("styles", styles), ("actions", actions)) if value}
     sequences = sample_sequences(clips, seed=seed, dim=dim, **wanted)

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from stickgen.data.augment import Variation, vary
 from stickgen.data.batch import Batch, TargetCounts, collate
 from stickgen.data.clips import Clip, ClipInfo
-from stickgen.data.disturb import disturbance
+from stickgen.data.input_noise import disturbance
 from stickgen.data.uneven import even, uneven
 from stickgen.data.variations import Varying
 from stickgen.errors import DataError

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stickgen.skeleton import FPS, skeleton_of
+from stickgen.motion.skeleton import FPS, skeleton_of
 
 SHORTEST = 12
 """Frames of a cycle at least: no gait has less than half a second a stride."""

@@ -15,7 +15,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from stickgen.actions import NUM_ACTIONS
 from stickgen.data.clips import CAMERA_DIM, PHYSICS_DIM, Clip, ClipInfo, ClipStore, check_finite, count_actions
 from stickgen.digests import (
     DIGEST_KEY,
@@ -27,7 +26,8 @@ from stickgen.digests import (
 )
 from stickgen.errors import DataError
 from stickgen.files import atomic_write, check_absent
-from stickgen.skeleton import SKELETONS
+from stickgen.motion.actions import NUM_ACTIONS
+from stickgen.motion.skeleton import SKELETONS
 from stickgen.untrusted import MAX_TENSORS, parse_json
 
 FORMAT = "stickgen clips 1"

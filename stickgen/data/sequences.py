@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stickgen.actions import NUM_ACTIONS
 from stickgen.data.clips import (
     CAMERA_DIM,
     PHYSICS_DIM,
@@ -20,7 +19,8 @@ from stickgen.data.clips import (
     count_actions,
 )
 from stickgen.errors import DataError
-from stickgen.skeleton import SKELETONS
+from stickgen.motion.actions import NUM_ACTIONS
+from stickgen.motion.skeleton import SKELETONS
 
 
 class SequenceClips:

@@ -16,7 +16,7 @@ from stickgen.config import AugmentConfig
 from stickgen.data.augment import Variation
 from stickgen.data.clips import Clip, ClipInfo
 from stickgen.data.loops import Loop, find_loop
-from stickgen.skeleton import skeleton_of
+from stickgen.motion.skeleton import skeleton_of
 
 MIN_FRAMES = 25
 """Frames that cropping leaves at least, and that a clip needs for a change of pace."""
@@ -87,7 +87,7 @@ class Varying:
         first = int(start * (room + 1)) if crop < settings.crop else 0
         turned, exchanged = mirror < settings.mirror and not sided, swap < settings.swap_sides and not sided
         if from_rest:
-            first, back = self._set_off(clip, index, read, loop.end - 1 if loop else room)
+            first, back = self._rest_start(clip, index, read, loop.end - 1 if loop else room)
             turned, exchanged = back and not sided, False
         longest = max(self.max_frames - clip.length - first + 1, 0)
         return Variation(
@@ -118,15 +118,15 @@ class Varying:
             self._loops[index] = find_loop(_whole(clip, index, read).motion)
         return self._loops[index]
 
-    def _set_off(
+    def _rest_start(
         self, clip: Clip | ClipInfo, index: int, read: Callable[[int], Clip] | None, room: int
     ) -> tuple[int, bool]:
         if index not in self._starts:
-            self._starts[index] = set_off(_whole(clip, index, read).motion, room)
+            self._starts[index] = rest_start(_whole(clip, index, read).motion, room)
         return self._starts[index]
 
 
-def set_off(motion: Tensor, room: int) -> tuple[int, bool]:
+def rest_start(motion: Tensor, room: int) -> tuple[int, bool]:
     """Return where a clip ``[T, D]`` that starts from rest begins, and whether it is turned round for it.
 
     It goes to +x and with the left foot first. A figure at rest does not show what it will do, and a model that

@@ -9,7 +9,6 @@ from stickgen.artifacts.model import LoadedModel, label_and_path, load_model
 from stickgen.config import DataConfig
 from stickgen.data.clips import ClipSet
 from stickgen.data.datamodule import ClipDataModule
-from stickgen.data.text import told_apart
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.evaluation.baselines import MOST_FREQUENT, baseline_metrics, majority_action
 from stickgen.evaluation.examination import ALL, CHANCE, Examination, Scores
@@ -19,6 +18,7 @@ from stickgen.evaluation.recognition import KINDS, is_installed
 from stickgen.evaluation.retrieval import MOTION_MATCHING, NEAREST_CAPTION, motion_matching, nearest_caption
 from stickgen.evaluation.rollouts import TRIVIAL, GoOn, RolloutProtocol, model_rollout
 from stickgen.evaluation.scores import ScoresFile, Summary
+from stickgen.text.encoder import encoder_difference
 
 log = logging.getLogger(__name__)
 
@@ -227,7 +227,7 @@ def clips_for(label: str, one: LoadedModel, config: DataConfig) -> ClipDataModul
     dim = sizes["input_dim"] if sizes["input_dim"] == 20 or config.path is None else None
     data = ClipDataModule(replace(config, dim=dim, conditions=list(one.record.conditions or ())))
     data.fit_to(sizes["input_dim"], sizes["embedding_dim"], sizes["num_actions"])
-    if names := told_apart(data.report.text_encoder, one.record.text_encoder):
+    if names := encoder_difference(data.report.text_encoder, one.record.text_encoder):
         raise ConfigError(
             f"{data.report.source}: captions were embedded by {names[0]}, those of {label} by {names[1]}; prepare the "
             f"data with --encoder {one.record.text_encoder.get('id')}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stickgen.skeleton import FPS, skeleton_of
+from stickgen.motion.skeleton import FPS, skeleton_of
 
 BANDS = (0.0, 1.0, 2.0, 4.0)
 """Where the frequency bands begin, in Hz; each ends where the next begins."""

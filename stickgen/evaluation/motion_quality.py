@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stickgen.evaluation.metrics import MaskedMean, MaskedMSE
-from stickgen.skeleton import FPS, skeleton_of
+from stickgen.motion.skeleton import FPS, skeleton_of
 
 NEAR_GROUND = 0.03
 """Height of an ankle, in body heights, below which its foot is on the ground: 5 cm for a person of 1.7 m."""

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stickgen.actions import action_name
 from stickgen.data.augment import mirrored
 from stickgen.data.clips import Clip
 from stickgen.evaluation.features import motion_features
-from stickgen.skeleton import FPS, skeleton_of
+from stickgen.motion.actions import action_name
+from stickgen.motion.skeleton import FPS, skeleton_of
 
 KINDS = ("action", "style")
 """What can be recognised."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from stickgen.data.batch import Batch
 from stickgen.data.clips import Clip
-from stickgen.skeleton import FPS, skeleton_of
+from stickgen.motion.skeleton import FPS, skeleton_of
 
 NEAREST_CAPTION = "nearest caption"
 MOTION_MATCHING = "motion matching"

@@ -29,7 +29,7 @@ from stickgen.evaluation.motion_quality import (
 from stickgen.generation.clips import go_on
 from stickgen.generation.seed import standing
 from stickgen.model import StickFigureTransformer
-from stickgen.skeleton import FPS
+from stickgen.motion.skeleton import FPS
 
 GoOn = Callable[[Batch, int], Tensor]
 """A way to go on: given so many frames of a batch's motion ``[T, B, D]``, make the others ``[T − given, B, D]``.

@@ -25,7 +25,7 @@ from stickgen.export.markdown import (
     shell_command,
     table,
 )
-from stickgen.skeleton import skeleton_of
+from stickgen.motion.skeleton import skeleton_of
 
 OWN = "this model"
 """The row of the card's model."""
@@ -231,7 +231,7 @@ def _use(facts: Facts) -> str:
     lines = ["from pathlib import Path", "", "import torch", "from stickgen.artifacts.model import load_model"]
     encoder = facts.record.text_encoder.get("id")
     if encoder:
-        lines.append("from stickgen.data.text import TextEncoder")
+        lines.append("from stickgen.text.encoder import TextEncoder")
     lines += [f"from stickgen.generation import {way}", "", f"model = {load}"]
     if encoder:
         lines.append(f'text = torch.from_numpy(TextEncoder({python_string(encoder)}).encode(["A person walks."]))')

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from stickgen.artifacts.base import base_files, check_outputs_absent, load_base, save_base
-from stickgen.artifacts.find import find_base
+from stickgen.artifacts.base_lookup import find_base
 from stickgen.artifacts.model import parts
 from stickgen.errors import CheckpointError
 from stickgen.files import check_keeps

@@ -63,7 +63,7 @@ def go_on(model: StickFigureTransformer, batch: Batch, given: int, seed: int | N
     return made.to(batch.motion)
 
 
-def go_on_with(
+def continue_clips(
     model: StickFigureTransformer, clips: Sequence[Clip], given: int, conditions: Sequence[str] = ()
 ) -> list[tuple[Tensor, bool]]:
     """Go on from the first frames of clips and their captions, to each clip's length.
@@ -83,7 +83,7 @@ def go_on_with(
     return [until_exploded(motions[: clip.length, index]) for index, clip in enumerate(clips)]
 
 
-def set_off(
+def move_from_rest(
     model: StickFigureTransformer, embedding: Tensor, frames: int, conditions: Sequence[str] = ()
 ) -> list[tuple[Tensor, bool]]:
     """Move to prompts from the rest pose, alone and under a still camera.
@@ -95,7 +95,7 @@ def set_off(
         conditions: "camera" and "partner" where the model takes them.
 
     Returns:
-        for each prompt float32 ``[frames, D]`` on the CPU, and whether it exploded, as :func:`go_on_with`.
+        for each prompt float32 ``[frames, D]`` on the CPU, and whether it exploded, as :func:`continue_clips`.
     """
     clips, dim = len(embedding), model.settings["input_dim"]
     made = generator_for(model)(

@@ -5,11 +5,11 @@ import math
 import torch
 from torch import Tensor
 
-from stickgen.actions import ACTIONS, action_index
 from stickgen.artifacts.model import LoadedModel
 from stickgen.data.batch import STILL_CAMERA
 from stickgen.errors import ConfigError, DataError
-from stickgen.skeleton import FPS
+from stickgen.motion.actions import ACTIONS, action_index
+from stickgen.motion.skeleton import FPS
 
 
 def read_actions(text: str, frames: int) -> Tensor:

@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stickgen.actions import action_name
 from stickgen.artifacts.model import LoadedModel, label_and_path, load_model
 from stickgen.errors import ConfigError, GenerationError
 from stickgen.generation.conditions import conditions_for
-from stickgen.generation.prompts import embed_prompts
 from stickgen.generation.rollout import generator_for
 from stickgen.generation.seed import check_seed, standing
 from stickgen.model import StickFigureTransformer
-from stickgen.skeleton import FPS, STICK_5, skeleton_of, to_stick_5
+from stickgen.motion.actions import action_name
+from stickgen.motion.skeleton import FPS, STICK_5, skeleton_of, to_stick_5
+from stickgen.text.prompts import embed_prompts
 from stickgen.untrusted import check_text
 
 MAX_FRAMES = 600 * FPS
@@ -79,7 +79,7 @@ def generate(
         cameras: x, y, zoom of each, ``[frames, 3]``, for models that were trained with a camera.
         base: the base of the adapters; None: the one they name.
         encoder: hub id or folder of the text encoder; None: the hub id that the base's record names.
-        encoder_id: the id of an encoder that is given as a folder, see :class:`~stickgen.data.text.TextEncoder`.
+        encoder_id: the id of an encoder that is given as a folder, see :class:`~stickgen.text.encoder.TextEncoder`.
         allow_other_base: put adapters on ``base`` even where they were trained on another.
 
     Returns:

@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stickgen.bones import at_rest, bone_shares, within
 from stickgen.errors import GenerationError
-from stickgen.generation.pace import Pace
 from stickgen.generation.seed import standing
 from stickgen.generation.steering import Steering
 from stickgen.generation.stepping import has_few_rows, stepping_copy
+from stickgen.generation.thread_choice import ThreadChoice
 from stickgen.model import KeyValueCache, StickFigureTransformer
 from stickgen.model.body_frame import Steer
 from stickgen.model.motion_code import Drawn, motion_code, with_code, without
-from stickgen.skeleton import FPS
+from stickgen.motion.bones import at_rest, bone_shares, within
+from stickgen.motion.skeleton import FPS
 
 DEPARTURE = 0.6
 """Share of the predicted spread that frames depart from their mean by: the spread is that of single frames, and what
@@ -47,8 +47,8 @@ def rollout(
         text_embedding: ``[B, E]``, in the base's text encoder.
         frames: how many to generate, at 25 a second.
         seed_frames: given frames ``[T0, B, D]`` that the motion goes on from; None starts from one frame of the rest
-            pose (:func:`stickgen.skeleton.rest_pose`), which a base has to have met in training to set off well. Of a
-            model with motion codes, each figure has the bones of its code.
+            pose (:func:`stickgen.motion.skeleton.rest_pose`), which a base has to have met in training to set off well.
+            Of a model with motion codes, each figure has the bones of its code.
         actions: int64 ``[B]`` or ``[T, B]`` with T ≥ T0 + frames − 1, the action to be performed, for a model that was
             fed actions in training.
         cameras: ``[T, B, 3]``, x, y, zoom, likewise.
@@ -73,7 +73,7 @@ def rollout(
         cache = KeyValueCache(capacity=start + frames)
         read, at = inputs.given, slice(0, start)
         # Beyond few rows, what a product comes to depends on the threads in its last digits.
-        paced = Pace().step if has_few_rows(inputs.given[-1:]) else nullcontext
+        paced = ThreadChoice().step if has_few_rows(inputs.given[-1:]) else nullcontext
         noise_of = _noise(model, inputs.given, seed)
         steering = None
         if inputs.drawn is not None:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from stickgen.data.file import open_clips
-from stickgen.data.projection import resample
 from stickgen.errors import GenerationError
-from stickgen.skeleton import rest_pose, skeleton_of
+from stickgen.motion.resampling import resample
+from stickgen.motion.skeleton import rest_pose, skeleton_of
 
 DISTURBANCE = 0.01
 """Standard deviation of a drawn start's joints, in body heights: enough for another pace, too little to fall over."""

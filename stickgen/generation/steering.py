@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stickgen.model.body_frame import Steer
 from stickgen.model.motion_code import POSTURE, advance, limb_speed, posture, posture_and_steps
-from stickgen.skeleton import FPS, skeleton_of
+from stickgen.motion.skeleton import FPS, skeleton_of
 
 CORRECTION = 0.4
 """Change of a step's size for each unit of relative difference in speed."""

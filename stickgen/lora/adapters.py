@@ -10,7 +10,7 @@ from stickgen.errors import AdapterError
 from stickgen.lora.combine import Combination, check_weights, combine_adapters
 from stickgen.lora.inject import adapted_layers, refuse_bypassed, replace_module
 from stickgen.lora.layer import LoRALinear
-from stickgen.lora.mixed import MixedLinear
+from stickgen.lora.per_clip import PerClipLinear
 from stickgen.lora.settings import LoRASettings
 from stickgen.lora.state import loaded, module_paths
 from stickgen.lora.targets import no_match
@@ -135,7 +135,7 @@ class NamedAdapters:
         paths = dict.fromkeys(path for layers in self._adapters.values() for path in layers)
         before = self._placed
         self._place(
-            {path: MixedLinear(self._base[path], [kind.get(path) for kind in by_kind], index) for path in paths}
+            {path: PerClipLinear(self._base[path], [kind.get(path) for kind in by_kind], index) for path in paths}
         )
         self._by_clip = True
         try:

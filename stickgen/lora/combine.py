@@ -13,7 +13,7 @@ from stickgen.lora.settings import LoRASettings
 from stickgen.lora.state import module_paths
 
 
-class Adapter(Protocol):
+class AdapterWeights(Protocol):
     """An adapter apart from any model."""
 
     @property
@@ -43,7 +43,7 @@ class Combination:
     error: float = 0.0
 
 
-def combine_adapters(adapters: Sequence[Adapter], weights: Sequence[float]) -> Combination:
+def combine_adapters(adapters: Sequence[AdapterWeights], weights: Sequence[float]) -> Combination:
     """Return the adapter whose update is the weighted sum of the adapters' updates, exactly.
 
     The factors are put beside each other along the rank: ``Σ wᵢ sᵢ Bᵢ Aᵢ = [w₁ s₁ B₁ … wₙ sₙ Bₙ] [A₁; …; Aₙ]``. (The
@@ -79,7 +79,7 @@ def combine_adapters(adapters: Sequence[Adapter], weights: Sequence[float]) -> C
     return _combination(factors)
 
 
-def truncate_adapter(adapter: Adapter, rank: int) -> Combination:
+def truncate_adapter(adapter: AdapterWeights, rank: int) -> Combination:
     """Return the adapter of at most that rank in every layer which comes closest, by singular values.
 
     The best approximation in the Frobenius norm (Eckart & Young 1936), taken from the thin factors alone; the result

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from stickgen.skeleton import rest_pose, skeleton_of
+from stickgen.motion.skeleton import rest_pose, skeleton_of
 
 VELOCITY_GAIN = 20.0
 """What displacements between frames are multiplied by, so that they are about as large as places."""

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stickgen.bones import bone_count
-from stickgen.skeleton import FPS, STICK_5, to_stick_5
+from stickgen.motion.bones import bone_count
+from stickgen.motion.skeleton import FPS, STICK_5, to_stick_5
 
 LATER = 10
 """Frames from the first one that the beginning is described by to the second."""
@@ -171,7 +171,8 @@ class Drawn(NamedTuple):
 
     Attributes:
         codes: ``[B, WIDTH]``.
-        bones: lengths of the bones of each code's figure over the usual ones, ``[B, N]`` (:mod:`stickgen.bones`).
+        bones: lengths of the bones of each code's figure over the usual ones, ``[B, N]``; see
+            :mod:`stickgen.motion.bones`.
     """
 
     codes: Tensor
@@ -201,7 +202,7 @@ class CodeBank:
         kept = torch.ones(len(codes), 1) if bones is None else torch.stack(list(bones))
         return cls(unique, torch.stack(list(codes)), text_of, kept)
 
-    def check_figure(self, dim: int) -> None:
+    def check_dim(self, dim: int) -> None:
         """Refuse bones of another figure than that with so many numbers a frame.
 
         Raises:

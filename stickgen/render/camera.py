@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stickgen.motion.skeleton import FPS
 from stickgen.render.panel import Panel
-from stickgen.skeleton import FPS
 
 # In body heights, which are the units of motion. A figure that falls apart is let out of sight: the others beside it
 # are to be seen too.

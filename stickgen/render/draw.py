@@ -5,10 +5,10 @@ from functools import cached_property
 import numpy as np
 from PIL import Image, ImageDraw
 
+from stickgen.motion.skeleton import FPS
 from stickgen.render.camera import View
 from stickgen.render.panel import Panel
 from stickgen.render.style import Colour, Style
-from stickgen.skeleton import FPS
 
 _OVERSAMPLING = 4
 _WIDEST_PANEL = 3.0

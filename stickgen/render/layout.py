@@ -7,12 +7,12 @@ from itertools import groupby
 from PIL import Image
 
 from stickgen.errors import DataError
+from stickgen.motion.skeleton import FPS
 from stickgen.render import text
 from stickgen.render.camera import views_of
 from stickgen.render.draw import PanelPainter
 from stickgen.render.panel import Panel
 from stickgen.render.style import Style
-from stickgen.skeleton import FPS
 
 _GAP = 12
 _CAPTION_LINES = 3

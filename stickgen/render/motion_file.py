@@ -12,7 +12,7 @@ import numpy as np
 
 import stickgen
 from stickgen.errors import DataError
-from stickgen.skeleton import FPS, SKELETONS, skeleton_of
+from stickgen.motion.skeleton import FPS, SKELETONS, skeleton_of
 from stickgen.untrusted import check_fps, parse_json
 
 _VERSION = "1.0"

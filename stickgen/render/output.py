@@ -7,13 +7,13 @@ import numpy as np
 
 from stickgen.errors import ConfigError
 from stickgen.files import atomic_write, check_absent, check_writable
+from stickgen.motion.skeleton import FPS
 from stickgen.render.gif import delays, write_gif
 from stickgen.render.layout import Picture
 from stickgen.render.motion_file import write_motion
 from stickgen.render.panel import Panel
 from stickgen.render.style import Style
 from stickgen.render.video import require_av, write_mp4
-from stickgen.skeleton import FPS
 
 SUFFIXES = {
     ".gif": "animation",

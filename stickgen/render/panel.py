@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from stickgen.errors import DataError
-from stickgen.skeleton import Skeleton, skeleton_of
+from stickgen.motion.skeleton import Skeleton, skeleton_of
 
 _HEAD_ABOVE_NECK = 0.1
-"""Of a body 1 high; see :func:`stickgen.skeleton.rest_pose`."""
+"""Of a body 1 high; see :func:`stickgen.motion.skeleton.rest_pose`."""
 
 
 @dataclass(frozen=True, eq=False)

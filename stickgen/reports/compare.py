@@ -14,9 +14,9 @@ from stickgen.evaluation.scores import ScoresFile, Summary
 from stickgen.evaluation.table import TITLES, summary_text
 from stickgen.files import atomic_write, check_absent, check_writable
 from stickgen.generation.generate import check_labels, check_request
+from stickgen.motion.skeleton import FPS
 from stickgen.reports.page import Table, page
 from stickgen.reports.scenes import REAL, Scene, scenes_of_clips, scenes_of_prompts
-from stickgen.skeleton import FPS
 
 MOST_SCENES = 50
 """A page holds all its motion; beyond some tens of scenes nobody looks at it, and browsers are slow to open it."""

@@ -11,15 +11,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stickgen.actions import action_name
 from stickgen.config import DataConfig
 from stickgen.data.clips import ClipInfo, ClipStore
 from stickgen.data.dataset import filter_clips
 from stickgen.data.file import open_clips
 from stickgen.data.split import SPLITS, divide_takes
 from stickgen.errors import ConfigError, DataError
+from stickgen.motion.actions import action_name
+from stickgen.motion.skeleton import FPS, skeleton_of
 from stickgen.render import Panel, Style, check_output, save
-from stickgen.skeleton import FPS, skeleton_of
 
 ORDERS = ("quality", "action")
 NO_ACTION, NO_SCORE, NO_SOURCE = "no label", "no score", "not named"

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from stickgen.motion.skeleton import FPS
 from stickgen.render.camera import View, views_of
 from stickgen.render.panel import Panel
 from stickgen.render.style import THEMES, Colour, Theme
 from stickgen.reports.scenes import Scene, limb_errors
-from stickgen.skeleton import FPS
 
 _THOUSANDTHS = 1000
 """Numbers are kept in thousandths of a body height, a third of a pixel, in 16 bits: what is 32 heights away is out of

@@ -9,12 +9,12 @@ from stickgen.artifacts.model import LoadedModel
 from stickgen.config import DataConfig
 from stickgen.errors import DataError
 from stickgen.evaluation.evaluate import clips_for
-from stickgen.generation.clips import EXPLODED, choose_clips, go_on_with
+from stickgen.generation.clips import EXPLODED, choose_clips, continue_clips
 from stickgen.generation.generate import generate_with
 from stickgen.generation.rollout import until_exploded
+from stickgen.motion.skeleton import FPS, skeleton_of, to_stick_5
 from stickgen.render import Panel
 from stickgen.render.panel import limb_of
-from stickgen.skeleton import FPS, skeleton_of, to_stick_5
 
 REAL = "real clip"
 BOTH = " · both figures"
@@ -86,7 +86,7 @@ def scenes_of_clips(models: Models, config: DataConfig, split: str, count: int, 
             columns.append(
                 [Panel(c.with_partner, REAL + BOTH * (c.partner is not None), c.description, given) for c in cut]
             )
-        made = go_on_with(one.model, cut, given, data.config.conditions)
+        made = continue_clips(one.model, cut, given, data.config.conditions)
         columns.append(
             [
                 Panel(motion, label + EXPLODED * exploded, clip.description, given)

@@ -29,7 +29,7 @@ def write_report(
         ConfigError: there is no such column, or matplotlib is not installed.
         OutputExistsError: a report is there and ``overwrite`` is false.
     """
-    from stickgen.sweeps.figures import heat_map, parallel_coordinates
+    from stickgen.sweeps.plots import heat_map, parallel_coordinates
 
     sweep = read_sweep(folder)
     jobs = sweep.sorted_by(sort)

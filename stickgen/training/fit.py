@@ -21,9 +21,9 @@ from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import CheckpointError, ConfigError, OutputExistsError
 from stickgen.evaluation.baselines import baseline_metrics, majority_action
 from stickgen.files import atomic_write, check_folder, remove_leftovers
-from stickgen.generation.prompts import embed_prompts
 from stickgen.locks import folder_lock
 from stickgen.lora import get_lora_state_dict, lora_settings
+from stickgen.text.prompts import embed_prompts
 from stickgen.training.callbacks import RunCheckpoint
 from stickgen.training.loggers import log_end, log_start, make_loggers, told_of_logs
 from stickgen.training.micro_batch import fastest, seconds_by_micro_batch
@@ -33,7 +33,7 @@ from stickgen.training.preemption import Preemption
 from stickgen.training.processes import Processes, check_devices
 from stickgen.training.pruning import Pruning
 from stickgen.training.report import Scores, print_results, print_summary
-from stickgen.training.setup import Subject, make_subject
+from stickgen.training.setup import BuiltModel, build_model
 from stickgen.training.trainer import checked_trainer, evaluate, quieten_lightning, run_training, training_trainer
 
 log = logging.getLogger(__name__)
@@ -93,32 +93,32 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
     check_devices(config)
     config = with_precision(config)
     data = _data(config)
-    subject = make_subject(config, data)
+    built = build_model(config, data)
     if config.trainer.micro_batch == "auto":
-        config = _measured(config, data, subject)
+        config = _measured(config, data, built)
     data.divide(config.micro_batch, config.step_size // config.micro_batch)
-    module = MotionModule(subject.model, config, subject.fingerprint)
+    module = MotionModule(built.model, config, built.fingerprint)
     before = time.monotonic() - started
     trained = "adapter" if config.lora.enabled else "trained model"
     with Processes(config) as processes:
         loggers = make_loggers(config, run, resumed)
         # Before anything is written: it may not suit the machine.
-        trainer = training_trainer(config, run, module, loggers, preemption, _prompts(config, subject))
+        trainer = training_trainer(config, run, module, loggers, preemption, _prompts(config, built))
         run.write_start(config, first=resumed is None)
-        print_summary(console, config, data, subject)
+        print_summary(console, config, data, built)
         processes.start(config)
         scores = _baselines(data)
         if not config.base.from_scratch:
-            with subject.in_float32():
+            with built.in_float32():
                 scores["frozen base"] = evaluate(module, data, config)
         log_start(loggers, config, scores, trained, resumed is not None)
         with data.shared(0, processes.count):
             run_training(trainer, module, data, resumed, preemption)
-    with subject.in_float32():
+    with built.in_float32():
         scores[trained] = _scores_of_the_kept(trainer, module, data, config)
     log_end(loggers, scores[trained], trainer.global_step)
 
-    _save_weights(module, subject, config, run)
+    _save_weights(module, built, config, run)
     split, _, metric = config.callbacks.monitor.partition("/")
     monitored = scores[trained][split][metric]
     write_json(
@@ -129,7 +129,7 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
             "monitor": config.callbacks.monitor,
             "monitored": monitored,
             "data": data.report.record(data.split),
-            "parameters": {"trainable": subject.trainable, "total": subject.total},
+            "parameters": {"trainable": built.trainable, "total": built.total},
             "optimizer_steps": trainer.global_step,
             PRUNED_AFTER: next((c.after for c in trainer.callbacks if isinstance(c, Pruning)), None),  # type: ignore[attr-defined]
             "seconds": round(module.seconds + before, 1),
@@ -177,10 +177,10 @@ def fit_beside(config: TrainConfig, rank: int) -> None:
         _begin(config)
         resumed = _resumed(config, run)
         data = _data(config)
-        subject = make_subject(config, data)
+        built = build_model(config, data)
         data.divide(config.micro_batch, config.step_size // config.micro_batch)
         config = replace(config, callbacks=replace(config.callbacks, progress_bar=False))
-        module = MotionModule(subject.model, config, subject.fingerprint)
+        module = MotionModule(built.model, config, built.fingerprint)
         trainer = training_trainer(config, run, module, [], preemption)
         with data.shared(rank, config.trainer.devices):
             run_training(trainer, module, data, resumed, preemption)
@@ -263,12 +263,12 @@ def _data(config: TrainConfig) -> ClipDataModule:
     )
 
 
-def _prompts(config: TrainConfig, subject: Subject) -> torch.Tensor | None:
+def _prompts(config: TrainConfig, built: BuiltModel) -> torch.Tensor | None:
     """Return the prompts of the animations ``[P, E]``, where the settings name any."""
     show = config.callbacks.show_motion
     if not show.prompts or show.every_n_epochs is None or not config.logger.tensorboard:
         return None
-    base = (str(subject.base_path or "the data"), subject.record.text_encoder)
+    base = (str(built.base_path or "the data"), built.record.text_encoder)
     return embed_prompts([base], show.prompts, show.encoder, option="callbacks.show_motion.encoder")[0]
 
 
@@ -294,9 +294,9 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     return replace(config, base=base, data=data, run_dir=str(Path(config.run_dir).resolve()))
 
 
-def _measured(config: TrainConfig, data: ClipDataModule, subject: Subject) -> TrainConfig:
+def _measured(config: TrainConfig, data: ClipDataModule, built: BuiltModel) -> TrainConfig:
     """Return the settings with the fastest micro-batch in the place of "auto"."""
-    module = MotionModule(subject.model, config, subject.fingerprint).train()
+    module = MotionModule(built.model, config, built.fingerprint).train()
     trainer = checked_trainer(
         accelerator=config.trainer.accelerator,
         devices=1,
@@ -320,20 +320,20 @@ def _baselines(data: ClipDataModule) -> dict[str, dict[str, dict[str, float]]]:
     return scores
 
 
-def _save_weights(module: MotionModule, subject: Subject, config: TrainConfig, run: RunFolder) -> None:
+def _save_weights(module: MotionModule, built: BuiltModel, config: TrainConfig, run: RunFolder) -> None:
     origin = {**environment(), "seed": config.seed, "data": config.data.path or "sample"}
     if config.lora.enabled:
         adapter = Adapter(
             state=get_lora_state_dict(module.model),
             settings=lora_settings(module.model),
-            base_fingerprint=subject.fingerprint,
-            base_path=str(subject.base_path),
-            base_record=subject.record,
+            base_fingerprint=built.fingerprint,
+            base_path=str(built.base_path),
+            base_record=built.record,
             origin=origin,
-            codes=subject.codes,
+            codes=built.codes,
         )
         save_adapter(adapter, run.adapter, overwrite=True)
         return
-    record = replace(subject.record, origin={**origin, "from": str(subject.base_path or "scratch")})
+    record = replace(built.record, origin={**origin, "from": str(built.base_path or "scratch")})
     dtype = getattr(torch, config.base.save_dtype)
     save_base(module.model, record, run.path / MODEL_FILE, dtype=dtype, overwrite=True)

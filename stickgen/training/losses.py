@@ -14,7 +14,7 @@ from torch import Tensor
 from stickgen.config import LossWeights, PhysicsWeights
 from stickgen.data.batch import NO_ACTION, TargetCounts
 from stickgen.model.body_frame import BodyFrame, feet_speed
-from stickgen.skeleton import FPS
+from stickgen.motion.skeleton import FPS
 
 GRAVITY = 9.8
 

@@ -37,9 +37,9 @@ def check_devices(config: TrainConfig) -> None:
 class Processes:
     """Starts the processes of ranks 1 and up, and sees that none outlives the run.
 
-    They run ``python -m stickgen.training.rank`` with the settings on standard input, rather than the command again
-    as Lightning's own launcher would: a job of a sweep must not become another sweep, and a launcher's worker has no
-    command. What they print is kept back, and shown where one of them fails. Lightning finds its rank in the
+    They run ``python -m stickgen.training.ddp_worker`` with the settings on standard input, rather than the command
+    again as Lightning's own launcher would: a job of a sweep must not become another sweep, and a launcher's worker has
+    no command. What they print is kept back, and shown where one of them fails. Lightning finds its rank in the
     environment and so starts nothing itself, under SLURM either.
 
     Args:
@@ -71,7 +71,7 @@ class Processes:
         for rank in range(1, self.count):
             output = tempfile.TemporaryFile()  # noqa: SIM115  # closed by _end
             process = subprocess.Popen(
-                [sys.executable, "-m", "stickgen.training.rank"],
+                [sys.executable, "-m", "stickgen.training.ddp_worker"],
                 env={**os.environ, "LOCAL_RANK": str(rank), "PYTHONPATH": path},
                 stdin=subprocess.PIPE,
                 stdout=output,

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from stickgen.actions import action_name
 from stickgen.artifacts.adapter import settings_of
 from stickgen.config import TrainConfig
 from stickgen.data.clips import ClipInfo
 from stickgen.data.datamodule import ClipDataModule
-from stickgen.training.setup import Subject
+from stickgen.motion.actions import action_name
+from stickgen.training.setup import BuiltModel
 
 Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Predictor → split → metric → value."""
@@ -23,17 +23,17 @@ COLUMNS = {
 }
 
 
-def print_summary(console: Console, config: TrainConfig, data: ClipDataModule, subject: Subject) -> None:
+def print_summary(console: Console, config: TrainConfig, data: ClipDataModule, built: BuiltModel) -> None:
     """Print what is about to be trained, on what."""
     table = Table(title=f"stickgen · {config.run_dir}", show_header=False, title_justify="left")
-    table.add_row("base", _base_line(subject))
-    share = subject.trainable / subject.total
-    table.add_row("parameters", f"{subject.trainable:,} trainable of {subject.total:,} ({share:.1%})")
+    table.add_row("base", _base_line(built))
+    share = built.trainable / built.total
+    table.add_row("parameters", f"{built.trainable:,} trainable of {built.total:,} ({share:.1%})")
     if config.lora.enabled:
         lora = config.lora
         groups = ", ".join(lora.targets)
         table.add_row("LoRA", str(settings_of(lora)))
-        table.add_row("adapted layers", f"{subject.adapted} ({groups})")
+        table.add_row("adapted layers", f"{built.adapted} ({groups})")
     report, split = data.report, data.split
     dropped = ", ".join(f"{count} {reason}" for reason, count in report.dropped.items()) or "none"
     table.add_row("data", f"{report.source}: {report.sequences} sequences → {report.clips} clips")
@@ -44,7 +44,7 @@ def print_summary(console: Console, config: TrainConfig, data: ClipDataModule, s
     if config.trainer.devices > 1:
         steps += f", in {config.trainer.devices} processes"
     table.add_row("optimizer steps", steps)
-    objective = f"{config.objective.name}, poses {subject.model.pose_output}"
+    objective = f"{config.objective.name}, poses {built.model.pose_output}"
     if not config.objective.causal:
         objective += " — leaky: the frame asked for is in the input, so pose errors say little"
     table.add_row("objective", objective)
@@ -76,10 +76,10 @@ def print_results(
     console.print(table)
 
 
-def _base_line(subject: Subject) -> str:
-    settings = subject.model.settings
+def _base_line(built: BuiltModel) -> str:
+    settings = built.model.settings
     size = f"d {settings['d_model']}, {settings['num_layers']} layers, {settings['input_dim']} numbers a frame"
-    return f"{subject.base_path or 'from scratch'} ({size})"
+    return f"{built.base_path or 'from scratch'} ({size})"
 
 
 def _clips_line(clips: Sequence[ClipInfo]) -> str:

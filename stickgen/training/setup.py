@@ -16,12 +16,12 @@ from stickgen.config import BaseConfig, TrainConfig
 from stickgen.data.clips import Clip
 from stickgen.data.code_bank import code_bank
 from stickgen.data.datamodule import ClipDataModule
-from stickgen.data.text import told_apart
 from stickgen.errors import AdapterError, ConfigError
 from stickgen.lora import adapted_layers, inject_lora_adapters
 from stickgen.model import StickFigureTransformer
 from stickgen.model.motion_code import CodeBank
 from stickgen.model.reframe import into_body_frame
+from stickgen.text.encoder import encoder_difference
 from stickgen.training.prior import prior_clips
 from stickgen.training.whiten import whiten_input
 
@@ -46,7 +46,7 @@ _OF_BODY = ("pose_frame", "velocity_kept", "pose_pull", "motion_code")
 
 
 @dataclass(frozen=True)
-class Subject:
+class BuiltModel:
     """What a run trains.
 
     Attributes:
@@ -95,7 +95,7 @@ class Subject:
                 self.model.get_parameter(name).data = value
 
 
-def make_subject(config: TrainConfig, data: ClipDataModule) -> Subject:
+def build_model(config: TrainConfig, data: ClipDataModule) -> BuiltModel:
     """Build or load the base, check it against data and objective, and inject the adapters.
 
     Raises:
@@ -149,7 +149,7 @@ def make_subject(config: TrainConfig, data: ClipDataModule) -> Subject:
     else:
         model.requires_grad_(True)
         fingerprint = None
-    return Subject(model, record, fingerprint, path, adapted, codes)
+    return BuiltModel(model, record, fingerprint, path, adapted, codes)
 
 
 def _prior_clips(model: StickFigureTransformer, config: TrainConfig) -> list[Clip]:
@@ -223,7 +223,7 @@ def _completed(record: BaseRecord, config: TrainConfig, data: ClipDataModule) ->
 
 
 def _check_text_encoder(data: ClipDataModule, record: BaseRecord, path: Path) -> None:
-    if names := told_apart(data.report.text_encoder, record.text_encoder):
+    if names := encoder_difference(data.report.text_encoder, record.text_encoder):
         raise ConfigError(
             f"data.path: the captions of {data.report.source} were embedded by {names[0]}, those of {path} by "
             f"{names[1]}; prepare the data with --encoder {record.text_encoder.get('id')}"

@@ -20,12 +20,12 @@ from torch import Tensor
 from stickgen.config import TrainConfig
 from stickgen.lora import adapted_layers, detach_lora_adapters
 from stickgen.model import StickFigureTransformer
+from stickgen.motion.skeleton import FPS
 from stickgen.render import Panel, Style
 from stickgen.render.gif import delays, write_gif
 from stickgen.render.layout import Picture
-from stickgen.skeleton import FPS
 from stickgen.training.module import MotionModule
-from stickgen.training.watched import Watched
+from stickgen.training.preview import Preview
 
 _STYLE = Style(size=200, sheet=8)
 _EVERY = 2
@@ -53,7 +53,7 @@ class ShowMotion(Callback):
         self._embedded = embedded
         self._with_base = not config.base.from_scratch
         self._trained = "adapter" if config.lora.enabled else "model in training"
-        self._watched: Watched | None = None
+        self._preview: Preview | None = None
         self._frozen: StickFigureTransformer | None = None
         self._base: list[Panel] = []
         self._started = self._seconds = self._expected = 0.0
@@ -61,31 +61,31 @@ class ShowMotion(Callback):
         self._shown_at = -1
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Choose what is watched, keep the base, and measure on a few frames what a showing will take."""
+        """Choose what is preview, keep the base, and measure on a few frames what a showing will take."""
         assert isinstance(pl_module, MotionModule)
         if not trainer.is_global_zero:
             return
         self._started = time.monotonic()
         with self._timed():
-            watched = Watched.of(trainer.datamodule, self._settings, self._embedded)  # type: ignore[attr-defined]
-            if not watched.names:
+            preview = Preview.of(trainer.datamodule, self._settings, self._embedded)  # type: ignore[attr-defined]
+            if not preview.names:
                 return
-            self._watched = watched
+            self._preview = preview
             pl_module.to(trainer.strategy.root_device)  # where it goes next in any case
             if self._with_base:  # a checkpoint to resume from is not loaded yet
                 self._frozen = _frozen_copy(pl_module.model)
-            self._expected = self._estimated(watched, pl_module.model)
+            self._expected = self._estimated(preview, pl_module.model)
 
-    def _estimated(self, watched: Watched, model: StickFigureTransformer) -> float:
+    def _estimated(self, preview: Preview, model: StickFigureTransformer) -> float:
         """Return the seconds that the first showing is going to take, by those of a few frames."""
         start = time.monotonic()
-        panels = watched.shorter(_TRIAL).made(model, self._trained)
+        panels = preview.shorter(_TRIAL).made(model, self._trained)
         rolled = time.monotonic()
         Picture(panels[:1], _STYLE).frame(0)
         drawn = time.monotonic() - rolled
         models = 1 + self._with_base
-        pictures = len(watched.names) * (1 + models) * (watched.frames / _EVERY + _STYLE.sheet)
-        return models * (rolled - start) * watched.frames / _TRIAL + pictures * drawn
+        pictures = len(preview.names) * (1 + models) * (preview.frames / _EVERY + _STYLE.sheet)
+        return models * (rolled - start) * preview.frames / _TRIAL + pictures * drawn
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the motions where they are due, and their time allows it beside the end's."""
@@ -95,7 +95,7 @@ class ShowMotion(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the motions for the last time, and say what the pictures have cost."""
-        if self._watched is None:
+        if self._preview is None:
             return
         share = f"{100 * self._settings.max_share:g}% of the training's time (callbacks.show_motion.max_share)"
         if self._shown_at != trainer.global_step:
@@ -118,16 +118,16 @@ class ShowMotion(Callback):
 
     def _show(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, MotionModule)
-        if self._watched is None:
+        if self._preview is None:
             return
         before = self._seconds
         with self._timed():
             if self._frozen is not None:
-                self._base = self._watched.made(self._frozen, "frozen base")
+                self._base = self._preview.made(self._frozen, "frozen base")
                 self._frozen = None
-            made = self._watched.made(pl_module.model, self._trained)
+            made = self._preview.made(pl_module.model, self._trained)
             pictures: list[Summary.Value] = []
-            for index, (name, real) in enumerate(zip(self._watched.names, self._watched.real(), strict=True)):
+            for index, (name, real) in enumerate(zip(self._preview.names, self._preview.real(), strict=True)):
                 beside = [*filter(None, [real]), *self._base[index : index + 1]]
                 shown = Picture([*beside, made[index]], _STYLE)
                 pictures += (_animation(f"motion/{name}", shown), _sheet(f"motion_sheet/{name}", shown))

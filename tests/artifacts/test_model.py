@@ -64,7 +64,7 @@ def test_an_adapter_from_elsewhere_finds_a_base_that_comes_with_stickgen(
     expected = load_model(adapter).model
     assets = tmp_path / "project" / "assets"
     elsewhere.rename(assets.parent.with_name("gone"))
-    monkeypatch.setattr("stickgen.artifacts.find.PROJECT", assets.parent)
+    monkeypatch.setattr("stickgen.artifacts.base_lookup.PROJECT", assets.parent)
     with pytest.raises(CheckpointError, match=r"its base is not at .*base.safetensors any more; give it with --base"):
         load_model(adapter)
     assets.mkdir(parents=True)

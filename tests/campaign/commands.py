@@ -14,10 +14,10 @@ from stickgen.artifacts.adapter import load_adapter
 from stickgen.artifacts.base import load_base
 from stickgen.artifacts.run import RunFolder, read_checkpoint, read_json
 from stickgen.data.file import open_clips
-from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.digests import check_torch, short_digest
 from stickgen.errors import CheckpointError
 from stickgen.locks import LOCK_FILE, SCRATCH
+from stickgen.sample import SAMPLE_INFO, sample_sequences
 from tests.runs import make_base
 
 SHORT = [
@@ -116,7 +116,7 @@ def make_template(folder: Path, run: Any) -> None:
 
 
 def _write_joints(path: Path, frames: int) -> None:
-    from stickgen.data.projection import BODY_JOINTS
+    from stickgen.mocap.projection import BODY_JOINTS
 
     body = np.random.default_rng(0).normal(size=(1, len(BODY_JOINTS), 3)) + np.zeros((frames, 1, 1))
     body[:, BODY_JOINTS.index("neck"), 1] += 9

@@ -24,15 +24,15 @@ from stickgen.artifacts.reference import write_reference_adapter
 from stickgen.artifacts.run import CHECKPOINT_KEY, RunFolder, checkpoint_record, read_checkpoint, read_json
 from stickgen.artifacts.wrapped import read_wrapped_base
 from stickgen.config import BaseConfig, LoRAConfig, TrainConfig
-from stickgen.data.captions import read_captions
 from stickgen.data.file import open_clips, pack, write_sequences
-from stickgen.data.importers.bvh import read_bvh
-from stickgen.data.importers.joints import read_joint_map
-from stickgen.data.importers.npz import read_npz
-from stickgen.data.projection import BODY_JOINTS
 from stickgen.evaluation.scores import ScoresFile
 from stickgen.generation.seed import read_seed_frames
 from stickgen.lora import get_lora_state_dict, inject_lora_adapters, lora_settings
+from stickgen.mocap.captions import read_captions
+from stickgen.mocap.importers.bvh import read_bvh
+from stickgen.mocap.importers.joints import read_joint_map
+from stickgen.mocap.importers.npz import read_npz
+from stickgen.mocap.projection import BODY_JOINTS
 from stickgen.model import StickFigureTransformer
 from stickgen.render.motion_file import write_motion
 from stickgen.sweeps.table import read_sweep

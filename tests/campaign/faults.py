@@ -66,10 +66,10 @@ class Faults:
         """Watch from here on, for as long as the process lives."""
         faults, real_open = self, io.open
 
-        class Watched(io.FileIO):
+        class Preview(io.FileIO):
             def write(self, data: Any) -> int:
                 half = memoryview(data).cast("B")
-                faults.reach("write", self.name, lambda: super(Watched, self).write(half[: len(half) // 2]))
+                faults.reach("write", self.name, lambda: super(Preview, self).write(half[: len(half) // 2]))
                 return super().write(data)
 
         def watched_open(file: Any, mode: str = "r", buffering: int = -1, *more: Any, **named: Any) -> Any:
@@ -78,7 +78,7 @@ class Faults:
             faults.reach("open", file)
             if not any(os.path.abspath(os.fsdecode(file)).startswith(f"{root}/") for root in faults._roots):
                 return real_open(file, mode, buffering, *more, **named)
-            raw = Watched(file, mode.replace("b", "").replace("t", ""))
+            raw = Preview(file, mode.replace("b", "").replace("t", ""))
             if buffering == 0:
                 return raw
             held = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)

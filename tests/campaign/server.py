@@ -46,20 +46,20 @@ def load() -> None:
     import torch
 
     import stickgen.cli
-    import stickgen.data.prepare
-    import stickgen.data.text
     import stickgen.evaluation.evaluate
     import stickgen.export.card
     import stickgen.export.convert
     import stickgen.export.merge
     import stickgen.export.unmerge
     import stickgen.export.verify
-    import stickgen.generation.prompts
+    import stickgen.mocap.prepare
     import stickgen.reports.compare
     import stickgen.sweeps.job
     import stickgen.sweeps.report
+    import stickgen.text.encoder
+    import stickgen.text.prompts
     from stickgen.config import register
-    from stickgen.data.sample import SAMPLE_INFO
+    from stickgen.sample import SAMPLE_INFO
 
     try:
         import huggingface_hub  # noqa: F401
@@ -84,8 +84,8 @@ def load() -> None:
         def encode(self, texts: Any) -> Any:
             return np.stack([np.cos(np.arange(1024) * (1 + len(text))) for text in texts]).astype(np.float32)
 
-    stickgen.data.text.TextEncoder = Encoder  # type: ignore[misc,assignment]
-    stickgen.generation.prompts.TextEncoder = Encoder  # type: ignore[misc,assignment]
+    stickgen.text.encoder.TextEncoder = Encoder  # type: ignore[misc,assignment]
+    stickgen.text.prompts.TextEncoder = Encoder  # type: ignore[misc,assignment]
 
 
 def child(request: dict[str, Any]) -> None:

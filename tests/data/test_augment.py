@@ -6,15 +6,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stickgen.bones import at_rest, bone_shares
 from stickgen.config import AugmentConfig
 from stickgen.data.augment import BLEND_FRAMES, Variation, mirrored, sides_swapped, vary
 from stickgen.data.clips import Clip
 from stickgen.data.loops import Loop
-from stickgen.data.physics import body_physics
-from stickgen.data.sample import sample_sequences
 from stickgen.data.variations import Varying
-from stickgen.skeleton import SKELETONS, STICK_12
+from stickgen.motion.bones import at_rest, bone_shares
+from stickgen.motion.physics import body_physics
+from stickgen.motion.skeleton import SKELETONS, STICK_12
+from stickgen.sample import sample_sequences
 from tests.random_clips import random_clip
 
 EVERYTHING = AugmentConfig(

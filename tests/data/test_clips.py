@@ -5,7 +5,7 @@ import torch
 
 from stickgen.data.clips import ClipSet
 from stickgen.data.sequences import SequenceClips
-from stickgen.skeleton import to_stick_5
+from stickgen.motion.skeleton import to_stick_5
 from tests.random_clips import EMBEDDING_DIM, random_sequence, random_sequences
 
 

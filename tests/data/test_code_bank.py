@@ -7,9 +7,9 @@ from stickgen.config import AugmentConfig
 from stickgen.data import code_bank as module
 from stickgen.data.augment import BLEND_FRAMES, Variation, mirrored, vary
 from stickgen.data.code_bank import code_bank
-from stickgen.data.sample import sample_sequences
 from stickgen.data.variations import CODE_START, CODE_SUMMARY, Varying
 from stickgen.model.motion_code import WIDTH, motion_code
+from stickgen.sample import sample_sequences
 from tests.random_clips import random_clip
 
 

@@ -11,7 +11,7 @@ from stickgen.data.datamodule import EVAL_BATCH_SIZE, ClipDataModule
 from stickgen.data.dataset import open_dataset
 from stickgen.data.file import write_sequences
 from stickgen.errors import DataError
-from stickgen.skeleton import to_stick_5
+from stickgen.motion.skeleton import to_stick_5
 from tests.random_clips import EMBEDDING_DIM, random_sequence, random_sequences
 
 

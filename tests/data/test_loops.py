@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from stickgen.data.loops import SHORTEST, Loop, continued, find_loop
-from stickgen.data.sample import sample_sequences
-from stickgen.skeleton import SKELETONS
+from stickgen.motion.skeleton import SKELETONS
+from stickgen.sample import sample_sequences
 
 
 def motion(action: str, frames: int, dim: int = 20) -> torch.Tensor:

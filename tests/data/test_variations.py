@@ -7,9 +7,9 @@ import torch
 from stickgen.config import AugmentConfig
 from stickgen.data.augment import Variation, mirrored, vary
 from stickgen.data.clips import Clip
-from stickgen.data.sample import sample_sequences
-from stickgen.data.variations import Varying, set_off
-from stickgen.skeleton import STICK_5
+from stickgen.data.variations import Varying, rest_start
+from stickgen.motion.skeleton import STICK_5
+from stickgen.sample import sample_sequences
 from tests.random_clips import random_clip
 
 EVERYTHING = AugmentConfig(
@@ -86,7 +86,7 @@ def test_from_rest_there_is_one_way_to_set_off(turned: bool) -> None:
     clip = walk()
     if turned:
         clip = replace(clip, motion=mirrored(clip.motion))
-    start, back = set_off(clip.motion, 40)
+    start, back = rest_start(clip.motion, 40)
     assert back == turned
     varied = vary(clip, Variation(start=start, mirror=back, frames=250))
     joints = STICK_5.to_joints(varied.motion)[..., 0]

@@ -15,7 +15,6 @@ from stickgen.artifacts.base import load_base, save_base
 from stickgen.artifacts.model import read_adapter, trained_fingerprint
 from stickgen.artifacts.record import BaseRecord
 from stickgen.data.file import write_sequences
-from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.errors import CheckpointError, ConfigError, DataError
 from stickgen.evaluation.evaluate import RESERVED, evaluate
 from stickgen.evaluation.frozen import FROZEN
@@ -23,6 +22,7 @@ from stickgen.evaluation.rollouts import RolloutProtocol
 from stickgen.evaluation.scores import ScoresFile, Summary
 from stickgen.evaluation.table import SECTIONS, TITLES, print_scores, summary_text
 from stickgen.model import StickFigureTransformer
+from stickgen.sample import SAMPLE_INFO, sample_sequences
 from tests.artifacts.test_model import make_adapter
 from tests.evaluation.test_frozen import trained_whole
 from tests.runs import make_base, run_command, run_script, short_run

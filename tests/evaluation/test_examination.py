@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from stickgen.actions import action_index
 from stickgen.data.batch import Batch
 from stickgen.data.clips import Clip
 from stickgen.errors import DataError
@@ -24,7 +23,8 @@ from stickgen.evaluation.rollouts import (
     real_clips,
     repeat_last_frame,
 )
-from stickgen.skeleton import rest_pose
+from stickgen.motion.actions import action_index
+from stickgen.motion.skeleton import rest_pose
 from tests.evaluation.test_rollouts import CLIPS, model
 from tests.random_clips import ragged_clips, random_clip
 

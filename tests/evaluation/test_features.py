@@ -13,7 +13,7 @@ from stickgen.evaluation.features import (
     frechet_distance,
     motion_features,
 )
-from stickgen.skeleton import rest_pose
+from stickgen.motion.skeleton import rest_pose
 from tests.random_clips import ragged_clips
 
 REST = torch.tensor(rest_pose(20))

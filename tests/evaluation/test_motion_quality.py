@@ -24,7 +24,7 @@ from stickgen.evaluation.motion_quality import (
     TorsoLengthError,
     TravelRatio,
 )
-from stickgen.skeleton import STICK_5, rest_pose
+from stickgen.motion.skeleton import STICK_5, rest_pose
 from tests.random_clips import ragged_clips
 
 CLIPS = ragged_clips((9, 6, 5, 12, 7, 20), mixed=False)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from stickgen.data.augment import mirrored
-from stickgen.data.sample import sample_sequences
 from stickgen.data.sequences import clips_from_sequences
 from stickgen.evaluation.recognition import STRIDE, WINDOW, Recogniser, _windows, is_installed, label_of
+from stickgen.sample import sample_sequences
 from tests.random_clips import random_clip
 
 CLIPS = clips_from_sequences(sample_sequences(80, seed=0, styles=["neutral", "sneaky"], actions=["walk", "wave"]), "x")

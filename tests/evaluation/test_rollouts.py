@@ -16,7 +16,7 @@ from stickgen.generation import one_shot, rollout
 from stickgen.generation.seed import standing
 from stickgen.lora import adapted_layers, inject_lora_adapters
 from stickgen.model import StickFigureTransformer
-from stickgen.skeleton import rest_pose
+from stickgen.motion.skeleton import rest_pose
 from tests.random_clips import ragged_clips
 
 CLIPS = ragged_clips((70, 12, 40, 64, 55, 38), camera=True, partner=True)

@@ -19,11 +19,11 @@ from stickgen.artifacts.base import load_base
 from stickgen.artifacts.model import trained_fingerprint
 from stickgen.artifacts.run import RunFolder
 from stickgen.config import TrainConfig, typed
-from stickgen.data.text import TextEncoder
 from stickgen.errors import CheckpointError, ConfigError, OutputExistsError, StickgenError
 from stickgen.evaluation.rollouts import RolloutProtocol
 from stickgen.evaluation.scores import Report, ScoresFile, Summary
 from stickgen.export.card import Published, write_card
+from stickgen.text.encoder import TextEncoder
 from stickgen.training import fit
 from tests.runs import make_base, short_run
 

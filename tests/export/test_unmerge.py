@@ -64,7 +64,7 @@ def test_a_base_that_moved_is_given_or_comes_with_stickgen(
     (tmp_path / "assets").mkdir()
     make_base(tmp_path / "assets" / "a.safetensors", seed=1)
     make_base(tmp_path / "assets" / "b.safetensors")
-    monkeypatch.setattr("stickgen.artifacts.find.PROJECT", tmp_path)
+    monkeypatch.setattr("stickgen.artifacts.base_lookup.PROJECT", tmp_path)
     unmerge(tmp_path / "merged.pth", tmp_path / "found.pth")
     prints = {load_base(tmp_path / name).fingerprint for name in ("given.pth", "found.pth")}
     assert prints == {load_base(made / "base.safetensors").fingerprint}

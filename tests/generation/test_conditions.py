@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from stickgen.actions import action_index
 from stickgen.artifacts.base import load_base
 from stickgen.artifacts.model import LoadedModel, load_model
 from stickgen.config import BaseConfig, LoRAConfig, ObjectiveConfig, TrainConfig
@@ -14,7 +13,8 @@ from stickgen.errors import ConfigError
 from stickgen.generation import rollout
 from stickgen.generation.conditions import read_actions, read_cameras
 from stickgen.generation.generate import generate_with
-from stickgen.skeleton import rest_pose
+from stickgen.motion.actions import action_index
+from stickgen.motion.skeleton import rest_pose
 from tests.generation.test_generate import Encoder, text
 from tests.runs import make_base
 
@@ -23,7 +23,7 @@ WALK, WAVE = action_index("walk"), action_index("wave")
 
 @pytest.fixture(autouse=True)
 def encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stickgen.generation.prompts.TextEncoder", Encoder)
+    monkeypatch.setattr("stickgen.text.prompts.TextEncoder", Encoder)
 
 
 @pytest.fixture

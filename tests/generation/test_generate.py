@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from stickgen.actions import ACTIONS
 from stickgen.artifacts.base import load_base, save_base
 from stickgen.artifacts.model import load_model
 from stickgen.artifacts.record import BaseRecord
-from stickgen.data.sample import SAMPLE_INFO
 from stickgen.errors import CheckpointError, ConfigError, DataError, GenerationError
 from stickgen.generation import Generated, generate, one_shot, rollout
 from stickgen.model import StickFigureTransformer
-from stickgen.skeleton import rest_pose, skeleton_of, to_stick_5
+from stickgen.motion.actions import ACTIONS
+from stickgen.motion.skeleton import rest_pose, skeleton_of, to_stick_5
+from stickgen.sample import SAMPLE_INFO
 from tests.artifacts.test_model import make_adapter
 from tests.runs import make_base
 
@@ -43,7 +43,7 @@ class Encoder:
 @pytest.fixture(autouse=True)
 def encoder(monkeypatch: pytest.MonkeyPatch) -> type[Encoder]:
     monkeypatch.setattr(Encoder, "made", [])
-    monkeypatch.setattr("stickgen.generation.prompts.TextEncoder", Encoder)
+    monkeypatch.setattr("stickgen.text.prompts.TextEncoder", Encoder)
     return Encoder
 
 

@@ -14,7 +14,7 @@ from stickgen.generation.stepping import FEW_ROWS
 from stickgen.lora import adapters_disabled
 from stickgen.model import POSE_OUTPUTS, StickFigureTransformer
 from stickgen.model.motion_code import WIDTH, CodeBank, with_code
-from stickgen.skeleton import rest_pose
+from stickgen.motion.skeleton import rest_pose
 
 Build = Callable[..., StickFigureTransformer]
 
@@ -187,7 +187,7 @@ def test_the_threads_of_a_step_change_no_bit(build: Build, monkeypatch: pytest.M
             yield
             torch.set_num_threads(2)
 
-    monkeypatch.setitem(rollout.__globals__, "Pace", InTurn)
+    monkeypatch.setitem(rollout.__globals__, "ThreadChoice", InTurn)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from stickgen.data.file import write_sequences
-from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.errors import DataError, GenerationError
 from stickgen.generation import read_seed_frames
 from stickgen.generation.seed import DISTURBANCE, standing
+from stickgen.motion.skeleton import rest_pose, skeleton_of
 from stickgen.render import Panel, save
-from stickgen.skeleton import rest_pose, skeleton_of
+from stickgen.sample import SAMPLE_INFO, sample_sequences
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from stickgen.model import StickFigureTransformer, body_frame
 from stickgen.model.body_frame import FEET, VELOCITY_GAIN, BodyFrame, Steer, feet_speed
-from stickgen.skeleton import Skeleton, rest_pose, skeleton_of
+from stickgen.motion.skeleton import Skeleton, rest_pose, skeleton_of
 
 Build = Callable[..., StickFigureTransformer]
 Inputs = Callable[..., dict[str, Tensor]]

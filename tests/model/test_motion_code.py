@@ -3,9 +3,9 @@ import torch
 from torch import Tensor
 
 from stickgen.data.augment import mirrored
-from stickgen.data.sample import sample_sequences
 from stickgen.model.motion_code import LARGEST, SIZE, WIDTH, CodeBank, motion_code, with_code, without
-from stickgen.skeleton import to_stick_5
+from stickgen.motion.skeleton import to_stick_5
+from stickgen.sample import sample_sequences
 
 
 def clip(action: str, dim: int = 20) -> Tensor:
@@ -99,9 +99,9 @@ def test_a_code_comes_with_the_bones_of_its_figure() -> None:
     torch.testing.assert_close(drawn, torch.tensor([[1.0] * 5, [0.9, 1.1, 1.1, 1.0, 1.0]]))
     plain = tall.to_plain()
     torch.testing.assert_close(CodeBank.from_plain(plain).bones, tall.bones, atol=1e-3, rtol=0)
-    tall.check_figure(20)
+    tall.check_dim(20)
     with pytest.raises(ValueError, match="5 bones, 15 expected"):
-        tall.check_figure(48)
+        tall.check_dim(48)
     del plain["bones"]  # as former versions wrote it
     assert CodeBank.from_plain(plain).bones.tolist() == [[1.0]]
 

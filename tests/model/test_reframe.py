@@ -5,7 +5,7 @@ import torch
 
 from stickgen.model import StickFigureTransformer
 from stickgen.model.reframe import into_body_frame
-from stickgen.skeleton import skeleton_of
+from stickgen.motion.skeleton import skeleton_of
 
 Build = Callable[..., StickFigureTransformer]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stickgen.skeleton import rest_pose
+from stickgen.motion.skeleton import rest_pose
 
 
 def walking(frames: int = 12, dim: int = 20, speed: float = 0.05, start: float = 0.0) -> np.ndarray:

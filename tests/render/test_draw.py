@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from stickgen.motion.skeleton import STICK_5
 from stickgen.render import THEMES, Panel, Style
 from stickgen.render.camera import views_of
 from stickgen.render.draw import PanelPainter
-from stickgen.skeleton import STICK_5
 from tests.render.figures import walking
 
 

@@ -7,9 +7,9 @@ import pytest
 
 import stickgen
 from stickgen.errors import DataError
+from stickgen.motion.skeleton import SKELETONS
 from stickgen.render import Panel, save
 from stickgen.render.motion_file import read_motion
-from stickgen.skeleton import SKELETONS
 from tests.render.figures import walking
 
 

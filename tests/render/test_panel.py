@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from stickgen.errors import DataError
+from stickgen.motion.skeleton import rest_pose
 from stickgen.render import Panel
-from stickgen.skeleton import rest_pose
 from tests.render.figures import walking
 
 

@@ -10,11 +10,11 @@ from stickgen.artifacts.base import MODEL_FILE, load_base, save_base
 from stickgen.artifacts.run import RunFolder, write_json
 from stickgen.config import BaseConfig, DataConfig, LoRAConfig, SampleConfig, TrainConfig
 from stickgen.data.file import write_sequences
-from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.errors import CheckpointError, ConfigError, OutputExistsError, StickgenError
 from stickgen.evaluation.rollouts import RolloutProtocol
 from stickgen.evaluation.scores import ScoresFile, Summary
 from stickgen.reports.compare import Shown, compare, read_prompts
+from stickgen.sample import SAMPLE_INFO, sample_sequences
 from tests.artifacts.test_model import make_adapter
 from tests.generation.test_generate import Encoder
 from tests.runs import help_without, make_base, run_command
@@ -23,7 +23,7 @@ from tests.runs import help_without, make_base, run_command
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("stickgen.generation.prompts.TextEncoder", Encoder)
+    monkeypatch.setattr("stickgen.text.prompts.TextEncoder", Encoder)
     return make_base(tmp_path / "base.safetensors")
 
 

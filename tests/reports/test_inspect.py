@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from stickgen.actions import action_name
 from stickgen.data.clips import ClipInfo
 from stickgen.data.file import open_clips, pack, write_sequences
-from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.errors import ConfigError, DataError, OutputExistsError, StickgenError
+from stickgen.motion.actions import action_name
 from stickgen.reports.inspect import inspect, one_of_each_pair, ordered, panels_of
+from stickgen.sample import SAMPLE_INFO, sample_sequences
 from tests.runs import help_without, run_command
 
 

@@ -8,12 +8,12 @@ from stickgen.artifacts.model import load_model
 from stickgen.config import DataConfig, SampleConfig
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.data.file import write_sequences
-from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.errors import ConfigError, DataError
 from stickgen.generation import rollout
+from stickgen.motion.skeleton import to_stick_5
 from stickgen.render import Panel
 from stickgen.reports.scenes import limb_errors, scenes_of_clips
-from stickgen.skeleton import to_stick_5
+from stickgen.sample import SAMPLE_INFO, sample_sequences
 from tests.render.figures import walking
 from tests.runs import make_base
 

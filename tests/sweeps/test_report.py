@@ -15,7 +15,7 @@ from rich.console import Console
 from stickgen.artifacts.run import RunFolder, write_json
 from stickgen.config import BaseConfig, LoRAConfig, TrainConfig
 from stickgen.errors import CheckpointError, ConfigError, OutputExistsError
-from stickgen.sweeps.figures import _labels
+from stickgen.sweeps.plots import _labels
 from stickgen.sweeps.report import write_report
 from stickgen.sweeps.settings import write_overrides
 from stickgen.sweeps.table import FAILED, FINISHED, MISSING, PRUNED, STOPPED, read_sweep

@@ -38,14 +38,14 @@ from stickgen.data.batch import Batch
 from stickgen.data.clips import Clip
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.data.file import write_sequences
-from stickgen.data.sample import SAMPLE_INFO, sample_sequences
 from stickgen.errors import CheckpointError, ConfigError, InterruptedRunError, OutputExistsError, TrainingError
 from stickgen.evaluation.baselines import majority_action
 from stickgen.export.merge import merge
 from stickgen.model import StickFigureTransformer
+from stickgen.sample import SAMPLE_INFO, sample_sequences
 from stickgen.training import FitResult, fit, micro_batch, resume_config
 from stickgen.training.module import MotionModule
-from stickgen.training.setup import make_subject
+from stickgen.training.setup import build_model
 
 METRICS = {"pose_mse", "action_accuracy", "temporal_consistency_error", "loss"}
 DATA = {"sample": {"clips": 30, "actions": ["walk", "jump", "wave"]}, "batch_size": 4}
@@ -731,8 +731,8 @@ def test_the_search_measures_whole_micro_batches_and_leaves_nothing_behind(
         trainer={"accumulate_grad_batches": 8, "accelerator": "cpu"},
     )
     data = ClipDataModule(settings.data)  # 24 clips, steps of 64
-    subject = make_subject(settings, data)
-    module = MotionModule(subject.model, settings, subject.fingerprint).train()
+    built = build_model(settings, data)
+    module = MotionModule(built.model, settings, built.fingerprint).train()
     shown: list[tuple[int, int]] = []
     whole = MotionModule.step_loss
 

@@ -12,7 +12,7 @@ from stickgen.config import LossWeights, PhysicsWeights
 from stickgen.data.batch import NO_ACTION, Batch, TargetCounts, collate
 from stickgen.data.clips import Clip
 from stickgen.model.body_frame import BodyFrame
-from stickgen.skeleton import FPS, rest_pose
+from stickgen.motion.skeleton import FPS, rest_pose
 from stickgen.training.losses import (
     PLANTED_SPEED,
     contact_sum,

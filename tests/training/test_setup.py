@@ -14,13 +14,13 @@ from stickgen.errors import CheckpointError, ConfigError, DataError
 from stickgen.lora import DoRALinear, adapted_layers
 from stickgen.model import StickFigureTransformer
 from stickgen.model.motion_code import WIDTH
-from stickgen.training.setup import Subject, make_subject
+from stickgen.training.setup import BuiltModel, build_model
 from tests.random_clips import EMBEDDING_DIM, random_sequences
 
 ENCODER = {"id": "org/encoder", "dim": EMBEDDING_DIM}
 SCRATCH = {"from_scratch": True, "checkpoint": None, "d_model": 48, "nhead": 4, "num_layers": 2}
 
-Setup = Callable[..., Subject]
+Setup = Callable[..., BuiltModel]
 
 
 @pytest.fixture
@@ -39,11 +39,11 @@ def base_file(tmp_path: Path, model: Callable[..., StickFigureTransformer]) -> C
 
 @pytest.fixture
 def setup(tmp_path: Path) -> Setup:
-    """Makes the subject of a run on a base and a data file of its own; a dict for a group changes its settings."""
+    """Makes the built of a run on a base and a data file of its own; a dict for a group changes its settings."""
 
     def make(
         path: Path | None, encoder: dict[str, Any] | None = None, sequences: dict[str, Any] | None = None, **groups: Any
-    ) -> Subject:
+    ) -> BuiltModel:
         info = {"text_encoder": ENCODER if encoder is None else encoder}
         write_sequences(tmp_path / "clips.pt", random_sequences(8, **(sequences or {})), info, overwrite=True)
         config = TrainConfig(
@@ -53,23 +53,23 @@ def setup(tmp_path: Path) -> Setup:
             data=DataConfig(path=str(tmp_path / "clips.pt"), **groups.get("data", {})),
             run_dir="run",
         )
-        return make_subject(config, ClipDataModule(config.data))
+        return build_model(config, ClipDataModule(config.data))
 
     return make
 
 
 def test_only_the_adapters_of_a_frozen_base_are_trained(base_file: Callable[..., Path], setup: Setup) -> None:
     path = base_file()
-    subject = setup(path)
-    trained = {name for name, p in subject.model.named_parameters() if p.requires_grad}
+    built = setup(path)
+    trained = {name for name, p in built.model.named_parameters() if p.requires_grad}
     assert trained
     assert all(name.rpartition(".")[2] in ("lora_A", "lora_B") and ".self_attn." in name for name in trained)
-    assert subject.adapted == 2 * 4
-    assert subject.trainable == 2 * 4 * (48 + 48) * 4
-    assert subject.total == subject.trainable + sum(p.numel() for p in load_base(path).model.parameters())
-    assert subject.fingerprint == load_base(path).fingerprint
-    assert subject.base_path == path
-    assert subject.model.training
+    assert built.adapted == 2 * 4
+    assert built.trainable == 2 * 4 * (48 + 48) * 4
+    assert built.total == built.trainable + sum(p.numel() for p in load_base(path).model.parameters())
+    assert built.fingerprint == load_base(path).fingerprint
+    assert built.base_path == path
+    assert built.model.training
 
 
 def test_layers_have_the_settings_that_the_run_gives_them(base_file: Callable[..., Path], setup: Setup) -> None:
@@ -107,12 +107,12 @@ def test_the_base_inside_is_the_one_of_the_file(base_file: Callable[..., Path], 
 
 
 def test_without_lora_everything_is_trained(base_file: Callable[..., Path], setup: Setup) -> None:
-    subject = setup(base_file(), lora={"enabled": False, "targets": {}})
-    assert all(p.requires_grad for p in subject.model.parameters())
-    assert subject.trainable == subject.total
-    assert subject.adapted == 0
-    assert subject.fingerprint is None
-    assert subject.record.text_encoder == ENCODER
+    built = setup(base_file(), lora={"enabled": False, "targets": {}})
+    assert all(p.requires_grad for p in built.model.parameters())
+    assert built.trainable == built.total
+    assert built.adapted == 0
+    assert built.fingerprint is None
+    assert built.record.text_encoder == ENCODER
 
 
 @pytest.mark.parametrize("causal", [True, False])
@@ -132,8 +132,8 @@ def test_a_foreign_base_without_a_record_is_bidirectional(
     torch.save(model(causal=False, pose_output="absolute", pose_scale=1.0).state_dict(), path)
     with pytest.raises(ConfigError, match="is a bidirectional base; use objective=bidirectional"):
         setup(path, base={"nhead": 4})
-    subject = setup(path, objective={"name": "bidirectional", "causal": False}, data={"conditions": ["camera"]})
-    assert subject.model.causal is False
+    built = setup(path, objective={"name": "bidirectional", "causal": False}, data={"conditions": ["camera"]})
+    assert built.model.causal is False
 
 
 def test_captions_of_another_encoder_are_refused(base_file: Callable[..., Path], setup: Setup) -> None:
@@ -174,19 +174,17 @@ def test_from_scratch_makes_the_model_that_is_described(setup: Setup) -> None:
         "input_dim": 48,
         "num_actions": 64,
     }
-    subject = setup(
-        None, sequences={"dim": 48}, base=described, lora={"enabled": False}, data={"conditions": ["camera"]}
-    )
-    settings = subject.model.settings
+    built = setup(None, sequences={"dim": 48}, base=described, lora={"enabled": False}, data={"conditions": ["camera"]})
+    settings = built.model.settings
     for name, value in described.items():
         assert settings.get(name, value) == value
     assert settings["output_dim"] == 48
-    assert subject.record.settings == settings
-    assert subject.record.text_encoder == ENCODER
-    assert subject.record.conditions == ["camera"]
-    assert subject.record.objective == "causal"
-    assert subject.base_path is subject.fingerprint is None
-    assert subject.trainable == subject.total
+    assert built.record.settings == settings
+    assert built.record.text_encoder == ENCODER
+    assert built.record.conditions == ["camera"]
+    assert built.record.objective == "causal"
+    assert built.base_path is built.fingerprint is None
+    assert built.trainable == built.total
 
 
 def test_from_scratch_the_objective_must_be_the_models(setup: Setup) -> None:
@@ -277,12 +275,12 @@ def test_a_base_in_the_worlds_frame_is_trained_further_in_the_bodys(
 ) -> None:
     path = base_file(**WORLD)
     whole = {"enabled": False}
-    subject = setup(path, lora=whole, base={"pose_frame": "body", "motion_code": True, "velocity_kept": 0.9})
-    settings = subject.model.settings
+    built = setup(path, lora=whole, base={"pose_frame": "body", "motion_code": True, "velocity_kept": 0.9})
+    settings = built.model.settings
     assert (settings["pose_frame"], settings["motion_code"], settings["velocity_kept"]) == ("body", True, 0.9)
-    assert subject.trainable == subject.total
-    assert subject.codes is not None
-    assert subject.model.code_bank is subject.codes, "the base begins without codes of other clips"
+    assert built.trainable == built.total
+    assert built.codes is not None
+    assert built.model.code_bank is built.codes, "the base begins without codes of other clips"
     assert setup(path, lora=whole).model.settings["pose_frame"] == "world"
     with pytest.raises(CheckpointError, match="pose_frame=world, the configuration says pose_frame=body"):
         setup(path, base={"pose_frame": "body"})
@@ -293,10 +291,10 @@ def test_a_base_in_the_worlds_frame_is_trained_further_in_the_bodys(
 def test_an_adapters_codes_come_beside_its_bases(base_file: Callable[..., Path], setup: Setup) -> None:
     made = setup(base_file(**WORLD), lora={"enabled": False}, base={"pose_frame": "body", "motion_code": True})
     save_base(made.model, made.record, made.base_path, overwrite=True)
-    subject = setup(made.base_path)
-    assert subject.codes is not None
-    count = len(subject.codes.codes)
-    assert len(subject.model.code_bank.codes) == 2 * count
+    built = setup(made.base_path)
+    assert built.codes is not None
+    count = len(built.codes.codes)
+    assert len(built.model.code_bank.codes) == 2 * count
 
 
 def test_captions_have_to_leave_room_for_the_code(base_file: Callable[..., Path], setup: Setup) -> None:
@@ -316,11 +314,11 @@ def test_prior_clips_are_trained_on_and_not_scored(base_file: Callable[..., Path
     )
     data = ClipDataModule(config.data)
     before = len(data.split.train)
-    subject = make_subject(config, data)
+    built = build_model(config, data)
     assert [clip.source for clip in data.split.train].count("prior") == 3
     assert len(data.split.train) == before + 3
-    assert subject.codes is not None
-    assert len(subject.codes.codes) == before, "the base's own are in its bank already"
+    assert built.codes is not None
+    assert len(built.codes.codes) == before, "the base's own are in its bank already"
     assert not any(clip.source == "prior" for clip in [*data.split.val, *data.split.test])
     assert len(list(data.train_dataloader())) == -(-(before + 3) // config.data.batch_size)
 

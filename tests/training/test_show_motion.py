@@ -27,10 +27,10 @@ from stickgen.config import (
     TrainConfig,
     TrainerConfig,
 )
-from stickgen.data.sample import SAMPLE_INFO
 from stickgen.errors import StickgenError
 from stickgen.generation import clips, rollout
-from stickgen.training import FitResult, fit, show_motion, watched
+from stickgen.sample import SAMPLE_INFO
+from stickgen.training import FitResult, fit, preview, show_motion
 from stickgen.training.callbacks import make_callbacks
 from stickgen.training.show_motion import ShowMotion
 from tests.generation.test_generate import Encoder
@@ -145,9 +145,9 @@ def test_an_interrupted_run_goes_on_with_the_frozen_base_beside_it(
 ) -> None:
     base = BaseConfig(checkpoint=str(make_base(tmp_path / "base.safetensors")))
     made: list[tuple[str, torch.Tensor]] = []
-    panel: Callable[..., Any] = watched.Panel
+    panel: Callable[..., Any] = preview.Panel
     monkeypatch.setattr(
-        watched, "Panel", lambda motion, label, *more: made.append((label, motion)) or panel(motion, label, *more)
+        preview, "Panel", lambda motion, label, *more: made.append((label, motion)) or panel(motion, label, *more)
     )
     fit(settings(tmp_path / "run", base=base, epochs=1))
     fit(replace(settings(tmp_path / "run", base=base), resume=str(tmp_path / "run")))
@@ -187,17 +187,17 @@ def test_a_showing_is_bounded_by_what_it_is_expected_to_take(tmp_path: Path, mon
 def test_prompts_of_the_users_own_move_from_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: list[list[str]]
 ) -> None:
-    monkeypatch.setattr("stickgen.generation.prompts.TextEncoder", Encoder)
+    monkeypatch.setattr("stickgen.text.prompts.TextEncoder", Encoder)
     monkeypatch.setattr(Encoder, "made", [])
     path = make_base(tmp_path / "base.safetensors")
     made: list[tuple[str, str, torch.Tensor]] = []
-    panel: Callable[..., Any] = watched.Panel
+    panel: Callable[..., Any] = preview.Panel
 
     def look(motion: torch.Tensor, label: str, caption: str, *more: int) -> Any:
         made.append((label, caption, motion))
         return panel(motion, label, caption, *more)
 
-    monkeypatch.setattr(watched, "Panel", look)
+    monkeypatch.setattr(preview, "Panel", look)
     show = replace(SHOW, clips=0, captions=2, prompts=["a person skips"])
     run = fit(settings(tmp_path / "run", show, base=BaseConfig(checkpoint=str(path)), epochs=1))
     assert Encoder.made == [SAMPLE_INFO["text_encoder"]["id"]]

@@ -1,0 +1,1 @@
+"""What makes data files: motion capture read, cut, projected and captioned, and data files merged."""

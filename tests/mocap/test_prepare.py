@@ -1,0 +1,368 @@
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stickgen.data.file import read_sequences, write_sequences
+from stickgen.data.sequences import clips_from_sequences
+from stickgen.errors import ConfigError, DataError, OutputExistsError
+from stickgen.mocap.captions import read_captions
+from stickgen.mocap.cutting import PrepareOptions, make_sequences
+from stickgen.mocap.prepare import embed, prepare, read_sources
+from stickgen.mocap.projection import Recording
+from stickgen.motion.actions import action_index
+from stickgen.motion.physics import body_physics
+from tests.mocap.bodies import walking_body, write_bvh
+from tests.random_clips import random_sequence
+
+
+class Encoder:
+    """A caption's length, in the first number."""
+
+    record = {"id": "test/length", "dim": 1, "padded_to": 8, "normalized": False, "pooling": "none"}  # noqa: RUF012
+
+    def encode(self, captions: Sequence[str]) -> np.ndarray:
+        rows = np.zeros((len(captions), 8), np.float32)
+        rows[:, 0] = [len(caption) for caption in captions]
+        return rows
+
+
+WALK = Recording(
+    joints=walking_body(60),
+    fps=25,
+    take="07_01",
+    captions=("A person walks.", "Someone strolls."),
+    action="stroll",
+    stickgen_action="walk",
+    clip_id="07_01_0000",
+    source="cmu",
+    where="mocap.npz: clip 07_01_0000",
+)
+
+
+def sequences_of(*recordings: Recording, **options: Any) -> list[dict[str, Any]]:
+    sequences = make_sequences(recordings, PrepareOptions(**options))
+    embed(sequences, Encoder())
+    return sequences
+
+
+def test_a_sequence_has_everything() -> None:
+    (sequence,) = sequences_of(WALK)
+    assert sequence["description"] == "A person walks."
+    assert sequence["motion"].shape == (60, 20)
+    assert sequence["embedding"][0] == len("A person walks.")
+    assert sequence["actions"].tolist() == [action_index("walk")] * 60
+    np.testing.assert_array_equal(sequence["physics"], body_physics(sequence["motion"].numpy()))
+    assert sequence["source"] == "cmu"
+    assert sequence["quality_score"] >= 0.8
+    assert sequence["meta"] == {
+        "take": "07_01",
+        "subject": "07",
+        "action": "stroll",
+        "view": "side",
+        "clip_id": "07_01_0000",
+    }
+    (clip,) = clips_from_sequences([sequence], "memory")
+    assert clip.take == "07_01"
+
+
+def test_views_are_clips_of_one_take() -> None:
+    side, front, yawed = sequences_of(WALK, views=("both", "30", "side"))
+    assert [s["meta"]["view"] for s in (side, front, yawed)] == ["side", "front", "30"]
+    assert {s["meta"]["take"] for s in (side, front, yawed)} == {"07_01"}
+    assert side["motion"][-1, 2] > 1
+    assert abs(front["motion"][-1, 2]) < 0.01
+
+
+def test_all_captions_make_clips_of_their_own() -> None:
+    assert [s["description"] for s in sequences_of(WALK, captions="all")] == ["A person walks.", "Someone strolls."]
+
+
+def test_large_layout() -> None:
+    assert sequences_of(WALK, dim=48)[0]["motion"].shape == (60, 48)
+
+
+@pytest.mark.parametrize(
+    ("frames", "window", "lengths"),
+    [
+        (25, 250, [25]),
+        (250, 250, [250]),
+        (251, 250, [126, 125]),
+        (620, 250, [207, 206, 207]),
+        (31, 30, [30]),
+        (100, 30, [25, 25, 25, 25]),
+    ],
+)
+def test_windows(frames: int, window: int, lengths: list[int]) -> None:
+    cut = sequences_of(replace(WALK, joints=walking_body(frames)), window=window)
+    assert sorted(len(s["motion"]) for s in cut) == sorted(lengths)
+    assert len({s["meta"]["clip_id"] for s in cut}) == len(cut)
+    assert {s["meta"]["take"] for s in cut} == {"07_01"}
+
+
+def test_too_short() -> None:
+    short = replace(WALK, joints=walking_body(24))
+    assert len(sequences_of(short, WALK)) == 1
+    with pytest.raises(DataError, match="none of the 1 recordings has the 25 frames"):
+        sequences_of(short)
+
+
+def test_labels_outside_the_vocabulary() -> None:
+    (unknown,) = sequences_of(replace(WALK, stickgen_action=None))
+    assert "actions" not in unknown
+    (known,) = sequences_of(replace(WALK, action="run", stickgen_action=None))
+    assert known["actions"][0] == action_index("run")
+    with pytest.raises(DataError, match=r"mocap.npz: clip 07_01_0000: action 'stroll'"):
+        sequences_of(replace(WALK, stickgen_action="stroll"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"views": ()},
+        {"views": ("above",)},
+        {"random_views": -1},
+        {"seed": -1},
+        {"dim": 21},
+        {"window": 10},
+        {"captions": "some"},
+        {"skip_seconds": -1.0},
+        {"skip_seconds": float("nan")},
+    ],
+)
+def test_options_are_checked(options: dict[str, Any]) -> None:
+    with pytest.raises((ConfigError, DataError)):
+        PrepareOptions(**options)
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """Two BVH files of five and one second, and a table that describes them."""
+    (tmp_path / "dance.bvh").write_text(write_bvh(frames=150, frame_time=1 / 30))
+    (tmp_path / "hop.bvh").write_text(write_bvh(frames=150, frame_time=1 / 30, seed=1))
+    (tmp_path / "captions.csv").write_text(
+        "file,caption,action,take\n"
+        'dance.bvh,"A person dances, wildly.",salsa,monday\n'
+        "dance.bvh,Somebody dances.,,\n"
+        "hop,A person hops.,jump,\n",
+        encoding="utf-8-sig",
+    )
+    return tmp_path
+
+
+def test_a_style_of_the_table_is_carried_to_the_clip(sources: Path) -> None:
+    table = sources / "styles.csv"
+    table.write_text("file,caption,style\ndance.bvh,A tired dance.,tired\nhop.bvh,A hop.,\n")
+    prepare([sources / "dance.bvh", sources / "hop.bvh"], sources / "out.pt", Encoder, captions=table)
+    sequences, _ = read_sequences(sources / "out.pt")
+    assert [clip.style for clip in clips_from_sequences(sequences, "out.pt")] == ["tired", ""]
+    assert "style" not in sequences[1]["meta"]
+
+
+def test_a_file_is_written_that_can_be_read(sources: Path) -> None:
+    output = sources / "made" / "clips.pt"
+    table = sources / "captions.csv"
+    files = [sources / "dance.bvh", sources / "hop.bvh"]
+    summary = prepare(files, output, Encoder, PrepareOptions(views=("both",)), captions=table)
+    sequences, info = read_sequences(output)
+    assert (summary.clips, summary.takes, summary.left_out, summary.unlabelled) == (4, 2, 0, 2)
+    assert info["text_encoder"] == Encoder.record
+    assert info["fps"] == 25
+    assert info["dim"] == 20
+    assert info["views"] == ["side", "front"]
+    assert info["clips"] == 4
+    assert info["made_by"].startswith("stickgen ")
+    assert [s["meta"]["take"] for s in sequences] == ["monday", "monday", "hop", "hop"]
+    assert sequences[0]["description"] == "A person dances, wildly."
+    assert sequences[0]["source"] == "mocap"
+    assert len(sequences[0]["motion"]) == 122  # (150 - 3 dropped) / 30 * 25
+    with pytest.raises(OutputExistsError):
+        prepare(files, output, Encoder, captions=table)
+    prepare(files, output, Encoder, PrepareOptions(source="studio"), captions=table, overwrite=True)
+    assert read_sequences(output)[0][0]["source"] == "studio"
+
+
+def test_the_encoder_is_asked_for_once_the_sources_are_known_to_do(sources: Path) -> None:
+    def no_encoder() -> Encoder:
+        raise AssertionError("asked for too early")
+
+    output, table = sources / "clips.pt", sources / "captions.csv"
+    with pytest.raises(DataError, match="no such file"):
+        prepare([sources / "none.bvh"], output, no_encoder, captions=table)
+    with pytest.raises(DataError, match="no caption"):
+        prepare([sources / "dance.bvh"], output, no_encoder)
+    longer = PrepareOptions(minimum=200)
+    with pytest.raises(DataError, match="none of the 1 recordings"):
+        prepare([sources / "dance.bvh"], output, no_encoder, longer, captions=table)
+    with pytest.raises(OutputExistsError, match="is a folder"):
+        prepare([sources / "dance.bvh"], sources, no_encoder, captions=table, overwrite=True)
+    with pytest.raises(AssertionError, match="too early"):
+        prepare([sources / "dance.bvh"], output, no_encoder, captions=table)
+
+
+def test_only_keeps_a_label(sources: Path) -> None:
+    files = [sources / "dance.bvh", sources / "hop.bvh"]
+    kept = read_sources(files, PrepareOptions(only=("salsa",)), captions=sources / "captions.csv")
+    assert [r.take for r in kept] == ["monday"]
+    assert kept[0].captions == ("A person dances, wildly.", "Somebody dances.")
+    with pytest.raises(DataError, match="--only tango: no clip has that label; there are jump, salsa"):
+        prepare(files, sources / "out.pt", Encoder, PrepareOptions(only=("tango",)), captions=sources / "captions.csv")
+
+
+def test_a_bvh_without_a_caption_is_named(sources: Path) -> None:
+    with pytest.raises(DataError, match=r"dance\.bvh: no caption"):
+        read_sources([sources / "dance.bvh"], PrepareOptions())
+
+
+def test_sources_are_told_by_suffix(sources: Path) -> None:
+    with pytest.raises(DataError, match=r"captions.csv: .npz, .bvh or .pt expected"):
+        read_sources([sources / "captions.csv"], PrepareOptions())
+    packed = r"S\.SAFETENSORS: a packed file, which has lost meta.action and .*; name the \.pt it was made from"
+    with pytest.raises(DataError, match=packed):
+        read_sources([sources / "S.SAFETENSORS"], PrepareOptions())
+    with pytest.raises(DataError, match="no sources"):
+        read_sources([], PrepareOptions())
+
+
+def test_json_and_csv_tables_agree(sources: Path) -> None:
+    rows = [
+        {"file": "dance.bvh", "caption": "A person dances, wildly.", "action": "salsa", "take": "monday"},
+        {"file": "dance.bvh", "caption": "Somebody dances."},
+        {"file": "hop", "caption": "A person hops.", "action": "jump", "take": None},
+    ]
+    (sources / "captions.json").write_text(json.dumps(rows))
+    assert read_captions(sources / "captions.json") == read_captions(sources / "captions.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "file,action\nx,walk\n", "no column caption"),
+        ("a.csv", "file,caption\nx,\n", "row 1: no caption"),
+        ("a.csv", "file,caption,mood\nx,y,z\n", "unknown column mood"),
+        ("a.csv", "file,caption\nx,y,z\n", "unknown column"),
+        ("a.csv", "file,caption,action\nx,y,walk\nx,z,run\n", "row 2: action 'run', but 'walk'"),
+        ("a.csv", f"file,caption\nx,{'y' * 200_000}\n", "line 2: not CSV that can be read: field larger"),
+        ("a.csv", f"file,{'y' * 200_000}\n", "line 1: not CSV that can be read: field larger"),
+        ("a.json", "{}", "JSON list"),
+        ("a.json", "[", "not JSON"),
+        ("b.csv", None, "cannot be read"),
+    ],
+)
+def test_caption_tables_are_checked(tmp_path: Path, name: str, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=f"{name}: .*{message}"):
+        read_captions(tmp_path / name)
+
+
+def test_the_embedding_is_saved_alone() -> None:
+    sequences = sequences_of(WALK, replace(WALK, clip_id="b"))
+    assert all(s["embedding"].untyped_storage().nbytes() == 8 * 4 for s in sequences)
+
+
+def test_real_clips(shared_mocap: Path) -> None:
+    recordings = read_sources([shared_mocap / "cmu_styles.npz"], PrepareOptions(only=("salsa",)))
+    assert len(recordings) == 108
+    sequences = sequences_of(*recordings[:10], dim=48)
+    clips = clips_from_sequences(sequences, "styles")
+    assert all(clip.quality is not None and clip.quality >= 0.8 for clip in clips)
+    assert all(bool((clip.actions == action_index("dance")).all()) for clip in clips if clip.actions is not None)
+    heads = torch.stack([clip.motion[:, 3].median() for clip in clips])
+    assert bool(((heads > 0.7) & (heads < 1.05)).all())
+
+
+def test_captions_name_the_view_on_demand() -> None:
+    views = ("side", "0", "front", "30")
+    named = [s["description"] for s in sequences_of(WALK, views=views, name_views=True)]
+    plain = {s["description"] for s in sequences_of(WALK, views=views)}
+    (caption,) = plain
+    assert set(named) == {caption, f"{caption}, seen from the front", f"{caption}, seen at an angle"}
+    assert named[0] == caption
+    assert named[3] == f"{caption}, seen at an angle"
+
+
+def test_random_views_are_further_clips_of_the_take() -> None:
+    other = replace(WALK, take="08_01", clip_id="08_01_0000")
+    sequences = sequences_of(WALK, other, random_views=3)
+    views = [s["meta"]["view"] for s in sequences]
+    assert views[0] == views[4] == "side"
+    yaws = [float(view) for view in views if view != "side"]
+    assert len(set(yaws)) == 6
+    assert all(-90 <= yaw <= 90 for yaw in yaws)
+    assert [s["meta"]["take"] for s in sequences] == ["07_01"] * 4 + ["08_01"] * 4
+    # Whoever walks forward still walks to +x, the slower the more the view is from the front.
+    for sequence, view in zip(sequences, views, strict=True):
+        if view != "side":
+            ahead = float(sequence["motion"][-1, 2] / sequences[0]["motion"][-1, 2])
+            assert ahead == pytest.approx(np.cos(np.radians(float(view))), abs=0.05)
+    again = [s["meta"]["view"] for s in sequences_of(other, random_views=3)]
+    assert again == views[4:], "a clip's views do not depend on its neighbours"
+    assert [s["meta"]["view"] for s in sequences_of(other, random_views=3, seed=1)] != again
+
+
+def test_data_files_are_taken_along_and_embedded_anew(tmp_path: Path) -> None:
+    bvh = tmp_path / "walk.bvh"
+    bvh.write_text(write_bvh())
+    table = tmp_path / "captions.csv"
+    table.write_text("file,caption,action\nwalk.bvh,A person walks.,walk\n")
+    first, both = tmp_path / "first.pt", tmp_path / "both.pt"
+    prepare([bvh], first, Encoder, captions=table)
+    sequences, info = read_sequences(first)
+    shouted = [{**s, "description": "WALKING", "meta": {**s["meta"], "take": "t2"}} for s in sequences]
+    write_sequences(tmp_path / "second.pt", shouted, {"text_encoder": {"id": "another", "dim": 8}})
+    summary = prepare([bvh, tmp_path / "second.pt"], both, Encoder, captions=table)
+    assert (summary.clips, summary.gathered, summary.takes) == (2, 1, 2)
+    mixed, record = read_sequences(both)
+    assert record["text_encoder"] == info["text_encoder"]
+    assert [s["embedding"][0] for s in mixed] == [len("A person walks."), len("WALKING")]
+    alone = prepare([first], tmp_path / "alone.pt", Encoder)
+    assert (alone.clips, alone.gathered) == (1, 1)
+
+
+@pytest.fixture
+def files(sources: Path) -> list[Path]:
+    """A recording of salsa and a data file of clips labelled walk and run, of another source."""
+    clips = [
+        random_sequence(30, seed=i, actions=None, source="theirs", meta={"take": f"t{i}", "action": action})
+        for i, action in enumerate(("walk", "run"))
+    ]
+    write_sequences(sources / "data.pt", clips, {})
+    return [sources / "dance.bvh", sources / "data.pt"]
+
+
+@pytest.mark.parametrize(("label", "takes"), [("salsa", ["monday"]), ("run", ["t1"])])
+def test_a_label_may_be_in_one_source_alone(sources: Path, files: list[Path], label: str, takes: list[str]) -> None:
+    output = sources / "out.pt"
+    prepare(files, output, Encoder, PrepareOptions(only=(label,)), captions=sources / "captions.csv")
+    assert [s["meta"]["take"] for s in read_sequences(output)[0]] == takes
+
+
+def test_a_label_that_is_in_no_source_is_told_with_those_of_all(sources: Path, files: list[Path]) -> None:
+    options = PrepareOptions(only=("swim",))
+    for given, known in ((files, "run, salsa, walk"), (files[1:], "run, walk")):
+        with pytest.raises(DataError, match=f"--only swim: no clip has that label; there are {known}$"):
+            prepare(given, sources / "out.pt", Encoder, options, captions=sources / "captions.csv")
+
+
+def test_a_source_id_is_recorded_for_clips_of_data_files_too(sources: Path, files: list[Path]) -> None:
+    def ids(**options: Any) -> list[str]:
+        output, table = sources / "out.pt", sources / "captions.csv"
+        prepare(files, output, Encoder, PrepareOptions(**options), captions=table, overwrite=True)
+        return [s["source"] for s in read_sequences(output)[0]]
+
+    assert ids() == ["mocap", "theirs", "theirs"]
+    assert ids(source="studio") == ["studio"] * 3
+
+
+def test_files_that_fix_a_take_in_two_splits_are_not_joined(tmp_path: Path) -> None:
+    for name, split in (("a.pt", "val"), ("b.pt", "test")):
+        write_sequences(tmp_path / name, [random_sequence(meta={"take": "x", "split": split})], {})
+    with pytest.raises(DataError, match="take 'x' is fixed in test and val"):
+        prepare([tmp_path / "a.pt", tmp_path / "b.pt"], tmp_path / "out.pt", Encoder)
+    assert not (tmp_path / "out.pt").exists()
