@@ -33,10 +33,10 @@ from stickgen.artifacts.run import RunFolder
 from stickgen.console import report_errors
 from stickgen.errors import StickgenError
 from stickgen.evaluation.evaluate import evaluate
-from stickgen.evaluation.frozen import FROZEN
 from stickgen.evaluation.plot import save_plot
 from stickgen.evaluation.scores import Report
 from stickgen.evaluation.table import summary_text
+from stickgen.metrics import FROZEN_BASE
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -212,8 +212,10 @@ def _draw_tradeoff(report: Report, path: Path) -> None:
         for label, here, there in zip(cases, x, y, strict=True):
             rate = label.rpartition(", lr ")[2]
             axes.annotate(rate, (here.mean, there.mean), xytext=(5, 4), textcoords="offset points", fontsize=8)
-    if FROZEN in own:
-        axes.plot(own[FROZEN]["pose_mse"].mean, target[FROZEN]["pose_mse"].mean, "k*", ms=10, label=FROZEN)
+    if FROZEN_BASE in own:
+        axes.plot(
+            own[FROZEN_BASE]["pose_mse"].mean, target[FROZEN_BASE]["pose_mse"].mean, "k*", ms=10, label=FROZEN_BASE
+        )
     axes.set_xlabel("next-frame pose MSE on the base's own motion: right is forgotten")
     axes.set_ylabel("on the target style: down is gained")
     axes.margins(0.1)

@@ -15,7 +15,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from stickgen import config as config_module
 from stickgen.config import (
-    MONITORED,
     PROJECT,
     AugmentConfig,
     BaseConfig,
@@ -24,7 +23,6 @@ from stickgen.config import (
     MergeConfig,
     TrainConfig,
     as_plain,
-    higher_is_better,
     register,
     setting_keys,
     typed,
@@ -519,7 +517,3 @@ def test_help_needs_no_torch(script: str, tmp_path: Path) -> None:
 def test_the_module_itself_imports_no_torch() -> None:
     code = f"import sys; import {config_module.__name__}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_of_the_monitored_metrics_the_accuracy_alone_is_to_be_high() -> None:
-    assert [name for name in MONITORED if higher_is_better(name)] == ["val/action_accuracy"]

@@ -11,20 +11,15 @@ from stickgen.config.merge import MergeConfig
 from stickgen.config.model import BaseConfig, LoRAConfig
 from stickgen.config.objective import LossWeights, ObjectiveConfig, OptimizerConfig, PhysicsWeights
 from stickgen.config.running import (
-    METRICS,
-    MONITORED,
     PRECISIONS,
     CallbacksConfig,
     LoggerConfig,
     ShowMotionConfig,
     TrainerConfig,
-    higher_is_better,
 )
 from stickgen.config.train import TrainConfig
 
 __all__ = [
-    "METRICS",
-    "MONITORED",
     "PRECISIONS",
     "PROJECT",
     "AugmentConfig",
@@ -43,7 +38,6 @@ __all__ = [
     "TrainConfig",
     "TrainerConfig",
     "as_plain",
-    "higher_is_better",
     "register",
     "setting_keys",
     "typed",

@@ -3,22 +3,13 @@
 from dataclasses import dataclass, field
 
 from stickgen.config.checks import check
+from stickgen.metrics import MONITORED
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "auto")
 """What training can compute in, auto: the faster of the first two; evaluation is always in float32."""
 
 MAX_THREADS = 1024
 """More crash PyTorch's thread pool."""
-
-METRICS = ("pose_mse", "action_accuracy", "temporal_consistency_error", "loss")
-"""What is measured on the validation and the test clips."""
-
-MONITORED = tuple(f"val/{name}" for name in METRICS)
-
-
-def higher_is_better(metric: str) -> bool:
-    """Return whether a metric, by whichever split's name, is the better the higher it is; errors are not."""
-    return metric.endswith("accuracy")
 
 
 @dataclass

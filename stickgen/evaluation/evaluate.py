@@ -11,18 +11,19 @@ from stickgen.data.clips import ClipSet
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.evaluation.baselines import MOST_FREQUENT, baseline_metrics, majority_action
-from stickgen.evaluation.examination import ALL, CHANCE, Examination, Scores
-from stickgen.evaluation.frozen import FROZEN, frozen_bases, is_frozen
+from stickgen.evaluation.examination import ALL, Examination, Scores
+from stickgen.evaluation.frozen import frozen_bases, is_frozen
 from stickgen.evaluation.next_frame import next_frame_scores
 from stickgen.evaluation.recognition import KINDS, is_installed
 from stickgen.evaluation.retrieval import MOTION_MATCHING, NEAREST_CAPTION, motion_matching, nearest_caption
 from stickgen.evaluation.rollouts import TRIVIAL, GoOn, RolloutProtocol, model_rollout
 from stickgen.evaluation.scores import ScoresFile, Summary
+from stickgen.metrics import CHANCE, FROZEN_BASE
 from stickgen.text.encoder import encoder_difference
 
 log = logging.getLogger(__name__)
 
-RESERVED = (*TRIVIAL, NEAREST_CAPTION, MOTION_MATCHING, CHANCE, MOST_FREQUENT, FROZEN)
+RESERVED = (*TRIVIAL, NEAREST_CAPTION, MOTION_MATCHING, CHANCE, MOST_FREQUENT, FROZEN_BASE)
 """Columns of the table that no model of the user's may be mixed into; nor may it be into those of several bases."""
 
 Models = Sequence[tuple[str, LoadedModel]]

@@ -17,15 +17,10 @@ from stickgen.evaluation.rollouts import (
     real_clips,
     rollout_metrics,
 )
-
-REST, SWITCH = "rest_", "switch_"
-"""Beginnings of the names of metrics; those of rollouts of a clip's own frames and caption have none."""
+from stickgen.metrics import REST, SWITCH, check_registered
 
 ALL = ""
 """The group of all clips."""
-
-CHANCE = "chance"
-"""The row of what guessing would recognise."""
 
 Scores = dict[str, float]
 
@@ -118,9 +113,12 @@ class Examination:
         Returns:
             for all clips (:data:`ALL`) and each of :attr:`groups`, by metric: the scores of :func:`rollout_metrics`,
             ``frechet_distance``, ``diversity``, ``seed_diversity`` (from rest), ``action_recognised`` and
-            ``style_recognised``, and ``clips``, how many took part. Names from rest begin with :data:`REST`, those
-            after a switch of caption with :data:`SWITCH`. NaN where there was nothing to score, or a motion exploded
-            to numbers that are not finite.
+            ``style_recognised``, and ``clips``, how many took part. Names from rest begin with
+            :data:`~stickgen.metrics.REST`, those after a switch of caption with :data:`~stickgen.metrics.SWITCH`. NaN
+            where there was nothing to score, or a motion exploded to numbers that are not finite.
+
+        Raises:
+            KeyError: a metric is not entered in :mod:`stickgen.metrics`, so no table would show it.
         """
         scores: dict[str, Scores] = {group: {} for group in (ALL, *self.groups)}
         for task in self._tasks:
@@ -138,6 +136,8 @@ class Examination:
             distances = self._seed_distances(task, go_on, again, rolled)
             for group, found in self._scores_of(task, rolled, distances, held=go_on is real_clips).items():
                 scores[group].update(found)
+        for found in scores.values():
+            check_registered(found)
         return scores
 
     def chance(self) -> dict[str, Scores]:

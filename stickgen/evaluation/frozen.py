@@ -11,8 +11,7 @@ from stickgen.artifacts.model import LoadedModel
 from stickgen.artifacts.record import fingerprint
 from stickgen.errors import CheckpointError
 from stickgen.lora import detach_lora_adapters
-
-FROZEN = "frozen base"
+from stickgen.metrics import FROZEN_BASE
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +25,8 @@ def frozen_bases(models: Sequence[tuple[str, LoadedModel]]) -> list[tuple[str, L
         models: label and model.
 
     Returns:
-        label and base, in the order of the models: :data:`FROZEN` where all have one, else with the file's name too.
+        label and base, in the order of the models: :data:`~stickgen.metrics.FROZEN_BASE` where all have one, else with
+        the file's name too.
     """
     found: dict[str, LoadedModel] = {}
     for label, one in models:
@@ -39,7 +39,7 @@ def frozen_bases(models: Sequence[tuple[str, LoadedModel]]) -> list[tuple[str, L
 
 def is_frozen(label: str) -> bool:
     """Return whether a label is one that :func:`frozen_bases` gives."""
-    return label == FROZEN or label.startswith(f"{FROZEN} (")
+    return label == FROZEN_BASE or label.startswith(f"{FROZEN_BASE} (")
 
 
 def _below_adapters(one: LoadedModel) -> LoadedModel:
@@ -63,6 +63,8 @@ def _began_as(label: str, one: LoadedModel) -> LoadedModel | None:
 def _labels(paths: Sequence[Path | None]) -> list[str]:
     """Return a label for each base: its file's name where there are several, and where names repeat the whole path."""
     if len(paths) == 1:
-        return [FROZEN]
+        return [FROZEN_BASE]
     names = [str(path and (path.parent.name if path.name == MODEL_FILE else path.stem)) for path in paths]
-    return [f"{FROZEN} ({name if names.count(name) == 1 else path})" for name, path in zip(names, paths, strict=True)]
+    return [
+        f"{FROZEN_BASE} ({name if names.count(name) == 1 else path})" for name, path in zip(names, paths, strict=True)
+    ]

@@ -9,6 +9,7 @@ from torchmetrics import MetricCollection
 
 from stickgen.data.batch import Batch
 from stickgen.evaluation.metrics import motion_metrics
+from stickgen.metrics import check_registered
 from stickgen.model import StickFigureTransformer
 
 
@@ -58,4 +59,6 @@ def next_frame_scores(model: StickFigureTransformer, batches: Iterable[Batch]) -
         with torch.no_grad():
             outputs = predict_next(model, batch)
         update_metrics(metrics, outputs, batch)
-    return {name: float(value) for name, value in metrics.compute().items()}
+    scores = {name: float(value) for name, value in metrics.compute().items()}
+    check_registered(scores)
+    return scores

@@ -1,4 +1,4 @@
-"""The figures of an evaluation as a picture: a panel for every metric, a mark for every predictor and data file."""
+"""The scores of an evaluation as a picture: a panel for every metric, a mark for every predictor and data file."""
 
 import math
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from stickgen.errors import ConfigError, StickgenError
 from stickgen.evaluation.scores import Report, Summary
-from stickgen.evaluation.table import SHARES, TITLES
 from stickgen.files import atomic_write, check_absent
+from stickgen.metrics import METRICS, REAL_CLIPS, SHARE, SHOWN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".svg", ".pdf")
 
 _COLUMNS = 4
-_REAL = "real clips"
-_OF_ALL = tuple(metric for metric in SHARES if not metric.endswith("_error"))
-"""Shares of a whole, which read best on a scale that shows it."""
 _MARKS = ("o", "s", "^", "D", "v", "P")
 
 
@@ -67,8 +64,8 @@ def draw(report: Report) -> "Figure":
     """Return the picture of a report; see :func:`save_plot`."""
     from matplotlib.figure import Figure
 
-    names = list(dict.fromkeys(name for rows in report.values() for name in rows if name != _REAL))
-    measured = [m for m in TITLES if any(m in scores for rows in report.values() for scores in rows.values())]
+    names = list(dict.fromkeys(name for rows in report.values() for name in rows if name != REAL_CLIPS))
+    measured = [m for m in SHOWN if any(m in scores for rows in report.values() for scores in rows.values())]
     rows = -(-len(measured) // _COLUMNS)
     figure = Figure(figsize=(3.2 * _COLUMNS, (0.27 * len(names) + 0.9) * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, _COLUMNS, squeeze=False, sharey=True)
@@ -86,14 +83,14 @@ def _draw(axes: "Axes", metric: str, report: Report, names: list[str]) -> None:
     values: list[float] = []
     for number, (source, rows) in enumerate(report.items()):
         color = f"C{number}"
-        marked = [(names.index(n), s[metric]) for n, s in rows.items() if n != _REAL and _known(s.get(metric))]
+        marked = [(names.index(n), s[metric]) for n, s in rows.items() if n != REAL_CLIPS and _known(s.get(metric))]
         places = [place + 0.12 * (number - (len(report) - 1) / 2) for place, _ in marked]
         means, spreads = [s.mean for _, s in marked], [s.std for _, s in marked]
         axes.errorbar(
             means, places, xerr=spreads, fmt=_MARKS[number % len(_MARKS)], color=color, ms=5, capsize=2, label=source
         )
         values += means
-    axes.set_title(TITLES[metric], fontsize=9)
+    axes.set_title(METRICS[metric].full_heading, fontsize=9)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="x", labelsize=7)
@@ -101,7 +98,7 @@ def _draw(axes: "Axes", metric: str, report: Report, names: list[str]) -> None:
     _scale(axes, metric, values)
     left, right = axes.get_xlim()
     for number, rows in enumerate(report.values()):
-        real = rows.get(_REAL, {}).get(metric)
+        real = rows.get(REAL_CLIPS, {}).get(metric)
         # An error that is 0, or nearly, has no place on a logarithmic scale.
         if real is not None and _known(real) and (axes.get_xscale() == "linear" or left <= real.mean <= right):
             axes.axvline(real.mean, color=f"C{number}", lw=1, ls="--", alpha=0.6)
@@ -111,14 +108,14 @@ def _scale(axes: "Axes", metric: str, values: list[float]) -> None:
     """Choose a scale for a panel and label it, also a logarithmic one that holds a single power of ten."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    if metric not in _OF_ALL and values and 0 < 10 * min(values) < max(values):
+    # A share of a whole reads best on a scale that shows it.
+    if METRICS[metric].unit != SHARE and values and 0 < 10 * min(values) < max(values):
         axes.set_xscale("log")
         decades = math.log10(max(values) / min(values))
         steps = (1, 2, 5) if decades < 2 else (1, 3) if decades < 3 else (1,)
         axes.xaxis.set_major_locator(LogLocator(subs=steps))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    shown = "{:.3g}%" if metric in SHARES else "{:g}"
-    unit = 100 if metric in SHARES else 1
+    shown, unit = ("{:.3g}%", 100) if METRICS[metric].percent else ("{:g}", 1)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: shown.format(unit * value).replace("e-0", "e-")))
 
 

@@ -28,6 +28,7 @@ from stickgen.evaluation.motion_quality import (
 )
 from stickgen.generation.clips import go_on
 from stickgen.generation.seed import standing
+from stickgen.metrics import REAL_CLIPS
 from stickgen.model import StickFigureTransformer
 from stickgen.motion.skeleton import FPS
 
@@ -151,7 +152,7 @@ def model_rollout(model: StickFigureTransformer, seed: int | None = None) -> GoO
 
 
 TRIVIAL: dict[str, GoOn] = {
-    "real clips": real_clips,
+    REAL_CLIPS: real_clips,
     "repeat last frame": repeat_last_frame,
     "constant velocity": constant_velocity,
 }

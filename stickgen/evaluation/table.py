@@ -1,83 +1,15 @@
-"""The figures of an evaluation as tables."""
+"""The scores of an evaluation as tables."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from stickgen.evaluation.examination import CHANCE, REST, SWITCH
 from stickgen.evaluation.scores import ScoresFile, Summary
+from stickgen.metrics import CHANCE, METRICS, SECTIONS, SHOWN
 
-_LENGTHS = {
-    "bone_length_error": "bone-length error ↓",
-    "torso_length_error": "torso-length error → real",
-    "exploded": "exploded clips ↓",
-    "frechet_distance": "Fréchet distance ↓",
-    "diversity": "diversity → real",
-}
-
-_MOTION = {
-    "speed_ratio": "speed ÷ real → 1",
-    "travel_ratio": "travel ÷ real → 1",
-    "root_drift": "drift of clips in place (H) → real",
-    "jerk_ratio": "jerk ÷ real → 1",
-    "foot_contact": "steps with a planted foot → real",
-    "stance_slip": "slip of the stance foot (H/s) → real",
-    "foot_skating": "foot skating (H/s) → real",
-    **_LENGTHS,
-}
-
-SECTIONS: dict[str, dict[str, str]] = {
-    "next frames": {
-        "pose_mse": "next-frame pose MSE ↓",
-        "temporal_consistency_error": "next-frame temporal error ↓",
-        "action_accuracy": "action accuracy ↑",
-    },
-    "given frames": {
-        "rollout_mse_400ms": "rollout MSE at 0.4 s ↓",
-        "rollout_mse_1000ms": "rollout MSE at 1 s ↓",
-        "rollout_mse_2000ms": "rollout MSE at 2 s ↓",
-        **_MOTION,
-    },
-    "from rest": {
-        **{REST + metric: title for metric, title in _MOTION.items()},
-        f"{REST}seed_diversity": "diversity of one prompt → real",
-        f"{REST}kept_pace": "pace kept for ten seconds ↑",
-    },
-    "recognition": {
-        f"{prefix}{kind}_recognised": f"{kind} recognised, {of} ↑"
-        for kind in ("action", "style")
-        for prefix, of in (("", "given frames"), (SWITCH, "switched caption"), (REST, "from rest"))
-    },
-}
-"""Metrics in the order of the table, with their titles in it, by section."""
-
-TITLES = {
-    metric: f"from rest: {title}" if section == "from rest" else title
-    for section, metrics in SECTIONS.items()
-    for metric, title in metrics.items()
-}
-"""Metrics in the order of the table, with titles that say the section where it matters."""
-
-SHARES = tuple(
-    metric
-    for metric in TITLES
-    if metric.removeprefix(REST)
-    in ("action_accuracy", "bone_length_error", "torso_length_error", "exploded", "foot_contact", "kept_pace")
-    or metric.endswith("_recognised")
-)
-"""Metrics shown in percent."""
-
-GROUPED = (
-    "rollout_mse_2000ms", "speed_ratio", "travel_ratio", f"{REST}speed_ratio", f"{REST}travel_ratio",
-    f"{REST}root_drift", f"{REST}foot_contact", f"{REST}seed_diversity", f"{REST}kept_pace",
-    *SECTIONS["recognition"],
-)  # fmt: skip
-"""Metrics of the tables by action or style; the file of ``--json`` holds all."""
-
-FROM_REST = "From rest there is no rollout MSE, since the figure is at another place than the real one."
+_NO_MSE_FROM_REST = "From rest there is no rollout MSE, since the figure is at another place than the real one."
 
 _LONGEST_NAME = 24
 _ANY_WIDTH = 10_000
@@ -98,26 +30,30 @@ def print_scores(console: Console, scores: ScoresFile) -> None:
             _print(console, f"evaluation by group · {source}", list(rows), _group_sections(groups, list(rows)))
     said = f"Rollouts are made of {scores.protocol.start}"
     said += f", or of {scores.protocol.from_rest.start}." if scores.protocol.given else "."
-    console.print(f"{said} {FROM_REST}")
+    console.print(f"{said} {_NO_MSE_FROM_REST}")
 
 
 def _sections(rows: Mapping[str, Mapping[str, Summary]]) -> list[_Section]:
     found = [
-        (section, [(title, _cells(metric, rows.values())) for metric, title in titles.items() if _any(metric, rows)])
-        for section, titles in SECTIONS.items()
-    ]
+        (section, [
+            (metric.heading, _cells(name, rows.values()))
+            for name, metric in SHOWN.items()
+            if metric.section == section and _any(name, rows)
+        ])
+        for section in SECTIONS
+    ]  # fmt: skip
     return [(section, lines) for section, lines in found if lines]
 
 
 def _group_sections(groups: Mapping[str, Mapping[str, Mapping[str, Summary]]], names: Sequence[str]) -> list[_Section]:
     return [
-        (TITLES[metric], [
-            (group, _cells(metric, [rows.get(name, {}) for name in names]))
+        (metric.full_heading, [
+            (group, _cells(metric.name, [rows.get(name, {}) for name in names]))
             for group, rows in groups.items()
-            if _any(metric, rows)
+            if _any(metric.name, rows)
         ])
-        for metric in GROUPED
-        if any(_any(metric, rows) for rows in groups.values())
+        for metric in SHOWN.values()
+        if metric.grouped and any(_any(metric.name, rows) for rows in groups.values())
     ]  # fmt: skip
 
 
@@ -173,9 +109,10 @@ def _parts(columns: Sequence[list[str]], width: int, first: int) -> list[list[li
     return parts
 
 
-def summary_text(metric: str, summary: Summary | None) -> str:
-    """Return a figure as the tables show it: three digits, shares in percent, – where there was nothing to score."""
-    if summary is None or math.isnan(summary.mean):
-        return "–"
-    shown = [f"{value:.1%}" if metric in SHARES else f"{value:.3g}" for value in (summary.mean, summary.std)]
-    return " ± ".join(shown) if summary.models > 1 else shown[0]
+def summary_text(name: str, summary: Summary | None) -> str:
+    """Return a metric's mean, and its standard deviation where several models share a label, as the tables show it."""
+    text = METRICS[name].text
+    if summary is None:
+        return text(None)
+    mean = text(summary.mean)
+    return f"{mean} ± {text(summary.std)}" if summary.models > 1 and mean != text(None) else mean

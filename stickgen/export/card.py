@@ -13,11 +13,10 @@ from stickgen.artifacts.record import BaseRecord
 from stickgen.artifacts.run import RunFolder, read_json
 from stickgen.config import TrainConfig
 from stickgen.errors import CheckpointError, ConfigError, StickgenError
-from stickgen.evaluation.examination import REST
 from stickgen.evaluation.scores import ScoresFile, Summary
-from stickgen.evaluation.table import TITLES
 from stickgen.export.card_text import OWN, Facts, Results, body, is_rollout, plain_title
 from stickgen.files import atomic_write, check_absent
+from stickgen.metrics import REST, SHOWN
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -162,7 +161,7 @@ def _training_results(metrics: Mapping[str, Any], data: str, path: Path) -> list
             str(name): {
                 metric: Summary(float(value), 0.0, 1)
                 for metric, value in by_split.get("test", {}).items()
-                if metric in TITLES and value is not None
+                if metric in SHOWN and value is not None
             }
             for name, by_split in metrics["scores"].items()
         }

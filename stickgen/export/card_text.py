@@ -10,10 +10,10 @@ from typing import Any
 from stickgen.artifacts.adapter import Adapter
 from stickgen.artifacts.base import MODEL_FILE
 from stickgen.artifacts.record import BaseRecord
-from stickgen.config import METRICS, TrainConfig
+from stickgen.config import TrainConfig
 from stickgen.evaluation.rollouts import RolloutProtocol
 from stickgen.evaluation.scores import Summary
-from stickgen.evaluation.table import TITLES, summary_text
+from stickgen.evaluation.table import summary_text
 from stickgen.export.markdown import (
     Markdown,
     code,
@@ -25,13 +25,11 @@ from stickgen.export.markdown import (
     shell_command,
     table,
 )
+from stickgen.metrics import METRICS, NEXT_FRAMES, REAL_CLIPS, SHOWN, Aim
 from stickgen.motion.skeleton import skeleton_of
 
 OWN = "this model"
 """The row of the card's model."""
-
-REAL = "real clips"
-"""The row of the motion itself, which is no model's rival."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Results:
     def metrics(self) -> list[str]:
         """The metrics that the card's model has a value of, in the order of the tables."""
         own = self.rows[OWN]
-        return [metric for metric in TITLES if metric in own and not math.isnan(own[metric].mean)]
+        return [metric for metric in SHOWN if metric in own and not math.isnan(own[metric].mean)]
 
     @property
     def models(self) -> int:
@@ -100,7 +98,7 @@ class Facts:
 
 def plain_title(metric: str) -> str:
     """Return a metric's title without the arrow that says where good values lie."""
-    return re.split(r" [↓↑→]| \([^)]*\) →", TITLES[metric])[0]
+    return METRICS[metric].full_title
 
 
 def body(facts: Facts) -> str:
@@ -208,7 +206,7 @@ def _result_table(results: Results) -> str:
     lines = [row("", *bold), row("---", *["---:"] * len(names))]
     for metric in results.metrics:
         shown = [summary_text(metric, results.rows[name].get(metric)) for name in names]
-        lines.append(row(TITLES[metric], *shown))
+        lines.append(row(METRICS[metric].full_heading, *shown))
     about = f"{plain(results.data)}, {plain(results.split)} clips"
     if results.given_frames is not None:
         about += f"; rollouts of {RolloutProtocol(results.given_frames).start}"
@@ -279,11 +277,11 @@ def _beaten(results: Results) -> Iterator[str]:
     """Yield where a baseline does better than the model, of metrics whose good values lie at one end."""
     own = results.rows[OWN]
     for metric in results.metrics:
-        sign = {"↓": 1, "↑": -1}.get(TITLES[metric][-1])
+        sign = {Aim.LOW: 1, Aim.HIGH: -1}.get(METRICS[metric].aim)
         rivals = {
             name: scores[metric].mean
             for name, scores in results.rows.items()
-            if name not in (OWN, REAL) and metric in scores and not math.isnan(scores[metric].mean)
+            if name not in (OWN, REAL_CLIPS) and metric in scores and not math.isnan(scores[metric].mean)
         }
         if sign is None or not rivals:
             continue
@@ -295,4 +293,4 @@ def _beaten(results: Results) -> Iterator[str]:
 
 def is_rollout(metric: str) -> bool:
     """Return whether a metric is of rolled-out motion, not of next frames."""
-    return metric not in METRICS
+    return METRICS[metric].section != NEXT_FRAMES

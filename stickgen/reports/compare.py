@@ -10,10 +10,11 @@ from stickgen.artifacts.run import RunFolder, read_json
 from stickgen.config import DataConfig
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.evaluation.frozen import frozen_bases
-from stickgen.evaluation.scores import ScoresFile, Summary
-from stickgen.evaluation.table import TITLES, summary_text
+from stickgen.evaluation.scores import ScoresFile
+from stickgen.evaluation.table import summary_text
 from stickgen.files import atomic_write, check_absent, check_writable
 from stickgen.generation.generate import check_labels, check_request
+from stickgen.metrics import SHOWN
 from stickgen.motion.skeleton import FPS
 from stickgen.reports.page import Table, page
 from stickgen.reports.scenes import REAL, Scene, scenes_of_clips, scenes_of_prompts
@@ -139,9 +140,9 @@ def _tables_of_scores(path: Path) -> list[Table]:
             f"{source} · {file.split} clips, rolled out of {file.protocol.start}",
             list(rows),
             {
-                title: [summary_text(metric, metrics.get(metric)) for metrics in rows.values()]
-                for metric, title in TITLES.items()
-                if any(metric in metrics for metrics in rows.values())
+                metric.full_heading: [summary_text(name, metrics.get(name)) for metrics in rows.values()]
+                for name, metric in SHOWN.items()
+                if any(name in metrics for metrics in rows.values())
             },
         )
         for source, rows in file.report.items()
@@ -164,10 +165,13 @@ def _tables_of_runs(named: Sequence[tuple[str, str]]) -> list[Table]:
 
 def _table_of_run(label: str, content: dict[str, Any]) -> Table:
     rows = {(label if name == content["trained"] else name): by["test"] for name, by in content["scores"].items()}
-    known = [metric for metric in TITLES if any(metrics.get(metric) is not None for metrics in rows.values())]
-
-    def text(metric: str, value: float | None) -> str:
-        return summary_text(metric, None if value is None else Summary.of([float(value)]))
-
-    cells = {TITLES[metric]: [text(metric, metrics.get(metric)) for metrics in rows.values()] for metric in known}
+    cells = {
+        metric.full_heading: [metric.text(_number(metrics.get(name))) for metrics in rows.values()]
+        for name, metric in SHOWN.items()
+        if any(metrics.get(name) is not None for metrics in rows.values())
+    }
     return Table(f"{label} · test clips of its run", list(rows), cells)
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

@@ -18,9 +18,9 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from stickgen.artifacts.run import PRUNED_AFTER
-from stickgen.config import higher_is_better
 from stickgen.errors import ConfigError, StickgenError
 from stickgen.locks import folder_lock
+from stickgen.metrics import higher_is_better
 from stickgen.sweeps.settings import RECORD_FILE, SEARCHED_BY, difference, flat, write_record
 from stickgen.training.pruning import open_study
 

@@ -17,9 +17,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from stickgen.artifacts.run import PRUNED_AFTER, RunFolder, read_json
-from stickgen.config import as_plain, higher_is_better
+from stickgen.config import as_plain
 from stickgen.errors import ERROR_FILE, CheckpointError, ConfigError
 from stickgen.files import atomic_write
+from stickgen.metrics import higher_is_better
 from stickgen.sweeps.settings import OVERRIDES_FILE, RECORD_FILE, SEARCHED_BY, flat, value_of
 from stickgen.untrusted import parse_yaml, refuse_interpolations
 

@@ -8,7 +8,8 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from torch import Tensor
 
-from stickgen.config import TrainConfig, higher_is_better
+from stickgen.config import TrainConfig
+from stickgen.metrics import higher_is_better
 from stickgen.training.pruning import Pruning
 
 log = logging.getLogger(__name__)

@@ -23,6 +23,7 @@ from stickgen.evaluation.baselines import baseline_metrics, majority_action
 from stickgen.files import atomic_write, check_folder, remove_leftovers
 from stickgen.locks import folder_lock
 from stickgen.lora import get_lora_state_dict, lora_settings
+from stickgen.metrics import FROZEN_BASE
 from stickgen.text.prompts import embed_prompts
 from stickgen.training.callbacks import RunCheckpoint
 from stickgen.training.loggers import log_end, log_start, make_loggers, told_of_logs
@@ -110,7 +111,7 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
         scores = _baselines(data)
         if not config.base.from_scratch:
             with built.in_float32():
-                scores["frozen base"] = evaluate(module, data, config)
+                scores[FROZEN_BASE] = evaluate(module, data, config)
         log_start(loggers, config, scores, trained, resumed is not None)
         with data.shared(0, processes.count):
             run_training(trainer, module, data, resumed, preemption)

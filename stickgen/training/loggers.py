@@ -10,8 +10,9 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from stickgen.artifacts.run import RunFolder
 from stickgen.artifacts.tensors import read_torch
-from stickgen.config import METRICS, TrainConfig, as_plain
+from stickgen.config import TrainConfig, as_plain
 from stickgen.errors import OutputError
+from stickgen.metrics import FROZEN_BASE, OF_TRAINING
 from stickgen.training.report import Scores
 
 
@@ -69,20 +70,20 @@ def told_of_logs(run: RunFolder) -> Iterator[None]:
 
 def log_start(loggers: list[Logger], config: TrainConfig, scores: Scores, trained: str, resumed: bool) -> None:
     """Log the settings, with the names of the final metrics: the HParams tab shows none that it does not know yet."""
-    frozen = scores.get("frozen base", {})
+    frozen = scores.get(FROZEN_BASE, {})
     for logger in loggers:
         if resumed:
             continue
         if isinstance(logger, TensorBoardLogger):
             initial = {f"final/{split}_{name}": value for split, m in frozen.items() for name, value in m.items()}
-            names = [f"final/{split}_{name}" for split in ("val", "test") for name in METRICS]
+            names = [f"final/{split}_{name}" for split in ("val", "test") for name in OF_TRAINING]
             logger.log_hyperparams(_flat(as_plain(config)), {name: initial.get(name, float("nan")) for name in names})
         else:
             logger.log_hyperparams(_flat(as_plain(config)))
         # Step 0 of the validation curves is the frozen base, and the baselines are there to compare them with.
         logger.log_metrics({f"val/{name}": value for name, value in frozen.get("val", {}).items()}, step=0)
         for baseline, by_split in scores.items():
-            if baseline not in (trained, "frozen base"):
+            if baseline not in (trained, FROZEN_BASE):
                 tag = baseline.replace(" ", "_")
                 logger.log_metrics({f"baseline/{tag}_{n}": v for n, v in by_split.get("val", {}).items()}, step=0)
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from lightning import Callback, LightningModule, Trainer
 
 from stickgen.artifacts.run import PRUNED_AFTER
-from stickgen.config import higher_is_better
 from stickgen.errors import ConfigError
+from stickgen.metrics import higher_is_better
 
 if TYPE_CHECKING:
     import optuna

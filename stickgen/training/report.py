@@ -10,17 +10,14 @@ from stickgen.artifacts.adapter import settings_of
 from stickgen.config import TrainConfig
 from stickgen.data.clips import ClipInfo
 from stickgen.data.datamodule import ClipDataModule
+from stickgen.metrics import METRICS, NEXT_FRAMES
 from stickgen.motion.actions import action_name
 from stickgen.training.setup import BuiltModel
 
 Scores = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Predictor → split → metric → value."""
 
-COLUMNS = {
-    "pose_mse": "pose MSE ↓",
-    "temporal_consistency_error": "temporal error ↓",
-    "action_accuracy": "action accuracy ↑",
-}
+_COLUMNS = [metric for metric in METRICS.values() if metric.section == NEXT_FRAMES]
 
 
 def print_summary(console: Console, config: TrainConfig, data: ClipDataModule, built: BuiltModel) -> None:
@@ -67,10 +64,10 @@ def print_results(
     """
     table = Table(title=f"results · {split} clips", title_justify="left")
     table.add_column("")
-    for title in COLUMNS.values():
-        table.add_column(title, justify="right")
+    for metric in _COLUMNS:
+        table.add_column(metric.heading.removeprefix("next-frame "), justify="right")
     for name, by_split in scores.items():
-        cells = [_number(metric, by_split.get(split, {}).get(metric)) for metric in COLUMNS]
+        cells = [metric.text(by_split.get(split, {}).get(metric.name)) for metric in _COLUMNS]
         if any(cell != "–" for cell in cells):
             table.add_row(name, *cells, style="bold" if name == trained_row else None)
     console.print(table)
@@ -92,9 +89,3 @@ def _clips_line(clips: Sequence[ClipInfo]) -> str:
     shown = ", ".join(f"{action_name(action)} {count}" for action, count in counts.most_common(4))
     more = ", …" if len(counts) > 4 else ""
     return f"{len(clips)} clips of {takes} takes, {frames:,} frames" + (f" ({shown}{more})" if shown else "")
-
-
-def _number(metric: str, value: float | None) -> str:
-    if value is None or value != value:  # NaN: there was nothing to score
-        return "–"
-    return f"{value:.1%}" if metric == "action_accuracy" else f"{value:.3g}"

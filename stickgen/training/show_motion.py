@@ -19,6 +19,7 @@ from torch import Tensor
 
 from stickgen.config import TrainConfig
 from stickgen.lora import adapted_layers, detach_lora_adapters
+from stickgen.metrics import FROZEN_BASE
 from stickgen.model import StickFigureTransformer
 from stickgen.motion.skeleton import FPS
 from stickgen.render import Panel, Style
@@ -123,7 +124,7 @@ class ShowMotion(Callback):
         before = self._seconds
         with self._timed():
             if self._frozen is not None:
-                self._base = self._preview.made(self._frozen, "frozen base")
+                self._base = self._preview.made(self._frozen, FROZEN_BASE)
                 self._frozen = None
             made = self._preview.made(pl_module.model, self._trained)
             pictures: list[Summary.Value] = []

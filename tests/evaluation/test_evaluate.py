@@ -17,10 +17,10 @@ from stickgen.artifacts.record import BaseRecord
 from stickgen.data.file import write_sequences
 from stickgen.errors import CheckpointError, ConfigError, DataError
 from stickgen.evaluation.evaluate import RESERVED, evaluate
-from stickgen.evaluation.frozen import FROZEN
 from stickgen.evaluation.rollouts import RolloutProtocol
 from stickgen.evaluation.scores import ScoresFile, Summary
-from stickgen.evaluation.table import SECTIONS, TITLES, print_scores, summary_text
+from stickgen.evaluation.table import print_scores, summary_text
+from stickgen.metrics import FROZEN_BASE, METRICS, SHOWN
 from stickgen.model import StickFigureTransformer
 from stickgen.sample import SAMPLE_INFO, sample_sequences
 from tests.artifacts.test_model import make_adapter
@@ -50,12 +50,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_every_model_stands_beside_its_base_and_what_needs_no_model(base: Path, adapter: Path, data: str) -> None:
     report = evaluate([f"adapted={adapter}", f"itself={base}"], [data], protocol=SHORT).report[data]
     assert set(report) == {*RESERVED, "adapted", "itself"}
-    for name in (FROZEN, "adapted", "itself"):
-        assert report[name].keys() >= {metric for metric in TITLES if "recognised" not in metric}
+    for name in (FROZEN_BASE, "adapted", "itself"):
+        assert report[name].keys() >= {metric for metric in SHOWN if "recognised" not in metric}
         assert report[name]["rest_style_recognised"].mean <= 1
     # The adapter switched off is the base's file; switched on it is not.
     for metric in ("pose_mse", "rollout_mse_400ms", "temporal_consistency_error"):
-        assert report[FROZEN][metric].mean == pytest.approx(report["itself"][metric].mean, rel=1e-5)
+        assert report[FROZEN_BASE][metric].mean == pytest.approx(report["itself"][metric].mean, rel=1e-5)
         assert report["adapted"][metric].mean != pytest.approx(report["itself"][metric].mean, rel=1e-3)
 
 
@@ -232,10 +232,10 @@ def test_what_was_not_rolled_out_is_a_dash_in_the_table(
         cli.main()
     assert not stopped.value.code
     printed = capsys.readouterr().out
-    (row,) = [line for line in printed.splitlines() if TITLES["pose_mse"] in line]
+    (row,) = [line for line in printed.splitlines() if METRICS["pose_mse"].heading in line]
     assert row.count("–") == 4  # real clips, the look-up and guesses predict no next frames
     assert "given frames" not in printed
-    assert SECTIONS["from rest"]["rest_travel_ratio"] in printed
+    assert METRICS["rest_travel_ratio"].heading in printed
 
 
 def test_a_data_file_named_twice_is_scored_once(base: Path, data: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,14 +252,14 @@ def test_figures_are_never_cut_however_narrow_the_console(
         print_scores(Console(width=width), scores)
         printed = capsys.readouterr().out
         assert all(len(line) <= max(width, 80) for line in printed.splitlines())
-        cells = {m: [summary_text(m, of.get(m)) for of in scores.report[data].values()] for m in TITLES}
+        cells = {m: [summary_text(m, of.get(m)) for of in scores.report[data].values()] for m in SHOWN}
         shown = [metric for metric, texts in cells.items() if set(texts) != {"–"}]
         found: dict[str, list[str]] = {}
         for table in printed.split("evaluation ·")[1:]:
             lines = [line.split("│")[1:-1] for line in table.splitlines() if line.startswith("│")]
             rows = [cells for cells in lines if cells[1].strip()]  # those of sections are empty
             for metric, row in zip(shown, rows, strict=True):
-                assert row[0].strip() in TITLES[metric]
+                assert row[0].strip() in METRICS[metric].full_heading
                 found.setdefault(metric, []).extend(cell.strip() for cell in row[1:])
         assert found == {metric: cells[metric] for metric in shown}
     assert f"…{str(adapter)[-23:]}" in printed
@@ -269,16 +269,17 @@ def test_full_fine_tuning_alone_stands_beside_the_base_it_began_as(base: Path, d
     whole = tmp_path / "whole.safetensors"
     trained_whole(base, whole)
     scores = evaluate([f"whole={whole}", f"base={base}"], [data], protocol=SHORT).report[data]
-    assert scores[FROZEN]["pose_mse"].mean == scores["base"]["pose_mse"].mean != scores["whole"]["pose_mse"].mean
+    assert scores[FROZEN_BASE]["pose_mse"].mean == scores["base"]["pose_mse"].mean != scores["whole"]["pose_mse"].mean
 
 
 def test_adapters_of_two_bases_stand_beside_their_own(adapter: Path, data: str, tmp_path: Path) -> None:
     other = make_adapter(make_base(tmp_path / "other.safetensors", seed=1), tmp_path / "adapter")
     both = evaluate([f"one={adapter}", f"two={other}"], [data], protocol=SHORT).report[data]
-    frozen = [both[f"{FROZEN} ({name})"]["pose_mse"].mean for name in ("base", "other")]
-    alone = [evaluate([str(m)], [data], protocol=SHORT).report[data][FROZEN]["pose_mse"].mean for m in (adapter, other)]
+    frozen = [both[f"{FROZEN_BASE} ({name})"]["pose_mse"].mean for name in ("base", "other")]
+    reports = [evaluate([str(model)], [data], protocol=SHORT).report for model in (adapter, other)]
+    alone = [report[data][FROZEN_BASE]["pose_mse"].mean for report in reports]
     assert frozen == alone
-    assert FROZEN not in both
+    assert FROZEN_BASE not in both
 
 
 def test_a_model_is_read_once_also_for_its_fingerprint(
@@ -317,7 +318,7 @@ def test_from_rest_what_a_place_decides_is_left_out_and_why_is_said(
     assert run_command(monkeypatch, "evaluate", f"model={base}", "--data", data, "--given", 0, "--max-frames", 40) == 0
     printed = capsys.readouterr().out
     assert "rollout MSE at" not in printed
-    (row,) = [line for line in printed.splitlines() if SECTIONS["from rest"]["rest_speed_ratio"] in line]
+    (row,) = [line for line in printed.splitlines() if METRICS["rest_speed_ratio"].heading in line]
     assert [cell.strip() for cell in row.split("│")[2:4]] == ["1", "0"]
     said = "Rollouts are made of the caption and the rest pose. From rest there is no rollout MSE"
     assert said in " ".join(printed.split())
@@ -357,7 +358,7 @@ def test_clips_of_an_action_are_a_group_of_the_table_and_the_file(
     )
     printed = capsys.readouterr().out
     assert f"evaluation by group · {data}" in printed
-    assert TITLES["rest_travel_ratio"] in printed
+    assert METRICS["rest_travel_ratio"].full_heading in printed
     with pytest.raises(ConfigError, match="by=colour: action or style expected"):
         evaluate([str(base)], [data], by="colour")
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from stickgen.data.batch import Batch
 from stickgen.data.clips import Clip
 from stickgen.errors import DataError
-from stickgen.evaluation.examination import ALL, REST, SWITCH, Examination, Scores
+from stickgen.evaluation.examination import ALL, Examination, Scores
 from stickgen.evaluation.features import FeatureSpace, features_of
 from stickgen.evaluation.retrieval import nearest_caption
 from stickgen.evaluation.rollouts import (
@@ -23,6 +23,7 @@ from stickgen.evaluation.rollouts import (
     real_clips,
     repeat_last_frame,
 )
+from stickgen.metrics import REST, SWITCH
 from stickgen.motion.actions import action_index
 from stickgen.motion.skeleton import rest_pose
 from tests.evaluation.test_rollouts import CLIPS, model

@@ -6,7 +6,8 @@ import torch
 
 from stickgen.artifacts.base import load_base, save_base
 from stickgen.artifacts.model import LoadedModel, load_model
-from stickgen.evaluation.frozen import FROZEN, frozen_bases, is_frozen
+from stickgen.evaluation.frozen import frozen_bases, is_frozen
+from stickgen.metrics import FROZEN_BASE
 from tests.artifacts.test_model import make_adapter
 from tests.runs import make_base
 
@@ -29,7 +30,7 @@ def trained_whole(base_path: Path, path: Path) -> LoadedModel:
 def test_the_base_of_adapters_is_there_once_and_is_the_files(bases: tuple[Path, Path], tmp_path: Path) -> None:
     adapters = [load_model(make_adapter(bases[0], tmp_path / str(seed), seed=seed)) for seed in (0, 1)]
     [(label, base)] = frozen_bases([("plain", load_model(bases[0])), ("a", adapters[0]), ("b", adapters[1])])
-    assert label == FROZEN
+    assert label == FROZEN_BASE
     assert not base.adapted
     motion, text = torch.randn(5, 1, 20), torch.randn(1, 1024)
     with torch.no_grad():
@@ -46,7 +47,7 @@ def test_whole_weights_stand_beside_the_base_that_they_began_as(bases: tuple[Pat
     full = trained_whole(bases[0], tmp_path / "full.safetensors")
     adapter = load_model(make_adapter(bases[0], tmp_path / "adapter"))
     [(label, base)] = frozen_bases([("full", full), ("adapter", adapter)])
-    assert label == FROZEN
+    assert label == FROZEN_BASE
     assert base.fingerprint == load_base(bases[0]).fingerprint != full.fingerprint
 
 
