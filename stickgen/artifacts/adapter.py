@@ -33,7 +33,7 @@ from stickgen.digests import write_safetensors
 from stickgen.errors import AdapterError, CheckpointError
 from stickgen.files import atomic_write
 from stickgen.lora import LoRASettings, inject_lora_adapters, load_lora_state_dict, module_paths
-from stickgen.model.motion_code import CodeBank
+from stickgen.model.code_bank import CodeBank
 from stickgen.untrusted import parse_json
 
 log = logging.getLogger(__name__)
