@@ -23,6 +23,7 @@ class TrainConfig:
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     seed: int = 0
+    """Seed of the adapters' start, the order of clips, augmentation and dropout."""
     name: str = "train"
     """Names the run's folder."""
     resume: str | None = None
