@@ -1,12 +1,8 @@
 """Settings of the documentation: ``sphinx-build -W docs build/docs``."""
 
 import os
-import sys
-from pathlib import Path
 
 import stickgen
-
-sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "stickgen"
 author = "the stickgen developers"
@@ -18,9 +14,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinxcontrib.typer",
-    "settings_reference",
 ]
-exclude_patterns = ["_ext"]
 html_theme = "furo"
 html_title = f"stickgen {release}"
 

@@ -29,8 +29,8 @@ class BaseConfig:
     causal: bool | None = None
     """Whether a frame sees only earlier frames."""
     pose_output: str | None = None
-    """What the pose head predicts: absolute poses, residual (the change from the last frame) or velocity (the change from constant
-    velocity)."""
+    """What the pose head predicts: absolute (poses), residual (the change from the last frame) or velocity (the change
+    from constant velocity)."""
     pose_scale: float | None = None
     """Typical size of what the pose head predicts, in body heights; the head's output is multiplied by it."""
     pose_frame: str | None = None
@@ -77,8 +77,11 @@ class LoRAConfig:
     enabled: bool = True
     """false trains every weight of the base instead; the other settings of this group then say nothing."""
     rank: int = 8
+    """Rank of the updates."""
     alpha: float = 16.0
+    """Numerator of the scaling alpha / rank."""
     dropout: float = 0.05
+    """Probability of dropping an input of the adapter path."""
     use_rslora: bool = False
     """Scale updates by alpha / √rank instead of alpha / rank (Kalajdzievski 2023, arXiv:2312.03732)."""
     use_dora: bool = False
