@@ -245,5 +245,5 @@ def short_card(adapter: Adapter) -> str:
         "# LoRA adapter for a stick-gen base\n\n"
         f"Adapters of {settings}; {count:,} numbers in {len(adapter.modules)} layers.\n"
         f"Base fingerprint: `{fingerprint}`.\n\n"
-        "```bash\npython merge.py checkpoint=<this folder> base_checkpoint=<the base> output=merged_model.pth\n```\n"
+        "```bash\nstickgen merge checkpoint=<this folder> base_checkpoint=<the base> output=merged_model.pth\n```\n"
     )

@@ -27,9 +27,9 @@ class TrainConfig:
     name: str = "train"
     """Names the run's folder."""
     resume: str | None = None
-    """A run folder to continue, in place and with its own settings."""
+    """A run folder to continue, in place and with its own settings; latest: the one started last below outputs/."""
     run_dir: str = "???"
-    """Where the run's folder is; train.py takes the one that Hydra makes."""
+    """Where the run's folder is; the command takes the one that Hydra makes."""
 
     @property
     def step_size(self) -> int:

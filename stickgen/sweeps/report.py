@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from stickgen.artifacts.run import runnable
 from stickgen.files import check_absent
 from stickgen.sweeps.logs import LOGS
 from stickgen.sweeps.table import FINISHED, Job, Sweep, read_sweep
@@ -77,7 +78,7 @@ def print_table(console: Console, sweep: Sweep, jobs: Sequence[Job]) -> None:
         console.print("no job has a value to compare")
         return
     console.print(f"best: {sweep.folder / str(best.number)}", soft_wrap=True)
-    console.print(f"      python {best.command}", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"      {runnable(best.command)}", soft_wrap=True, markup=False, highlight=False)
 
 
 def log_end(folder: Path) -> None:

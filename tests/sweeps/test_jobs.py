@@ -60,7 +60,7 @@ def test_tensorboard_calls_jobs_by_what_is_varied(grid: Path) -> None:
 
 def test_a_job_records_the_command_that_runs_it_alone(grid: Path) -> None:
     recorded = json.loads(RunFolder(grid / "2").environment.read_text())["command"]
-    assert recorded.startswith("train.py lora.rank=4 lora.alpha=8 base.checkpoint=")
+    assert recorded.startswith("stickgen train lora.rank=4 lora.alpha=8 base.checkpoint=")
     assert "sweep=" not in recorded
 
 
@@ -98,7 +98,7 @@ def test_a_sweep_started_again_skips_what_is_finished_and_does_the_rest(base: Pa
     # The whole sweep ends, and not one job of it alone.
     stopped = run_script("train.py", *overrides, cwd=tmp_path, stop=Stop(signal.SIGTERM, 6, run="1"))
     assert stopped.returncode == 128 + signal.SIGTERM
-    assert stopped.stderr.splitlines()[-1].endswith("python train.py resume=jobs/1 continues")
+    assert stopped.stderr.splitlines()[-1].endswith("stickgen train resume=jobs/1 continues")
     assert not (tmp_path / "jobs" / "2").exists()
     finished = RunFolder(tmp_path / "jobs" / "0").metrics.stat().st_mtime_ns
 
