@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
-from stickgen.config import setting_keys
+from stickgen.config import REPLACED, setting_keys
 from stickgen.errors import ERROR_FILE, ConfigError, InterruptedRunError, OutputError, StickgenError
 from stickgen.files import atomic_write
 from stickgen.signals import received
@@ -154,6 +154,8 @@ def _override_mistake(error: Exception, schema: type) -> str:
         key = mistyped[1]
         if key in setting_keys(schema):  # a dictionary, which Hydra takes for closed
             return f"{key}: begin with a + to add keys to it, as '+{key}=…'"
+        if key in REPLACED:
+            return f"{key}: no such setting any more; write {REPLACED[key]}"
         near = difflib.get_close_matches(key, setting_keys(schema), n=1)
         hint = f"did you mean {near[0]}?" if near else "--help lists them"
         return f"{key}: no such setting; {hint}"
