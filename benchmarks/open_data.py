@@ -106,7 +106,7 @@ def compare(clips: int, folder: Path, runs: int, *, warm: bool) -> dict[str, Any
     paths = {suffix: folder / f"{clips}.{suffix}" for suffix in FORMATS}
     in_a_process("--generate", str(paths["pt"]), "--clips", str(clips))
     started = time.perf_counter()
-    command = ["-m", "stickgen.cli", "pack", str(paths["pt"]), str(paths["safetensors"])]
+    command = ["-m", "stickgen", "pack", str(paths["pt"]), str(paths["safetensors"])]
     subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
     pack_s = time.perf_counter() - started
     taken: dict[str, list[dict[str, float]]] = {suffix: [] for suffix in FORMATS}

@@ -27,7 +27,7 @@ COMMANDS = {
     "import torch": ["-c", "import torch"],
     "import lightning": ["-c", "import lightning"],
     "import stickgen.training": ["-c", "import stickgen.training"],
-    "stickgen --help": ["-m", "stickgen.cli", "--help"],
+    "stickgen --help": ["-m", "stickgen", "--help"],
     "train.py --help": ["train.py", "--help"],
 }
 LANDMARKS = {

@@ -67,7 +67,7 @@ def main() -> None:
             sweeps = [Path(folder) / way for way in ways]
             print(f"run {run + 1}: the same adapters: {same_adapters(*sweeps)}", flush=True)
             if arguments.report and run == arguments.runs - 1:
-                report = [sys.executable, "-m", "stickgen.cli", "sweep-report", str(sweeps[1]), "--overwrite"]
+                report = [sys.executable, "-m", "stickgen", "sweep-report", str(sweeps[1]), "--overwrite"]
                 subprocess.run([*report, "--out", str(arguments.report.resolve())], cwd=ROOT, check=True)
     ratios = [after / before for before, after in zip(*seconds.values(), strict=True)]
     for way, times in seconds.items():

@@ -20,9 +20,9 @@ class LoRASettings:
     """How adapters are built; :class:`~stickgen.lora.LoRALinear` explains the values."""
 
     rank: int = 8
-    """Rank of every update that no pattern names."""
+    """Rank of the updates."""
     alpha: float = 16.0
-    """Numerator of the scaling, likewise."""
+    """Numerator of the scaling alpha / rank."""
     dropout: float = 0.05
     """Probability of dropping an input of the adapter path."""
     use_rslora: bool = False

@@ -113,12 +113,12 @@ def run_hydra(main: Callable[[], Any], schema: type) -> None:
         try:
             main()
         except (HydraException, OmegaConfBaseException) as error:
-            _exit(_override_mistake(error, schema))
+            _exit(override_mistake(error, schema))
         except Exception as error:
             if (signal := received()) is not None:  # workers that had yet to begin a job end without a word
                 _exit(f"{signal.name}: stopped", 128 + signal)
             if composing(error, main):
-                _exit(_override_mistake(error, schema))
+                _exit(override_mistake(error, schema))
             said = next((line for word, line in _LAUNCHERS_OWN.items() if word in str(error)), None)
             if said is None or not isinstance(error, RuntimeError | ValueError):
                 raise
@@ -139,7 +139,7 @@ def composing(error: Exception, main: Callable[[], Any]) -> bool:
     return frames[-1].f_globals.get("__name__", "").partition(".")[0] in ("hydra", "omegaconf", "antlr4")
 
 
-def _override_mistake(error: Exception, schema: type) -> str:
+def override_mistake(error: Exception, schema: type) -> str:
     """Say what is wrong with an override: Hydra's first lines, the reason behind them, and a likely key."""
     cause: BaseException | None = error
     while cause is not None:  # a check of ours that ran inside an interpolation
@@ -198,7 +198,7 @@ def job_errors(schema: type) -> Iterator[None]:
             raise
         except OmegaConfBaseException as error:
             _remove_unused(Path(hydra.runtime.output_dir))
-            raise ConfigError(_override_mistake(error, schema)) from None
+            raise ConfigError(override_mistake(error, schema)) from None
 
 
 def _remove_unused(folder: Path) -> None:

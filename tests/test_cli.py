@@ -1,5 +1,6 @@
 """The `stickgen` command as a whole: mistakes in its command line, and how it is stopped."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.runs import environment, run_command
+import stickgen
+from tests.runs import environment, make_base, run_command, short_run
+from tests.warm import ROOT
 
 # A conversion that waits with a half-written file, without torch's import.
 WAITING = """
@@ -104,3 +107,90 @@ def test_help_and_no_command_at_all(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert "sweep-report" in listed
     assert run_command(monkeypatch) == 0
     assert capsys.readouterr() == (listed, "")
+
+
+def test_the_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"stickgen {stickgen.__version__}\n"
+
+
+def test_info_prints_what_a_bug_report_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("stickgen.training.precision.bfloat16_speed", lambda device: 0.0625)
+    assert run_command(monkeypatch, "info") == 0
+    lines = {
+        key.strip(): value for key, _, value in (line.partition("  ") for line in capsys.readouterr().out.splitlines())
+    }
+    assert lines["stickgen"].strip().startswith(stickgen.__version__)
+    assert "torch " in lines["packages"]
+    assert f"{os.cpu_count()} cores" in lines["processor"]
+    assert "0.0625 ×" in lines["bfloat16 on cpu"]
+    assert any(key.startswith("device") for key in lines)
+
+
+# The same programs as train.py and merge.py
+
+
+def stickgen_command(*arguments: object, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "stickgen", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment(**env), capture_output=True, text=True, check=False)
+
+
+def test_training_and_merging_from_the_command(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base.safetensors")
+    trained = stickgen_command("train", *short_run(base), "lora.rank=3", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    printed = dict(line.split(":", 1) for line in trained.stdout.splitlines() if ":" in line)
+    run = printed["run folder"].strip()
+    assert printed["see"].split()[:2] == ["stickgen", "generate"]
+    assert f"--adapter {run} " in printed["see"]
+    recorded = json.loads((tmp_path / run / "environment.json").read_text())["command"]
+    assert recorded.startswith("stickgen train base.checkpoint=")
+    export = printed["export"].split()
+    assert export[0] == "stickgen"
+    merged = stickgen_command(*export[1:], cwd=tmp_path)
+    assert merged.returncode == 0, merged.stderr
+    assert "layers merged" in merged.stdout
+
+
+def test_a_multirun_from_the_command_and_its_exit_status(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base.safetensors")
+    sweep = ["train", "--multirun", *short_run(base), "hydra.sweep.dir=jobs"]
+    done = stickgen_command(*sweep, "lora.rank=2,0", cwd=tmp_path)
+    assert (tmp_path / "jobs" / "0" / "metrics.json").is_file()
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: lora.rank=0: a whole number of at least 1 expected"
+
+
+@pytest.mark.parametrize("program", ["train", "merge"])
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["--info", "defaults"]])
+def test_hydra_reads_the_arguments_of_train_and_merge(program: str, arguments: list[str], tmp_path: Path) -> None:
+    ours = stickgen_command(program, *arguments, cwd=tmp_path)
+    script = subprocess.run(
+        [sys.executable, str(ROOT / f"{program}.py"), *arguments],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (ours.returncode, ours.stdout) == (0, script.stdout)
+    assert ours.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "line"),
+    [
+        (["train", "lora.rnk=2"], 1, "error: lora.rnk: no such setting; did you mean lora.rank?\n"),
+        (["merge"], 1, "error: checkpoint: not set; give it on the command line, as checkpoint=…\n"),
+        (["train", ""], 2, "error: an argument is empty, as of a variable of the shell's that is not set\n"),
+    ],
+)
+def test_mistakes_in_training_and_merging_are_one_line(
+    arguments: list[str], status: int, line: str, tmp_path: Path
+) -> None:
+    done = stickgen_command(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (status, line)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shell_is_given_the_commands_to_complete(tmp_path: Path) -> None:
+    done = stickgen_command(cwd=tmp_path, _STICKGEN_COMPLETE="complete_bash", COMP_WORDS="stickgen tr", COMP_CWORD="1")
+    assert done.stdout.split() == ["train"]

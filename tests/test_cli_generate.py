@@ -146,7 +146,7 @@ def test_a_run_that_is_stopped_leaves_the_older_file(base: Path, tmp_path: Path,
     Path("w.gif").write_bytes(b"older")
     arguments = ["generate", "A person walks.", "--model", base, "--seconds", "20", "--size", "1600", "--out", "w.gif"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "stickgen.cli", *map(str, arguments), "--overwrite"],
+        [sys.executable, "-m", "stickgen", *map(str, arguments), "--overwrite"],
         cwd=tmp_path,
         env=environment(HF_HUB_OFFLINE="1"),
         stderr=subprocess.DEVNULL,

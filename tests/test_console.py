@@ -1,6 +1,5 @@
 import errno
 import os
-import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from stickgen.cli.train import main
 from stickgen.config import PROJECT, MergeConfig, TrainConfig, register, typed
 from stickgen.console import job_errors, report_errors, run_hydra
 from stickgen.errors import AdapterError, CheckpointError, ConfigError, DataError, OutputExistsError, StickgenError
@@ -278,7 +278,7 @@ def test_errors_that_no_launcher_raises_are_handed_on(kind: type[Exception]) -> 
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes end otherwise there")
-@pytest.mark.parametrize("command", [[str(PROJECT / "train.py")], ["-m", "stickgen.cli"]], ids=["train.py", "stickgen"])
+@pytest.mark.parametrize("command", [[str(PROJECT / "train.py")], ["-m", "stickgen"]], ids=["train.py", "stickgen"])
 def test_a_reader_that_has_seen_enough_is_no_error(command: list[str], tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
@@ -301,7 +301,6 @@ def test_words_that_hydra_stumbles_over_are_one_line(
     """It raises AssertionError, ValueError and TypeError of its own insides over them."""
     monkeypatch.setattr(sys, "argv", ["train.py", override])
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-    main = runpy.run_path(str(PROJECT / "train.py"))["main"]
     with pytest.raises(SystemExit) as stopped:
         run_hydra(main, TrainConfig)
     assert stopped.value.code == 1

@@ -93,7 +93,7 @@ def test_a_run_that_is_asked_to_stop_saves_first_and_goes_on_from_there(
     stopped_at = _step(tmp_path / "run" / "checkpoints" / "last.ckpt")
     assert stopped_at == asked_at + 1  # at the end of the step that it was in
     assert stopped.returncode == 128 + number
-    line = f"error: {number.name}: stopped and saved at step {stopped_at}; python train.py resume=run continues\n"
+    line = f"error: {number.name}: stopped and saved at step {stopped_at}; stickgen train resume=run continues\n"
     assert stopped.stderr == line
 
     resumed = run_script("train.py", "resume=run", cwd=tmp_path)

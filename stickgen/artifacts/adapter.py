@@ -33,7 +33,7 @@ from stickgen.digests import write_safetensors
 from stickgen.errors import AdapterError, CheckpointError
 from stickgen.files import atomic_write
 from stickgen.lora import KINDS, LoRASettings, inject_lora_adapters, load_lora_state_dict, module_paths
-from stickgen.model.motion_code import CodeBank
+from stickgen.model.code_bank import CodeBank
 from stickgen.untrusted import parse_json
 
 log = logging.getLogger(__name__)
@@ -246,5 +246,5 @@ def short_card(adapter: Adapter) -> str:
         "# LoRA adapter for a stick-gen base\n\n"
         f"Adapters of {settings}; {count:,} numbers in {len(adapter.modules)} layers.\n"
         f"Base fingerprint: `{fingerprint}`.\n\n"
-        "```bash\npython merge.py checkpoint=<this folder> base_checkpoint=<the base> output=merged_model.pth\n```\n"
+        "```bash\nstickgen merge checkpoint=<this folder> base_checkpoint=<the base> output=merged_model.pth\n```\n"
     )

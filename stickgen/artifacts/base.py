@@ -167,7 +167,7 @@ def _file_of(path: Path) -> Path:
         return path / MODEL_FILE
     if (path / "adapter_config.json").is_file() or (path / "adapter").is_dir():
         raise CheckpointError(
-            f"{path}: holds an adapter, not a base; merge it first (python merge.py checkpoint={path})"
+            f"{path}: holds an adapter, not a base; merge it first (stickgen merge checkpoint={path})"
         )
     raise CheckpointError(f"{path}: a folder without {MODEL_FILE}; name a base's file or the run that trained one")
 

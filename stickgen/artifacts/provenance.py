@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from stickgen.artifacts.record import BaseRecord, read_codes
 from stickgen.errors import CheckpointError
-from stickgen.model.motion_code import CodeBank
+from stickgen.model.code_bank import CodeBank
 from stickgen.untrusted import parse_json
 
 

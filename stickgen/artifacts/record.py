@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stickgen.errors import CheckpointError
 from stickgen.model import settings_check
-from stickgen.model.motion_code import CodeBank
+from stickgen.model.code_bank import CodeBank
 from stickgen.motion.actions import ACTIONS
 from stickgen.motion.skeleton import FPS
 from stickgen.untrusted import parse_json

@@ -142,7 +142,7 @@ class RunFolder:
             step = self.latest()[1].steps
         except CheckpointError as error:
             return f"no step can be read: {error}"
-        return f"step {step} is saved; python train.py resume={shlex.quote(os.path.relpath(self.path))} continues"
+        return f"step {step} is saved; stickgen train resume={shlex.quote(os.path.relpath(self.path))} continues"
 
     def kept(self) -> Path:
         """Return the checkpoint whose weights are the run's result: the best, or the last where none was validated.
@@ -251,16 +251,25 @@ def environment() -> dict[str, Any]:
 
 
 def _command() -> str:
-    """Return what is running, or for a job of a sweep what would run it alone."""
+    """Return what is running, or for a job of a sweep or of a notebook what would run it alone."""
     hydra = HydraConfig.get() if HydraConfig.initialized() else None
-    if hydra is None or hydra.mode != RunMode.MULTIRUN:
+    if hydra is None or hydra.mode == RunMode.RUN:
         return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     of_the_sweep = ("sweep", "launcher", "callbacks.trial")
-    return shlex.join(["train.py", *(o for o in hydra.overrides.task if o.partition("=")[0] not in of_the_sweep)])
+    return shlex.join(
+        ["stickgen", "train", *(o for o in hydra.overrides.task if o.partition("=")[0] not in of_the_sweep)]
+    )
+
+
+def runnable(command: str) -> str:
+    """Return a recorded command as a shell runs it: ``stickgen …`` as it is, anything else as a script of Python."""
+    return command if command.startswith("stickgen ") else f"python {command}"
 
 
 def git_revision() -> str | None:
     """Return the project's commit, with "-dirty" where files differ from it; None outside a git checkout."""
+    if not (PROJECT / ".git").exists():  # an installed package may lie in a checkout of something else
+        return None
     try:
         git = ["git", "-C", str(PROJECT)]
         revision = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout

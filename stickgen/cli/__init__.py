@@ -3,21 +3,42 @@
 import re
 import sys
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import typer
 
-from stickgen.cli import data, models, motion, sweeps
+from stickgen import __version__
+from stickgen.cli import data, info, models, motion, sweeps
 from stickgen.console import report_errors
 from stickgen.errors import UsageError
 from stickgen.signals import pass_signals_on
 
 app = typer.Typer(
     name="stickgen",
-    help="Fine-tune a text-to-stick-figure motion transformer with LoRA: data, evaluation, animation.",
-    add_completion=False,
+    help="Fine-tune a text-to-stick-figure motion transformer with LoRA: data, training, evaluation, animation.",
     pretty_exceptions_enable=False,
 )
+
+
+def _train(context: typer.Context) -> None:
+    """Train an adapter, or a base; settings are given as key=value (train.py is the same program)."""
+    from stickgen.cli.train import run
+
+    sys.argv = ["stickgen train", *context.args]
+    run()
+
+
+def _merge(context: typer.Context) -> None:
+    """Merge adapters into their base: checkpoint=<run> output=<file> (merge.py is the same program)."""
+    from stickgen.cli.merge import run
+
+    sys.argv = ["stickgen merge", *context.args]
+    run()
+
+
+# Hydra reads their command lines, --help included.
+_WITH_HYDRA: dict[str, Callable[..., None]] = {"train": _train, "merge": _merge}
+_EVERYTHING = {"allow_extra_args": True, "ignore_unknown_options": True}
 COMMANDS: dict[str, Callable[..., None]] = {
     "prepare": data.prepare,
     "sample": data.sample,
@@ -31,10 +52,28 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "generate": motion.generate,
     "compare": motion.compare,
     "sweep-report": sweeps.sweep_report,
+    "info": info.info,
 }
+for name, command in _WITH_HYDRA.items():
+    app.command(name, add_help_option=False, context_settings=_EVERYTHING)(command)
 for name, command in COMMANDS.items():
     # Inside Typer too, which would end an interrupted command without a word.
     app.command(name)(report_errors()(command))
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"stickgen {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
+
 
 # The base of whatever is wrong with a command line; Typer itself names only the classes below it.
 _UsageError = cast("type[Exception]", typer.BadParameter.__mro__[1])

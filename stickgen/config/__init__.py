@@ -5,7 +5,7 @@ type stops at composition; :func:`typed` then builds the objects, whose ``__post
 and names the key. Nothing here imports torch: ``--help`` stays instant.
 """
 
-from stickgen.config.compose import PROJECT, as_plain, register, setting_keys, typed
+from stickgen.config.compose import PROJECT, as_plain, register, run_to_resume, setting_keys, typed
 from stickgen.config.data import AugmentConfig, DataConfig, SampleConfig
 from stickgen.config.merge import MergeConfig
 from stickgen.config.model import BaseConfig, LoRAConfig
@@ -42,6 +42,7 @@ __all__ = [
     "as_plain",
     "read_saved",
     "register",
+    "run_to_resume",
     "setting_keys",
     "typed",
 ]

@@ -1,7 +1,6 @@
 """From Hydra's composition to checked objects, and back to plain values."""
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -15,8 +14,13 @@ from stickgen.errors import ConfigError
 
 Config = TypeVar("Config")
 
-PROJECT = Path(__file__).resolve().parents[2]
-"""The project's folder, with conf/ and assets/."""
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+PROJECT = _PACKAGE if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent
+"""The folder with conf/ and assets/: the checkout, or the package itself where it was installed from a wheel."""
+
+OUTPUTS = Path("outputs")
+"""Runs are below this folder of the working directory, unless Hydra is told otherwise (``conf/hydra/run.yaml``)."""
 
 
 def register() -> None:
@@ -28,10 +32,6 @@ def register() -> None:
     OmegaConf.register_new_resolver("run_dir", _run_dir, replace=True)
     # An environment variable that is set to nothing counts as not set.
     OmegaConf.register_new_resolver("env_or", lambda name, default: os.environ.get(name) or default, replace=True)
-    # Hydra looks for plugins in packages of the name hydra_plugins, here and in the processes that a launcher starts.
-    if (plugins := str(PROJECT / "stickgen" / "sweeps" / "plugins")) not in sys.path:
-        sys.path.append(plugins)
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), plugins)))
     # What comes with the project is found from any working directory.
     OmegaConf.register_new_resolver("project", lambda path: str(PROJECT / path), replace=True)
 
@@ -40,9 +40,26 @@ def _run_dir(resume: str | None, new: str) -> str:
     """Return the folder Hydra is to write into, before it makes one."""
     if resume is None:
         return new
-    if not (Path(resume) / "config.yaml").is_file():
-        raise ConfigError(f"resume={resume}: no config.yaml in it; the folder of a training run expected")
-    return resume
+    folder = run_to_resume(resume)
+    if not (Path(folder) / "config.yaml").is_file():
+        wrong = "no config.yaml in it" if Path(folder).is_dir() else "no such folder"
+        raise ConfigError(f"resume={resume}: {wrong}; name the folder of a training run, or latest")
+    return folder
+
+
+def run_to_resume(resume: str) -> str:
+    """Return the folder that ``resume`` names; ``latest`` is the run below outputs/ that was started last.
+
+    Raises:
+        ConfigError: there is no run below outputs/.
+    """
+    if resume != "latest":
+        return resume
+    # A run writes its settings as it starts, and again as it is resumed.
+    settings = [path for runs in ("*/*", "*/*/*") for path in OUTPUTS.glob(f"{runs}/config.yaml")]
+    if not settings:
+        raise ConfigError(f"resume=latest: no run in {OUTPUTS}/ of this folder; name the folder of a training run")
+    return str(max(settings, key=lambda path: path.stat().st_mtime).parent)
 
 
 def typed(config: DictConfig, kind: type[Config]) -> Config:

@@ -17,10 +17,13 @@ class SampleConfig:
     """The built-in sample motion; used where data.path is null."""
 
     clips: int = 240
+    """Number of clips."""
     styles: list[str] = field(default_factory=list)
+    """Styles to use; empty: all."""
     actions: list[str] = field(default_factory=list)
-    """Empty lists mean all there are."""
+    """Actions to use; empty: all."""
     seed: int = 0
+    """Seed of the motion."""
 
     def __post_init__(self) -> None:
         check("data.sample.clips", self.clips, 1 <= self.clips <= MAX_SAMPLE_CLIPS, f"1 to {MAX_SAMPLE_CLIPS}")
@@ -69,6 +72,7 @@ class DataConfig:
     dim: int | None = None
     """Numbers a frame; null: as in the file. 20 reduces 48-number clips."""
     min_quality: float = 0.8
+    """Clips with a lower quality score are left out."""
     keep_unscored: bool = True
     """Whether clips without a quality score pass the filter."""
     sources: list[str] = field(default_factory=list)
@@ -79,13 +83,17 @@ class DataConfig:
     max_frames: int = 250
     """Longer clips are cut to their first frames."""
     val_fraction: float = 0.1
+    """Share of takes for validation, where the file fixes no split."""
     test_fraction: float = 0.1
+    """Share of takes for the test, likewise."""
     split_seed: int = 0
+    """Seed of the split."""
     train_clips: int | None = None
     """Train on so many of the training clips, drawn by split_seed; null: on all. Validation and test stay whole."""
     batch_size: int = 2
     """Clips of a forward pass; times trainer.accumulate_grad_batches, those of an optimizer step."""
     num_workers: int = 0
+    """Processes that read clips beside the training."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:

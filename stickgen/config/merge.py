@@ -27,6 +27,7 @@ class MergeConfig:
     tolerance: float = 1e-4
     """Largest difference allowed between merged and unmerged outputs."""
     overwrite: bool = False
+    """Replace an existing output."""
 
     def __post_init__(self) -> None:
         check("tolerance", self.tolerance, self.tolerance > 0, "a number above 0")

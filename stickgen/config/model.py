@@ -16,15 +16,24 @@ class BaseConfig:
     from_scratch: bool = False
     """Start from random weights instead; needs the sizes, and no checkpoint."""
     d_model: int | None = None
+    """Width of the model."""
     nhead: int | None = None
+    """Attention heads."""
     num_layers: int | None = None
+    """Encoder layers."""
     input_dim: int | None = None
     """Numbers a frame, in and out: 20 or 48."""
     embedding_dim: int | None = None
+    """Numbers of a text embedding."""
     num_actions: int | None = None
+    """Action classes."""
     causal: bool | None = None
+    """Whether a frame sees only earlier frames."""
     pose_output: str | None = None
+    """What the pose head predicts: absolute (poses), residual (the change from the last frame) or velocity (the change
+    from constant velocity)."""
     pose_scale: float | None = None
+    """Typical size of what the pose head predicts, in body heights; the head's output is multiplied by it."""
     pose_frame: str | None = None
     """What frames are read and moved in: world (the reference's) or body (stickgen/model/body_frame.py)."""
     velocity_kept: float | None = None

@@ -11,12 +11,17 @@ class LossWeights:
     """Weights of the loss terms (stickgen/training/losses.py)."""
 
     pose: float = 1.0
+    """Poses of the next frame."""
     temporal: float = 0.1
+    """Differences between successive predicted frames."""
     action: float = 0.2
+    """Action classes."""
     physics: float = 0.25
+    """Physics numbers."""
     contact: float = 0.1
+    """Planted feet; of a base with pose_frame=body only."""
     spread: float = 0.05
-    """These two of a base with pose_frame=body only."""
+    """Predicted spread of the next frame; of a base with pose_frame=body only."""
 
     def __post_init__(self) -> None:
         check_loss_weights("objective.weights", self)
@@ -24,12 +29,16 @@ class LossWeights:
 
 @dataclass
 class PhysicsWeights:
-    """Weights inside the physics term; ``gravity`` asks a standing figure to fall and is for parity only."""
+    """Weights inside the physics term."""
 
     mse: float = 1.0
+    """Squared error of the six physics numbers."""
     gravity: float = 0.0
+    """Vertical acceleration of a free fall, (ay + 9.8)²; 0.1 in stick-gen, which asks standing figures to fall."""
     momentum: float = 0.1
+    """Squared changes of momentum."""
     consistency: float = 0.2
+    """Squared differences of velocity changes from accelerations."""
 
     def __post_init__(self) -> None:
         check_loss_weights("objective.physics_weights", self)
@@ -40,6 +49,7 @@ class ObjectiveConfig:
     """What is predicted from what."""
 
     name: str = "causal"
+    """Name of the objective in the base's record."""
     causal: bool = True
     """Must agree with the base. A bidirectional pass sees the frame it is asked for: its pose error is leaky."""
     feed_actions: float = 0.0
@@ -80,12 +90,17 @@ class OptimizerConfig:
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) with linear warm-up, then a cosine to zero."""
 
     lr: float = 1e-4
+    """Highest learning rate, reached after the warm-up."""
     lora_plus_ratio: float = 1.0
     """Learning rate of the adapters' B over that of everything else: LoRA+ (Hayou et al. 2024, arXiv:2402.12354)."""
     weight_decay: float = 0.01
+    """Weight decay of matrices; vectors have none."""
     beta1: float = 0.9
+    """Decay of the mean of gradients."""
     beta2: float = 0.999
+    """Decay of the mean of squared gradients."""
     eps: float = 1e-8
+    """Added to the denominator."""
     warmup_fraction: float = 0.1
     """Share of the run's optimizer steps over which the learning rate rises."""
 

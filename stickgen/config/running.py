@@ -17,16 +17,21 @@ class TrainerConfig:
     """How long, on what and how precisely; passed on to lightning.Trainer."""
 
     max_epochs: int = 20
+    """Epochs to train, unless max_steps ends the run earlier."""
     max_steps: int = -1
     """Optimizer steps; -1: as many as the epochs have."""
     accumulate_grad_batches: int = 32
+    """Forward passes of data.batch_size clips in an optimizer step."""
     micro_batch: int | str | None = None
     """Clips of a forward pass where they are to be others than data.batch_size; a step's clips stay batch_size ×
     accumulate_grad_batches, and so does its gradient. "auto" measures which size is the fastest, in a few seconds, and
     keeps the number in the run's config.yaml; null takes data.batch_size. Dropout masks do depend on it."""
     gradient_clip_val: float = 1.0
+    """Largest norm of the gradient; 0: no limit."""
     precision: str = "32-true"
+    """What training computes in: 32-true, bf16-mixed, 16-mixed, or auto, which measures the faster of the first two."""
     accelerator: str = "auto"
+    """Lightning's accelerator: auto, cpu or gpu."""
     devices: int = 1
     """Processes, each on a GPU of its own, or all on the CPU; they divide the micro-batches of a step among them, so a
     step's clips and its gradient stay what they are, apart from dropout masks."""
@@ -35,7 +40,9 @@ class TrainerConfig:
     threads: int | None = None
     """CPU threads of each process; null: PyTorch's choice, divided by the processes."""
     log_every_n_steps: int = 1
+    """Log losses every so many optimizer steps."""
     val_every_n_epochs: int = 1
+    """Validate every so many epochs."""
 
     def __post_init__(self) -> None:
         check("trainer.precision", self.precision, self.precision in PRECISIONS, " or ".join(PRECISIONS))
@@ -102,6 +109,7 @@ class CallbacksConfig:
     monitor: str = "val/pose_mse"
     """What ``best`` is chosen by: the highest accuracy, the lowest of anything else. A sweep gets its value back."""
     progress_bar: bool = True
+    """Show a progress bar."""
     show_motion: ShowMotionConfig = field(default_factory=ShowMotionConfig)
     trial: str | None = None
     """The trial of an Optuna study that this run is, whose pruner may stop it: journal:number. Set by sweep=optuna."""
@@ -125,4 +133,6 @@ class LoggerConfig:
     """Where scalars go, inside the run folder."""
 
     tensorboard: bool = True
+    """Write TensorBoard event files."""
     csv: bool = False
+    """Write metrics.csv."""

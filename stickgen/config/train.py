@@ -23,12 +23,13 @@ class TrainConfig:
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     seed: int = 0
+    """Seed of the adapters' start, the order of clips, augmentation and dropout."""
     name: str = "train"
     """Names the run's folder."""
     resume: str | None = None
-    """A run folder to continue, in place and with its own settings."""
+    """A run folder to continue, in place and with its own settings; latest: the one started last below outputs/."""
     run_dir: str = "???"
-    """Where the run's folder is; train.py takes the one that Hydra makes."""
+    """Where the run's folder is; the command takes the one that Hydra makes."""
 
     @property
     def step_size(self) -> int:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from stickgen.data.augment import Variation, vary
 from stickgen.data.clips import Clip
 from stickgen.data.variations import rest_start
-from stickgen.model.motion_code import MOST_CODES, CodeBank, motion_code
+from stickgen.model.code_bank import MOST_CODES, CodeBank
+from stickgen.model.motion_code import motion_code
 from stickgen.motion.bones import bone_shares
 
 

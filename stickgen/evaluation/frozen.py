@@ -46,6 +46,8 @@ def _below_adapters(one: LoadedModel) -> LoadedModel:
     # The base's weights are shared: only the layers around them are copied.
     shared = {id(tensor): tensor for tensor in (*one.model.parameters(), *one.model.buffers())}
     base = detach_lora_adapters(copy.deepcopy(one.model, shared)).eval()
+    if base.code_bank is not None:
+        base.code_bank = base.code_bank.below_adapter()
     return replace(one, model=base, adapted=False, fingerprint=fingerprint(base.state_dict()))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from stickgen.artifacts.adapter import Adapter
 from stickgen.artifacts.base import MODEL_FILE
 from stickgen.artifacts.record import BaseRecord
+from stickgen.artifacts.run import runnable
 from stickgen.config import TrainConfig
 from stickgen.evaluation.rollouts import RolloutProtocol
 from stickgen.evaluation.scores import Summary
@@ -183,7 +184,7 @@ def _training(facts: Facts) -> str:
     parts = ["## Training", table(rows)]
     environment = facts.environment
     if environment.get("command"):
-        parts.append(code("bash", [f"python {recorded_command(environment['command'])}"]))
+        parts.append(code("bash", [runnable(recorded_command(environment["command"]))]))
     versions = [
         *((name, environment.get(name)) for name in ("stickgen", "python")),
         *(environment.get("packages") or {}).items(),
@@ -248,7 +249,7 @@ def _use(facts: Facts) -> str:
             f'model = PeftModel.from_pretrained(load_base(Path({python_string(base_path)})).model, "adapter").eval()',
         ]
         words = ("checkpoint=adapter", f"base_checkpoint={base_path}", "output=merged_model.pth")
-        merge = shell_command("python", "merge.py", *words)
+        merge = shell_command("stickgen", "merge", *words)
         parts += ["With PEFT:", code("python", peft), "Merged into one plain checkpoint:", code("bash", [merge])]
     return "\n\n".join(parts)
 

@@ -114,7 +114,7 @@ def _write_graph(source: Path, output: Path, *, overwrite: bool) -> str:
     if not is_whole(source):
         raise CheckpointError(
             f"{source}: a whole model expected for an .onnx; an adapter is merged into one: "
-            f"python merge.py checkpoint={source} output={output}"
+            f"stickgen merge checkpoint={source} output={output}"
         )
     base = load_base(source)
     difference = write_onnx(base.model, base.record, output, overwrite=overwrite)

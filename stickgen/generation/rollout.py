@@ -15,7 +15,8 @@ from stickgen.generation.stepping import has_few_rows, stepping_copy
 from stickgen.generation.thread_choice import ThreadChoice
 from stickgen.model import KeyValueCache, StickFigureTransformer
 from stickgen.model.body_frame import Steer
-from stickgen.model.motion_code import Drawn, motion_code, with_code, without
+from stickgen.model.code_bank import Drawn
+from stickgen.model.motion_code import motion_code, with_code, without
 from stickgen.motion.bones import at_rest, bone_shares, within
 from stickgen.motion.skeleton import FPS
 

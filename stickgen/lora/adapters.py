@@ -21,7 +21,7 @@ class NamedAdapters:
 
     What is exchanged are the model's layers: nothing is computed or copied when one adapter takes another's place, and
     without any the base's own layers stand where they always did. Attaching exchanges none and draws no random number.
-    One adapter in use can be trained further; a sum, and what :meth:`per_clip` makes, cannot.
+    One adapter in use can be trained further; a sum, and what :meth:`per_clip` makes, cannot. ::
 
         adapters = NamedAdapters(model)
         adapters.attach("tired", tired.state, tired.settings)

@@ -3,20 +3,14 @@
 A caption such as "a person walks" fits many motions, and a model that minimises squared errors answers it with their
 mean, which glides. A base with ``motion_code`` reads a description of the clip in the unused end of its text embedding.
 In training the clip's own is given; in generation one is drawn from those of the training clips whose captions are
-nearest to the prompt. Another draw is another motion of the same action.
+nearest to the prompt (:mod:`stickgen.model.code_bank`). Another draw is another motion of the same action.
 """
 
-import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from stickgen.motion.bones import bone_count
 from stickgen.motion.skeleton import FPS, STICK_5, to_stick_5
 
 LATER = 10
@@ -27,12 +21,6 @@ SIZE = 0.3
 
 LARGEST = 4.0
 """Typical sizes that a number is limited to."""
-
-NEARNESS = 0.03
-"""Difference of cosine similarity by which a caption's share of the draw falls to 1/e."""
-
-MOST_CODES = 4096
-"""Codes of a bank at most, of more clips."""
 
 _JOINTS = {name: STICK_5.joint(name) for name in STICK_5.joints}
 _LIMBS = ("left_ankle", "right_ankle", "left_wrist", "right_wrist")
@@ -66,7 +54,10 @@ _TRACKS = {
 _SPEEDS = slice(24, 28)
 """The limbs' mean speeds in a code."""
 
-_MEANS = (0, 2, *(track.at for track in _TRACKS.values()), *range(_SPEEDS.start, _SPEEDS.stop))
+PACE = (0, 1, 2, *range(_SPEEDS.start, _SPEEDS.stop))
+"""How fast a clip gets on and its limbs move: what an action decides more than a style does."""
+
+MEANS = (0, 2, *(track.at for track in _TRACKS.values()), *range(_SPEEDS.start, _SPEEDS.stop))
 """The means in a code, which a few frames tell already; deviations take a whole clip."""
 
 POSTURE = tuple(place for place in _TRACKS if not place[0].endswith("ankle"))
@@ -166,118 +157,6 @@ def with_code(embedding: Tensor, code: Tensor) -> Tensor:
     return torch.cat((embedding[..., :-WIDTH], code.to(embedding)), dim=-1)
 
 
-class Drawn(NamedTuple):
-    """What was drawn for B texts.
-
-    Attributes:
-        codes: ``[B, WIDTH]``.
-        bones: lengths of the bones of each code's figure over the usual ones, ``[B, N]``; see
-            :mod:`stickgen.motion.bones`.
-    """
-
-    codes: Tensor
-    bones: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class CodeBank:
-    """The codes of training clips, found by their captions.
-
-    Attributes:
-        texts: embeddings of different captions, float32 ``[N, E]``.
-        codes: float32 ``[M, WIDTH]``.
-        text_of: for each code its caption's position, int64 ``[M]``.
-        bones: lengths of the bones of each clip's figure over the usual ones, ``[M, 1]`` where they are not recorded.
-    """
-
-    texts: Tensor
-    codes: Tensor
-    text_of: Tensor
-    bones: Tensor
-
-    @classmethod
-    def of(cls, texts: Sequence[Tensor], codes: Sequence[Tensor], bones: Sequence[Tensor] | None = None) -> "CodeBank":
-        """Gather the embeddings ``[E]``, the codes and the bones of clips, one each."""
-        unique, text_of = torch.unique(torch.stack(list(texts)), dim=0, return_inverse=True)
-        kept = torch.ones(len(codes), 1) if bones is None else torch.stack(list(bones))
-        return cls(unique, torch.stack(list(codes)), text_of, kept)
-
-    def check_dim(self, dim: int) -> None:
-        """Refuse bones of another figure than that with so many numbers a frame.
-
-        Raises:
-            ValueError: there are others.
-        """
-        if self.bones.shape[1] not in (1, bone_count(dim)):
-            raise ValueError(f"{self.bones.shape[1]} bones, {bone_count(dim)} expected")
-
-    def __add__(self, other: "CodeBank") -> "CodeBank":
-        """Return both, as an adapter's codes come beside its base's."""
-        bones = max(self.bones.shape[1], other.bones.shape[1])
-        return CodeBank(
-            torch.cat((self.texts, other.texts)),
-            torch.cat((self.codes, other.codes)),
-            torch.cat((self.text_of, other.text_of + len(self.texts))),
-            torch.cat([bank.bones.expand(-1, bones) for bank in (self, other)]),
-        )
-
-    def draw(self, texts: Tensor, seed: int | None = None, given: Tensor | None = None) -> Drawn:
-        """Draw a code for each text.
-
-        Args:
-            texts: ``[B, E]``; rows of zeros, no caption, draw among all.
-            seed: of the draws, one after the other; None: of the codes of the nearest captions the most typical.
-            given: codes of the frames that each motion goes on from, ``[B, WIDTH]``: of the codes of the nearest
-                captions those that move and stand like them are preferred, and without a seed the most alike is taken.
-        """
-        texts = texts.detach().cpu().float()
-        likeness = F.normalize(texts[:, :-WIDTH], dim=-1) @ F.normalize(self.texts[:, :-WIDTH], dim=-1).T
-        chance = torch.log_softmax(likeness[:, self.text_of] / NEARNESS, dim=-1)
-        if given is not None:
-            chance -= torch.cdist(given[:, _MEANS], self.codes[:, _MEANS]).square()
-        elif seed is None:
-            # The nearest by caption, and of those the one nearest to their mean.
-            chance -= torch.cdist(chance.exp() @ self.codes, self.codes).square()
-        if seed is None:
-            at = chance.argmax(dim=-1)
-        else:
-            generator = torch.Generator().manual_seed(seed)
-            at = torch.multinomial(chance.softmax(dim=-1), 1, generator=generator).squeeze(1)
-        return Drawn(self.codes[at], self.bones[at])
-
-    def to_plain(self) -> dict[str, Any]:
-        """Return it as strings and numbers, in half precision, for a file's record."""
-        used = int(self.texts.ne(0).any(dim=0).nonzero().max()) + 1 if self.texts.any() else 1
-        return {
-            "width": self.texts.shape[1],
-            "texts": _packed(self.texts[:, :used].half()),
-            "codes": _packed(self.codes.half()),
-            "text_of": self.text_of.tolist(),
-            "bones": _packed(self.bones.half()),
-        }
-
-    @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> "CodeBank":
-        """Read what :meth:`to_plain` returned.
-
-        Raises:
-            ValueError, TypeError, KeyError: it is something else.
-        """
-        text_of = torch.tensor(plain["text_of"], dtype=torch.int64)
-        codes = _unpacked(plain["codes"]).reshape(len(text_of), WIDTH)
-        texts = _unpacked(plain["texts"]).reshape(int(text_of.max()) + 1, -1)
-        if bool((text_of < 0).any()) or texts.shape[1] > plain["width"] - WIDTH:
-            raise ValueError("a caption's number or width is impossible")
-        if not bool(torch.isfinite(codes).all() and torch.isfinite(texts).all()):
-            raise ValueError("a number is not finite")
-        bones = torch.ones(len(codes), 1)
-        if "bones" in plain:  # former versions did not record them
-            bones = _unpacked(plain["bones"]).reshape(len(codes), -1)
-            if not bones.numel() or not bool((bones > 0).all() and torch.isfinite(bones).all()):
-                raise ValueError("a bone's length is impossible")
-        return cls(F.pad(texts, (0, plain["width"] - texts.shape[1])), codes, text_of, bones)
-
-
 def _about_pelvis(joints: Tensor) -> Tensor:
     """Return joints ``[..., J, 2]`` with x counted from the pelvis."""
     body = joints.clone()
@@ -308,11 +187,3 @@ def _likeness(body: Tensor, one: str, other: str) -> Tensor:
     """Return the correlation of two joints' x: −1 for limbs that take turns."""
     a, b = (body[:, _JOINTS[name], 0] - body[:, _JOINTS[name], 0].mean() for name in (one, other))
     return (a * b).mean() / (_deviation(a) * _deviation(b) + 1e-4)
-
-
-def _packed(numbers: Tensor) -> str:
-    return base64.b64encode(numbers.contiguous().numpy().tobytes()).decode("ascii")
-
-
-def _unpacked(text: str) -> Tensor:
-    return torch.from_numpy(np.frombuffer(base64.b64decode(text, validate=True), dtype=np.float16).astype(np.float32))

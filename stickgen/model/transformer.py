@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from stickgen.dropout import Dropout
 from stickgen.model.body_frame import BodyFrame, Steer
 from stickgen.model.cache import KeyValueCache
+from stickgen.model.code_bank import CodeBank
 from stickgen.model.layers import Encoder, SelfAttention
-from stickgen.model.motion_code import CodeBank
 from stickgen.model.settings_check import carry_settings
 
 PoseOutput = Literal["absolute", "residual", "velocity"]

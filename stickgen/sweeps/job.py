@@ -9,6 +9,7 @@ from stickgen.artifacts.run import RunFolder, read_json
 from stickgen.config import TrainConfig, as_plain
 from stickgen.errors import ConfigError
 from stickgen.files import remove_leftovers
+from stickgen.sweeps.logs import link_logs
 from stickgen.sweeps.settings import difference
 from stickgen.training import fit, resume_config, with_absolute_paths
 
@@ -34,6 +35,8 @@ def fit_job(config: TrainConfig, console: Console | None = None) -> float:
             return float("nan") if monitored is None else float(monitored)
         if run.holds_results():
             config = resume_config(str(run.path))
+    if config.logger.tensorboard:
+        link_logs(run)
     return fit(config, console).monitored
 
 

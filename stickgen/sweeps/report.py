@@ -1,13 +1,20 @@
 """``stickgen sweep-report``: a sweep's jobs as a table and pictures, and the best of them."""
 
+import logging
+import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from stickgen.artifacts.run import runnable
 from stickgen.files import check_absent
+from stickgen.sweeps.logs import LOGS
 from stickgen.sweeps.table import FINISHED, Job, Sweep, read_sweep
+
+log = logging.getLogger(__name__)
 
 TABLE_FILE, HEAT_MAP_FILE, PARALLEL_FILE = "sweep.csv", "rank_alpha.png", "parallel.png"
 
@@ -71,7 +78,21 @@ def print_table(console: Console, sweep: Sweep, jobs: Sequence[Job]) -> None:
         console.print("no job has a value to compare")
         return
     console.print(f"best: {sweep.folder / str(best.number)}", soft_wrap=True)
-    console.print(f"      python {best.command}", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"      {runnable(best.command)}", soft_wrap=True, markup=False, highlight=False)
+
+
+def log_end(folder: Path) -> None:
+    """Log which job of a sweep is the best, and how to look at all of them."""
+    sweep = read_sweep(folder)
+    if (best := sweep.best) is not None:
+        given = " ".join(f"{key}={_shown(value)}" for key, value in best.settings.items())
+        log.info(
+            "best of %d jobs: %d, %s %.4g, with %s", len(sweep.jobs), best.number, sweep.monitor, best.monitored, given
+        )
+    shown = shlex.quote(os.path.relpath(folder))
+    log.info("compare: stickgen sweep-report %s", shown)
+    if (folder / LOGS).is_dir():
+        log.info("watch:   tensorboard --logdir %s", f"{shown}/{LOGS}")
 
 
 def _shown(value: object) -> str:

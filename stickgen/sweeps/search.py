@@ -21,6 +21,7 @@ from stickgen.artifacts.run import PRUNED_AFTER
 from stickgen.errors import ConfigError, StickgenError
 from stickgen.locks import folder_lock
 from stickgen.metrics import higher_is_better
+from stickgen.sweeps.report import log_end
 from stickgen.sweeps.settings import RECORD_FILE, SEARCHED_BY, difference, flat, write_record
 from stickgen.training.pruning import open_study
 
@@ -107,7 +108,9 @@ class Search:
                 returns = self.launcher.launch(jobs, initial_job_idx=first)
                 for trial, job in zip(drawn, returns, strict=True):
                     _tell(study, trial, job)
-        return _best(study)
+        found = _best(study)
+        log_end(folder)
+        return found
 
     def _next(
         self, study: "optuna.Study", space: "dict[str, BaseDistribution]"
@@ -233,5 +236,4 @@ def _best(study: "optuna.Study") -> dict[str, Any]:
         raise StickgenError(f"sweep=optuna: none of {len(trials)} jobs came to a result; their error.txt tell why")
     best = study.best_trial
     overrides = _as_overrides(best.params)
-    log.info("best of %d jobs: %d, %.4g with %s", len(trials), best.number, best.value, " ".join(overrides))
     return {"job": best.number, "value": best.value, "overrides": overrides}

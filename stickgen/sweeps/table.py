@@ -246,6 +246,6 @@ def _job(
         status, said = (FINISHED, "") if after is None else (PRUNED, f"after epoch {after}")
         return Job(number, status, known, scores, monitored, seconds, command, said)
     if run.exists():
-        way_out = f"python train.py resume={shlex.quote(str(folder))} continues" if run.holds_results() else ""
+        way_out = f"stickgen train resume={shlex.quote(str(folder))} continues" if run.holds_results() else ""
         return Job(number, STOPPED, known, command=command, said=way_out)
     return Job(number, MISSING, known, said="its folder holds nothing but a log")

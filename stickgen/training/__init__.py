@@ -1,5 +1,6 @@
 """Training: the LightningModule, its losses and callbacks, and ``fit``."""
 
-from stickgen.training.fit import FitResult, fit, resume_config, with_absolute_paths
+from stickgen.training.fit import FitResult, fit
+from stickgen.training.settings import job_settings, resume_config, with_absolute_paths
 
-__all__ = ["FitResult", "fit", "resume_config", "with_absolute_paths"]
+__all__ = ["FitResult", "fit", "job_settings", "resume_config", "with_absolute_paths"]

@@ -56,7 +56,7 @@ def make_callbacks(run: TrainConfig, checkpoints: Path, prompts: Tensor | None =
     if config.trial is not None:
         callbacks.append(Pruning(config.trial, config.monitor))
     if config.progress_bar:
-        callbacks.append(RichProgressBar())
+        callbacks.append(EpochBar())
     return callbacks
 
 
@@ -74,6 +74,32 @@ class RunCheckpoint(ModelCheckpoint):
         moved = {name: here(state_dict[name]) for name in paths if name in state_dict}
         best = {here(path): score for path, score in state_dict.get("best_k_models", {}).items()}
         super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": folder})
+
+
+class EpochBar(RichProgressBar):
+    """Lightning's bar, counting epochs from 1 as the log does, with the loss of the last steps in the mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loss = 0.0
+        self._weight = 0.0
+        self._step = -1
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Return what the bar shows; the loss is an exponential mean over about ten steps."""
+        shown = super().get_metrics(trainer, pl_module)
+        if "loss" in shown:
+            if trainer.global_step != self._step:  # the bar is drawn several times a step
+                self._step = trainer.global_step
+                self._loss += (float(shown["loss"]) - self._loss) * 0.1  # type: ignore[arg-type]
+                self._weight += (1 - self._weight) * 0.1
+            shown["loss"] = self._loss / self._weight
+        return dict(shown)
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        # Where a number of steps ends the run, the number of epochs says nothing.
+        limit = self.trainer.max_epochs if self.trainer.max_steps == -1 else None
+        return f"Epoch {current_epoch + 1}" + (f"/{limit}" if limit else "")
 
 
 class EpochLine(Callback):

@@ -1,22 +1,19 @@
 """One training run, from settings to a run folder."""
 
 import logging
-import os
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from lightning import Trainer, seed_everything
-from omegaconf import OmegaConf
 from rich.console import Console
 
 from stickgen.artifacts.adapter import FILES, Adapter, save_adapter
 from stickgen.artifacts.base import MODEL_FILE, save_base
 from stickgen.artifacts.run import PRUNED_AFTER, RunFolder, environment, read_checkpoint, write_json
-from stickgen.config import TrainConfig, typed
+from stickgen.config import TrainConfig
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import CheckpointError, ConfigError, OutputExistsError
 from stickgen.evaluation.baselines import baseline_metrics, majority_action
@@ -33,7 +30,8 @@ from stickgen.training.precision import with_precision
 from stickgen.training.preemption import Preemption
 from stickgen.training.processes import Processes, check_devices
 from stickgen.training.pruning import Pruning
-from stickgen.training.report import Scores, print_results, print_summary
+from stickgen.training.report import Scores, print_next, print_results, print_summary
+from stickgen.training.settings import with_absolute_paths
 from stickgen.training.setup import BuiltModel, build_model
 from stickgen.training.trainer import checked_trainer, evaluate, quieten_lightning, run_training, training_trainer
 
@@ -139,7 +137,7 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
     run.forget_previous()
     for split in ("val", "test"):
         print_results(console, scores, split, trained)
-    _print_next(console, config, run)
+    print_next(console, config, data, run.path)
     return FitResult(run, scores, monitored)
 
 
@@ -185,34 +183,6 @@ def fit_beside(config: TrainConfig, rank: int) -> None:
         trainer = training_trainer(config, run, module, [], preemption)
         with data.shared(rank, config.trainer.devices):
             run_training(trainer, module, data, resumed, preemption)
-
-
-def resume_config(folder: str, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Return the settings to continue a run with, in its own folder.
-
-    Args:
-        folder: the run's.
-        overrides: ``key=value`` changes; only how long and on what to train may change.
-
-    Raises:
-        ConfigError: a change would make it another run.
-        CheckpointError: the folder is no run's.
-    """
-    config = OmegaConf.structured(RunFolder(Path(folder)).read_config())
-    for override in (override.lstrip("+") for override in overrides):
-        key = override.partition("=")[0]
-        if key == "resume":
-            continue
-        # Checkpoints count the micro-batches of a process.
-        fixed = ("trainer.micro_batch", "trainer.accumulate_grad_batches", "trainer.devices", "trainer.strategy")
-        if key.partition(".")[0] not in ("trainer", "callbacks", "logger") or "." not in key or key in fixed:
-            raise ConfigError(
-                f"{key}: a resumed run keeps its settings; only single values may change, trainer.…=, callbacks.…= "
-                "or logger.…="
-            )
-        config = OmegaConf.merge(config, OmegaConf.from_dotlist([override]))
-    config.resume = config.run_dir = folder
-    return typed(config, TrainConfig)
 
 
 def _begin(config: TrainConfig) -> None:
@@ -271,28 +241,6 @@ def _prompts(config: TrainConfig, built: BuiltModel) -> torch.Tensor | None:
         return None
     base = (str(built.base_path or "the data"), built.record.text_encoder)
     return embed_prompts([base], show.prompts, show.encoder, option="callbacks.show_motion.encoder")[0]
-
-
-def _print_next(console: Console, config: TrainConfig, run: RunFolder) -> None:
-    """Say where everything is and what can be done with it."""
-    folder = os.path.relpath(run.path)
-    console.print(f"run folder: {folder}", soft_wrap=True)
-    if config.logger.tensorboard:
-        console.print(f"watch:  tensorboard --logdir {folder}", soft_wrap=True)
-    if config.lora.enabled:
-        console.print(f"export: python merge.py checkpoint={folder} output=merged_model.pth", soft_wrap=True)
-    else:
-        console.print(f"adapt:  python train.py base.checkpoint={folder}", soft_wrap=True)
-
-
-def with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    """Resolve paths, so that the run can be resumed and merged from any working directory."""
-    base, data = config.base, config.data
-    if base.checkpoint is not None:
-        base = replace(base, checkpoint=str(Path(base.checkpoint).resolve()))
-    if data.path is not None:
-        data = replace(data, path=str(Path(data.path).resolve()))
-    return replace(config, base=base, data=data, run_dir=str(Path(config.run_dir).resolve()))
 
 
 def _measured(config: TrainConfig, data: ClipDataModule, built: BuiltModel) -> TrainConfig:

@@ -3,10 +3,12 @@
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from torch.utils.tensorboard.summary import hparams
 
 from stickgen.artifacts.run import RunFolder
 from stickgen.artifacts.tensors import read_torch
@@ -14,6 +16,9 @@ from stickgen.config import TrainConfig, as_plain
 from stickgen.errors import OutputError
 from stickgen.metrics import FROZEN_BASE, OF_TRAINING
 from stickgen.training.report import Scores
+
+_UNSHOWN = ("callbacks", "logger", "name", "resume", "run_dir")
+"""Groups and settings that change no result."""
 
 
 def make_loggers(config: TrainConfig, run: RunFolder, resumed: Path | None) -> list[Logger]:
@@ -75,9 +80,11 @@ def log_start(loggers: list[Logger], config: TrainConfig, scores: Scores, traine
         if resumed:
             continue
         if isinstance(logger, TensorBoardLogger):
-            initial = {f"final/{split}_{name}": value for split, m in frozen.items() for name, value in m.items()}
             names = [f"final/{split}_{name}" for split in ("val", "test") for name in OF_TRAINING]
-            logger.log_hyperparams(_flat(as_plain(config)), {name: initial.get(name, float("nan")) for name in names})
+            writer = logger.experiment._get_file_writer()
+            # Not by the logger's own way, which writes a point at step 0 for each: a line to the final one follows.
+            for summary in hparams(shown_settings(config), dict.fromkeys(names, 0.0)):
+                writer.add_summary(summary)
         else:
             logger.log_hyperparams(_flat(as_plain(config)))
         # Step 0 of the validation curves is the frozen base, and the baselines are there to compare them with.
@@ -86,6 +93,33 @@ def log_start(loggers: list[Logger], config: TrainConfig, scores: Scores, traine
             if baseline not in (trained, FROZEN_BASE):
                 tag = baseline.replace(" ", "_")
                 logger.log_metrics({f"baseline/{tag}_{n}": v for n, v in by_split.get("val", {}).items()}, step=0)
+
+
+def shown_settings(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings of the HParams tab: rank, alpha, learning rate and targets, then those that were changed."""
+    settings, defaults = (_flat(values) for values in (as_plain(config), _defaults()))
+    first: dict[str, Any] = {}
+    if config.lora.enabled:
+        first = {key: settings[key] for key in ("lora.rank", "lora.alpha")}
+    first["optimizer.lr"] = settings["optimizer.lr"]
+    if config.lora.enabled:
+        first["lora.targets"] = ", ".join(config.lora.targets)
+    changed = {
+        key: value
+        for key, value in settings.items()
+        if value != defaults.get(key) and key.partition(".")[0] not in _UNSHOWN and not key.startswith("lora.targets")
+    }
+    return {**first, **{key: _scalar(value) for key, value in changed.items() if key not in first}}
+
+
+def _scalar(value: Any) -> bool | int | float | str:
+    return value if isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _defaults() -> dict[str, Any]:
+    """Return the settings of groups that nobody has changed; all of them together would make no run."""
+    groups = {part.name: part.default_factory for part in fields(TrainConfig) if callable(part.default_factory)}
+    return {name: asdict(make()) for name, make in groups.items()}
 
 
 def log_end(loggers: list[Logger], final: Mapping[str, Mapping[str, float]], step: int) -> None:

@@ -124,7 +124,7 @@ class Preemption(Checkpoint):
             self.received = None
             return
         if reached != "stopped":
-            way_out = f"python train.py resume={shlex.quote(os.path.relpath(self.run.path))} continues"
+            way_out = f"stickgen train resume={shlex.quote(os.path.relpath(self.run.path))} continues"
         else:
             way_out = self.run.saved()
         raise PreemptedRunError(f"{asked.name}: {reached}; {way_out}", asked)

@@ -67,7 +67,9 @@ class Processes:
     def start(self, config: TrainConfig) -> None:
         """Start the other processes on these settings, all of them decided."""
         settings = OmegaConf.to_yaml(OmegaConf.structured(config)).encode()
-        path = os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH"))))
+        # A checkout need not be installed: this process found it beside its script.
+        checkout = str(PROJECT) if (PROJECT / "stickgen").is_dir() else None
+        path = os.pathsep.join(filter(None, (checkout, os.environ.get("PYTHONPATH"))))
         for rank in range(1, self.count):
             output = tempfile.TemporaryFile()  # noqa: SIM115  # closed by _end
             process = subprocess.Popen(

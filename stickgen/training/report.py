@@ -1,7 +1,10 @@
 """What a run prints: a summary at the start, a table of results at the end."""
 
+import os
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -70,6 +73,32 @@ def print_results(
         if any(cell != "–" for cell in cells):
             table.add_row(name, *cells, style="bold" if name == trained_row else None)
     console.print(table)
+
+
+def print_next(console: Console, config: TrainConfig, data: ClipDataModule, folder: Path) -> None:
+    """Print where everything is, and commands to go on with; each can be pasted as it is.
+
+    Args:
+        console: where to.
+        config: the run's settings.
+        data: its clips; the prompt is the shortest caption of its training clips.
+        folder: of the run.
+    """
+    # A caption of another's file may hold what steers a terminal.
+    captions = ("".join(c for c in clip.description if c.isprintable()).strip() for clip in data.split.train.infos)
+    prompt = min(filter(None, captions), key=len, default="a person walks")
+    place = shlex.quote(os.path.relpath(folder))
+    lines = {"run folder": place}
+    if config.logger.tensorboard:
+        lines["watch"] = f"tensorboard --logdir {place}"
+    if config.lora.enabled:
+        lines["see"] = f"stickgen generate {shlex.quote(prompt)} --adapter {place} --out motion.gif"
+        lines["export"] = f"stickgen merge checkpoint={place} output=merged_model.pth"
+    else:
+        lines["see"] = f"stickgen generate {shlex.quote(prompt)} --model {place} --out motion.gif"
+        lines["adapt"] = f"stickgen train base.checkpoint={place}"
+    for name, line in lines.items():
+        console.print(f"{f'{name}:':<11} {line}", soft_wrap=True, markup=False, highlight=False)
 
 
 def _base_line(built: BuiltModel) -> str:

@@ -18,7 +18,7 @@ from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import AdapterError, ConfigError
 from stickgen.lora import KINDS, adapted_layers, inject_lora_adapters
 from stickgen.model import StickFigureTransformer
-from stickgen.model.motion_code import CodeBank
+from stickgen.model.code_bank import CodeBank
 from stickgen.model.reframe import into_body_frame
 from stickgen.text.encoder import encoder_difference
 from stickgen.training.prior import prior_clips

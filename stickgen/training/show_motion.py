@@ -153,6 +153,8 @@ def _frozen_copy(model: StickFigureTransformer) -> StickFigureTransformer:
     shared = {id(tensor): tensor for tensor in model.buffers()}
     shared |= {id(tensor): tensor for tensor in model.parameters() if not tensor.requires_grad}
     made = copy.deepcopy(model, shared)
+    if made.code_bank is not None:
+        made.code_bank = made.code_bank.below_adapter()
     return detach_lora_adapters(made) if adapted_layers(made) else made
 
 

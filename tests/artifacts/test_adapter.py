@@ -22,7 +22,8 @@ from stickgen.artifacts.base import Base
 from stickgen.artifacts.peft_format import CONFIG_FILE, WEIGHTS_FILE
 from stickgen.errors import AdapterError, CheckpointError, OutputError, OutputExistsError
 from stickgen.lora import LoRASettings, adapted_layers, get_lora_state_dict, lora_settings
-from stickgen.model.motion_code import WIDTH, CodeBank
+from stickgen.model.code_bank import CodeBank
+from stickgen.model.motion_code import WIDTH
 
 KEY = "base_model.model.transformer_encoder.layers.0.self_attn.q_proj.lora_A.weight"
 MODULES = [

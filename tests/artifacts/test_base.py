@@ -19,7 +19,8 @@ from stickgen.artifacts.record import RECORD_KEY, BaseRecord, fingerprint
 from stickgen.errors import CheckpointError, OutputError, OutputExistsError
 from stickgen.lora import inject_lora_adapters
 from stickgen.model import StickFigureTransformer
-from stickgen.model.motion_code import WIDTH, CodeBank
+from stickgen.model.code_bank import CodeBank
+from stickgen.model.motion_code import WIDTH
 
 
 def write_pair(model: StickFigureTransformer, folder: Path) -> None:

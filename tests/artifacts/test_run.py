@@ -1,5 +1,6 @@
 import json
 import math
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,24 @@ def test_a_package_that_is_not_there_has_no_version(monkeypatch: pytest.MonkeyPa
 def test_outside_a_checkout_there_is_no_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str) -> None:
     if error == "no git":
         monkeypatch.setenv("PATH", str(tmp_path))
+    (tmp_path / ".git").mkdir()  # which git does not take for a checkout
     monkeypatch.setattr(run_module, "PROJECT", tmp_path)
+    assert git_revision() is None
+
+
+def test_an_installed_package_does_not_take_the_revision_of_a_checkout_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=b"]
+    try:
+        subprocess.run([*git, "init", "-q"], check=True)
+        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "another project"], check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs git")
+    monkeypatch.setattr(run_module, "PROJECT", tmp_path)
+    assert git_revision() is not None
+    (tmp_path / "stickgen").mkdir()
+    monkeypatch.setattr(run_module, "PROJECT", tmp_path / "stickgen")
     assert git_revision() is None
 
 
@@ -248,7 +266,7 @@ def test_the_last_checkpoint_the_one_before_it_or_the_best(run: RunFolder, confi
     assert run.latest()[1].steps == 5
     last = save(run, config, "last.ckpt", 7)
     assert (run.latest()[0], run.latest()[1].steps) == (last, 7)
-    assert run.saved().startswith("step 7 is saved; python train.py resume=")
+    assert run.saved().startswith("step 7 is saved; stickgen train resume=")
     damaged = bytearray(last.read_bytes())
     damaged[len(damaged) // 2] ^= 16
     last.write_bytes(damaged)

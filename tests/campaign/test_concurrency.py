@@ -51,7 +51,7 @@ def test_a_run_in_use_is_neither_begun_nor_resumed_again(
     running.send_signal(signal.SIGINT)
     said = running.communicate()[1]
     step = read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt").steps
-    assert said == f"error: SIGINT: stopped and saved at step {step}; python train.py resume=run continues\n"
+    assert said == f"error: SIGINT: stopped and saved at step {step}; stickgen train resume=run continues\n"
     assert running.returncode == 130
     assert not (tmp_path / "run" / LOCK_FILE).exists()
 

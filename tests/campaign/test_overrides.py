@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from stickgen.config import PROJECT, TrainConfig, as_plain, register, setting_keys, typed
-from stickgen.console import _override_mistake, composing
+from stickgen.console import composing, override_mistake
 from stickgen.errors import StickgenError
 from tests.campaign.sizes import NIGHTLY
 
@@ -83,11 +83,11 @@ def outcome(words: list[str]) -> str:
     except StickgenError as error:
         refusal = str(error)
     except (HydraException, OmegaConfBaseException) as error:
-        refusal = _override_mistake(error, TrainConfig)  # what the command prints
+        refusal = override_mistake(error, TrainConfig)  # what the command prints
     except Exception as error:
         if not composing(error, _entry):
             raise
-        refusal = _override_mistake(error, TrainConfig)
+        refusal = override_mistake(error, TrainConfig)
     else:
         return "accepted"
     assert refusal.strip(), words

@@ -13,7 +13,8 @@ from stickgen.generation.rollout import DEPARTURE
 from stickgen.generation.stepping import FEW_ROWS
 from stickgen.lora import adapters_disabled
 from stickgen.model import POSE_OUTPUTS, StickFigureTransformer
-from stickgen.model.motion_code import WIDTH, CodeBank, with_code
+from stickgen.model.code_bank import CodeBank
+from stickgen.model.motion_code import WIDTH, with_code
 from stickgen.motion.skeleton import rest_pose
 
 Build = Callable[..., StickFigureTransformer]

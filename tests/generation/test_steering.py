@@ -8,7 +8,8 @@ import torch
 from stickgen.generation import rollout
 from stickgen.generation.steering import FASTEST, FASTEST_PLACE, FREE_PLACE, GAINS, STILL, Steering
 from stickgen.model import StickFigureTransformer
-from stickgen.model.motion_code import POSTURE, WIDTH, CodeBank, limb_speed, motion_code, posture, posture_and_steps
+from stickgen.model.code_bank import CodeBank
+from stickgen.model.motion_code import POSTURE, WIDTH, limb_speed, motion_code, posture, posture_and_steps
 from stickgen.motion.skeleton import FPS, rest_pose, skeleton_of
 
 REST = torch.tensor(rest_pose(20))

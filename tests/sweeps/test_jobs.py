@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import time
 from importlib.util import find_spec
@@ -36,6 +37,9 @@ def grid(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = run_script("train.py", "sweep=grid", *values, *short_run(base, **JOBS), cwd=cwd)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "error: lora.alpha=-1.0: a number above 0 expected"
+    assert re.search(r"best of 4 jobs: [02], val/pose_mse \S+, with lora\.rank=[24] lora\.alpha=8\b", done.stdout)
+    assert "compare: stickgen sweep-report jobs\n" in done.stdout
+    assert "watch:   tensorboard --logdir jobs/tensorboard\n" in done.stdout
     return cwd / "jobs"
 
 
@@ -45,9 +49,18 @@ def test_a_job_that_fails_leaves_its_line_and_the_others_run(grid: Path) -> None
         assert (grid / job / "error.txt").read_text() == "lora.alpha=-1.0: a number above 0 expected\n"
 
 
+def test_tensorboard_calls_jobs_by_what_is_varied(grid: Path) -> None:
+    names = {"lora.rank=2,lora.alpha=8": "0", "lora.rank=4,lora.alpha=8": "2"}
+    links = {path.name: path.resolve().parent.name for path in (grid / "tensorboard").iterdir()}
+    assert links == names
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.plugin_event_multiplexer")
+    multiplexer = accumulator.EventMultiplexer().AddRunsFromDirectory(str(grid / "tensorboard"))
+    assert set(multiplexer.Runs()) == set(names)
+
+
 def test_a_job_records_the_command_that_runs_it_alone(grid: Path) -> None:
     recorded = json.loads(RunFolder(grid / "2").environment.read_text())["command"]
-    assert recorded.startswith("train.py lora.rank=4 lora.alpha=8 base.checkpoint=")
+    assert recorded.startswith("stickgen train lora.rank=4 lora.alpha=8 base.checkpoint=")
     assert "sweep=" not in recorded
 
 
@@ -85,7 +98,7 @@ def test_a_sweep_started_again_skips_what_is_finished_and_does_the_rest(base: Pa
     # The whole sweep ends, and not one job of it alone.
     stopped = run_script("train.py", *overrides, cwd=tmp_path, stop=Stop(signal.SIGTERM, 6, run="1"))
     assert stopped.returncode == 128 + signal.SIGTERM
-    assert stopped.stderr.splitlines()[-1].endswith("python train.py resume=jobs/1 continues")
+    assert stopped.stderr.splitlines()[-1].endswith("stickgen train resume=jobs/1 continues")
     assert not (tmp_path / "jobs" / "2").exists()
     finished = RunFolder(tmp_path / "jobs" / "0").metrics.stat().st_mtime_ns
 

@@ -89,7 +89,7 @@ def test_no_job_is_left_out_whatever_became_of_it(sweep: Path) -> None:
     ]
     assert found.varied == ["lora.rank", "lora.alpha"]
     assert found.jobs[4].said == "base.pth: no such file"
-    assert found.jobs[3].said == f"python train.py resume={sweep / '3'} continues"
+    assert found.jobs[3].said == f"stickgen train resume={sweep / '3'} continues"
 
 
 def test_a_job_that_was_refused_is_not_shown_as_what_its_folder_held(sweep: Path) -> None:

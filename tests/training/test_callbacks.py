@@ -1,9 +1,12 @@
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 import torch
+from lightning.pytorch.callbacks import RichProgressBar
 
 from stickgen.config import BaseConfig, CallbacksConfig, LoRAConfig, TrainConfig
-from stickgen.training.callbacks import RunCheckpoint, make_callbacks
+from stickgen.training.callbacks import EpochBar, RunCheckpoint, make_callbacks
 
 
 def best_of(folder: Path) -> RunCheckpoint:
@@ -30,3 +33,22 @@ def test_the_best_is_still_known_where_the_run_was_moved(tmp_path: Path) -> None
     assert after.best_model_score == score
     assert after.best_k_models == {moved: score}
     assert after.kth_value == score
+
+
+def test_the_bar_counts_from_one_and_shows_the_mean_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    bar = EpochBar()
+    trainer = SimpleNamespace(max_epochs=5, max_steps=-1, global_step=0)
+    bar._trainer = trainer  # type: ignore[assignment]
+    assert bar._get_train_description(0) == "Epoch 1/5"
+    trainer.max_steps = 160
+    assert bar._get_train_description(1) == "Epoch 2", "the number of epochs is no limit then"
+
+    latest = {"loss": 1.0}
+    monkeypatch.setattr(RichProgressBar, "get_metrics", lambda *_: dict(latest))
+    shown = []
+    for step, latest["loss"] in enumerate([1.0, 3.0, 3.0]):
+        trainer.global_step = step
+        shown.append([bar.get_metrics(trainer, None)["loss"] for _ in range(2)])  # type: ignore[arg-type]
+    assert all(first == again for first, again in shown), "the bar is drawn several times a step"
+    # Weights 0.081, 0.09, 0.1 of the three steps, divided by their sum.
+    assert [first for first, _ in shown] == pytest.approx([1.0, (0.09 + 0.3) / 0.19, (0.081 + 0.27 + 0.3) / 0.271])

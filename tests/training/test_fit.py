@@ -278,7 +278,7 @@ def test_final_metrics_and_baselines_are_logged(run: FitResult, events: Any) -> 
     tags = set(events.Tags()["scalars"])
     for split in ("val", "test"):
         for name in METRICS:
-            last = events.Scalars(f"final/{split}_{name}")[-1]
+            (last,) = events.Scalars(f"final/{split}_{name}")  # no point at step 0, from which a line would be drawn
             assert last.value == pytest.approx(run.scores["adapter"][split][name], rel=1e-5)
     for tag in ("repeat_last_frame_pose_mse", "constant_velocity_pose_mse", "most_frequent_action_action_accuracy"):
         assert f"baseline/{tag}" in tags
@@ -294,6 +294,8 @@ def test_the_hparams_tab_knows_settings_and_final_metrics(events: Any) -> None:
     started = plugin.HParamsPluginData.FromString(content["_hparams_/session_start_info"]).session_start_info
     assert started.hparams["lora.rank"].number_value == 2
     assert started.hparams["optimizer.lr"].number_value == 1e-2
+    assert "data.batch_size" in started.hparams, "this run has another"
+    assert "optimizer.weight_decay" not in started.hparams
 
 
 # Repeatability.

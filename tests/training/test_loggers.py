@@ -6,8 +6,9 @@ import pytest
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from stickgen.artifacts.run import RunFolder
+from stickgen.config import BaseConfig, LoRAConfig, TrainConfig, TrainerConfig
 from stickgen.errors import OutputError
-from stickgen.training.loggers import told_of_logs
+from stickgen.training.loggers import shown_settings, told_of_logs
 
 
 def test_a_full_disk_under_a_log_is_told_with_the_run_and_what_is_saved(
@@ -30,3 +31,21 @@ def test_other_errors_pass(tmp_path: Path) -> None:
         raise ValueError("another")
     with pytest.raises(FileNotFoundError), told_of_logs(RunFolder(tmp_path)):
         (tmp_path / "missing").read_text()
+
+
+def test_the_hparams_tab_shows_the_adapter_first_and_then_what_was_changed() -> None:
+    lora = LoRAConfig(rank=4, targets={"attention": ["self_attn"], "ffn": ["linear1"]})
+    config = TrainConfig(
+        base=BaseConfig(checkpoint="base.pth"), lora=lora, trainer=TrainerConfig(max_steps=80), seed=3, name="mine"
+    )
+    assert list(shown_settings(config).items()) == [
+        ("lora.rank", 4),
+        ("lora.alpha", 16.0),
+        ("optimizer.lr", config.optimizer.lr),
+        ("lora.targets", "attention, ffn"),
+        ("base.checkpoint", "base.pth"),
+        ("trainer.max_steps", 80),
+        ("seed", 3),
+    ]
+    whole = TrainConfig(base=BaseConfig(checkpoint="base.pth"), lora=LoRAConfig(enabled=False))
+    assert list(shown_settings(whole)) == ["optimizer.lr", "base.checkpoint", "lora.enabled", "seed"]

@@ -1,7 +1,8 @@
 import torch
 
 from stickgen.model import StickFigureTransformer
-from stickgen.model.motion_code import WIDTH, CodeBank
+from stickgen.model.code_bank import CodeBank
+from stickgen.model.motion_code import WIDTH
 from stickgen.training.prior import FRAMES, prior_clips
 
 

@@ -15,6 +15,7 @@ class LockingBasicSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run all jobs, batch by batch; the first one that failed ends the sweep with its error."""
         from stickgen.locks import folder_lock
+        from stickgen.sweeps.report import log_end
         from stickgen.sweeps.settings import write_record
 
         assert self.config is not None
@@ -28,13 +29,16 @@ class LockingBasicSweeper(BasicSweeper):
         with folder_lock(folder):
             write_record(folder, self.config)
             first = 0
-            for batch in batches:
-                self.validate_batch_is_legal(batch)
-                jobs = self.launcher.launch(batch, initial_job_idx=first)
-                for job in jobs:
-                    _ = job.return_value  # raises what the job has raised
-                first += len(batch)
-                returned.append(jobs)
+            try:
+                for batch in batches:
+                    self.validate_batch_is_legal(batch)
+                    jobs = self.launcher.launch(batch, initial_job_idx=first)
+                    for job in jobs:
+                        _ = job.return_value  # raises what the job has raised
+                    first += len(batch)
+                    returned.append(jobs)
+            finally:
+                log_end(folder)
         return returned
 
 

@@ -1,5 +1,0 @@
-"""``python -m stickgen.cli``."""
-
-from stickgen.cli import main
-
-main()

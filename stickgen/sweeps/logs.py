@@ -1,0 +1,42 @@
+"""TensorBoard's view of a sweep: a folder in which every job goes by what tells it from the others."""
+
+import logging
+import os
+import re
+
+from stickgen.artifacts.run import RunFolder
+from stickgen.errors import CheckpointError
+from stickgen.sweeps.table import read_sweep
+
+LOGS = "tensorboard"
+"""In a sweep's folder: links to its jobs' event files. In a job's folder: the event files."""
+
+_LONGEST = 120
+
+log = logging.getLogger(__name__)
+
+
+def link_logs(run: RunFolder) -> None:
+    """Make a link to a job's event files, named after the settings that the sweep varies.
+
+    TensorBoard calls a run by its folder, which of a job is a number. Where links cannot be made, it goes by that.
+    """
+    try:
+        sweep = read_sweep(run.path.parent)
+    except CheckpointError:  # a job whose folder was named by the user
+        return
+    job = next(job for job in sweep.jobs if str(job.number) == run.path.name)
+    named = ",".join(f"{key}={value}" for key, value in job.settings.items())
+    name = re.sub(r"[^\w.,=+-]", "_", named)[:_LONGEST] or run.path.name
+    folder = run.path.parent / LOGS
+    target = os.path.join("..", run.path.name, LOGS)
+    try:
+        folder.mkdir(exist_ok=True)
+        for place in (folder / name, folder / f"{name},job={run.path.name}"):
+            if place.is_symlink() and os.readlink(place) != target:
+                continue  # another job's: long values that differ in their ends
+            if not place.is_symlink():
+                place.symlink_to(target, target_is_directory=True)
+            return
+    except OSError as error:
+        log.info("%s: no links for TensorBoard: %s", folder, error.strerror)
