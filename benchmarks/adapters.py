@@ -22,7 +22,7 @@ from stickgen.generation import rollout
 from stickgen.lora import LoRASettings, NamedAdapters, get_lora_state_dict, inject_lora_adapters
 from stickgen.model import StickFigureTransformer
 
-SETTINGS = LoRASettings(8, 16.0)
+SETTINGS = LoRASettings(8, 16.0, 0.0)
 TARGETS = ["transformer_encoder", "pose_decoder"]
 
 

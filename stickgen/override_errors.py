@@ -7,7 +7,7 @@ import re
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from stickgen.config import PROJECT, MergeConfig, setting_keys
+from stickgen.config import PROJECT, REPLACED, MergeConfig, setting_keys
 from stickgen.errors import StickgenError
 
 _EXPECTED = {"Integer": "a whole number", "Float": "a number", "bool": "true or false"}
@@ -58,6 +58,8 @@ def _unknown_key(message: str, schema: type) -> str | None:
     key = mistyped[1]
     if key in setting_keys(schema):  # a dictionary, which Hydra takes for closed
         return f"{key}: begin with a + to add keys to it, as '+{key}=…'"
+    if key in REPLACED:
+        return f"{key}: no such setting any more; write {REPLACED[key]}"
     near = difflib.get_close_matches(key, setting_keys(schema), n=1)
     return f"{key}: no such setting; {f'did you mean {near[0]}?' if near else '--help lists them'}"
 

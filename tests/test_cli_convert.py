@@ -20,7 +20,7 @@ def test_a_state_dict_becomes_a_folder(
     assert "does not tell its alpha" in capsys.readouterr().err
     assert run_command(monkeypatch, "convert", source, output, "--alpha", 4) == 0
     assert capsys.readouterr().out == f"{output}: adapters of rank 2, alpha 4, dropout 0 in 1 layers\n"
-    assert load_adapter(output).settings == LoRASettings(2, 4.0)
+    assert load_adapter(output).settings == LoRASettings(2, 4.0, 0.0)
     assert run_command(monkeypatch, "convert", source, output, "--alpha", 4) == 1
     assert "already exists" in capsys.readouterr().err
     assert run_command(monkeypatch, "convert", source, output, "--alpha", 4, "--overwrite") == 0

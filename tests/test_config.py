@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from stickgen import config as config_module
+from stickgen.adapter_settings import LoRASettings
 from stickgen.config import (
     PROJECT,
     AugmentConfig,
@@ -23,6 +24,7 @@ from stickgen.config import (
     MergeConfig,
     TrainConfig,
     as_plain,
+    read_saved,
     register,
     setting_keys,
     typed,
@@ -431,6 +433,37 @@ def test_a_rate_for_b_needs_adapters() -> None:
     refused(["lora.enabled=false", "optimizer.lora_plus_ratio=16"], "optimizer.lora_plus_ratio=16: is for adapters")
 
 
+def test_the_defaults_of_adapters_are_the_dataclasss() -> None:
+    assert train("lora/targets=[]", "lora.enabled=false").lora == LoRAConfig(enabled=False)
+    assert train().lora.settings == LoRASettings()
+
+
+@pytest.mark.parametrize("override", ["lora.kind=vera", "lora.kind=DoRA"])
+def test_a_kind_of_adapter_that_does_not_exist(override: str) -> None:
+    refused([override], f"{override}: one of lora, dora, pissa, loha expected")
+
+
+@pytest.mark.parametrize(("former", "kind"), [(True, "dora"), (False, "lora")])
+def test_settings_of_former_versions_are_read(former: bool, kind: str) -> None:
+    plain = as_plain(train("lora.rank=3"))
+    del plain["lora"]["kind"]
+    assert read_saved(plain) == train("lora.rank=3")
+    before = {**plain, "lora": {**plain["lora"], "use_dora": former}}
+    assert read_saved(before) == train("lora.rank=3", f"lora.kind={kind}")
+    assert before["lora"]["use_dora"] is former, "what was given is left as it is"
+
+
+@pytest.mark.parametrize("changes", [{"use_dora": "yes"}, {"use_dora": True, "kind": "lora"}, {"use_vera": True}])
+def test_settings_that_no_version_wrote(changes: dict[str, Any]) -> None:
+    plain = as_plain(train())
+    del plain["lora"]["kind"]
+    plain["lora"].update(changes)
+    with pytest.raises(OmegaConfBaseException, match=next(iter(changes))):
+        read_saved(plain)
+    with pytest.raises(ConfigError, match="the settings of a run expected"):
+        read_saved("lora")
+
+
 def test_adapters_need_targets() -> None:
     refused(["lora/targets=[]"], "lora.targets: empty")
     train("lora/targets=[]", "lora.enabled=false")
@@ -440,7 +473,10 @@ def test_a_mandatory_key_is_named_with_the_way_to_give_it() -> None:
     with pytest.raises(ConfigError, match="checkpoint: not set; give it on the command line, as checkpoint=…"):
         typed(composed(name="merge"), MergeConfig)
     with pytest.raises(ConfigError, match="run_dir: not set"):
-        typed(OmegaConf.structured(TrainConfig(base=BaseConfig(checkpoint="b"), lora=LoRAConfig(False))), TrainConfig)
+        typed(
+            OmegaConf.structured(TrainConfig(base=BaseConfig(checkpoint="b"), lora=LoRAConfig(enabled=False))),
+            TrainConfig,
+        )
 
 
 @pytest.mark.parametrize("override", ["output=merged.bin", "output=merged", "tolerance=0", "tolerance=nan"])

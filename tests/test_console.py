@@ -181,6 +181,7 @@ def entry(monkeypatch: pytest.MonkeyPatch, *overrides: str, name: str = "train")
     ("overrides", "parts"),
     [
         (["lora.rank_pattern={ffn: 4}"], ["lora.rank_pattern: begin with a +", "'+lora.rank_pattern=…'"]),
+        (["lora.use_dora=true"], ["lora.use_dora: no such setting any more; write lora.kind=dora"]),
         (["lora.rnk=4"], ["lora.rnk: no such setting", "did you mean lora.rank?"]),
         (["xyzzy=4"], ["xyzzy: no such setting", "--help"]),
         (["lora.rank=abc"], ["lora.rank=abc: a whole number expected"]),

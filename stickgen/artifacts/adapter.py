@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from stickgen.artifacts.peft_format import (
     for_layers,
     peft_config,
     peft_key,
+    peft_marks,
     peft_modules,
     peft_settings,
     peft_state,
@@ -28,11 +29,10 @@ from stickgen.artifacts.provenance import provenance_json, read_provenance
 from stickgen.artifacts.record import RECORD_KEY, BaseRecord
 from stickgen.artifacts.tensors import read_safetensors
 from stickgen.artifacts.wrapped import read_wrapped_base
-from stickgen.config import LoRAConfig
 from stickgen.digests import write_safetensors
 from stickgen.errors import AdapterError, CheckpointError
 from stickgen.files import atomic_write
-from stickgen.lora import LoRASettings, inject_lora_adapters, load_lora_state_dict, module_paths
+from stickgen.lora import KINDS, LoRASettings, inject_lora_adapters, load_lora_state_dict, module_paths
 from stickgen.model.code_bank import CodeBank
 from stickgen.untrusted import parse_json
 
@@ -53,8 +53,7 @@ class Adapter:
     """An adapter apart from any model.
 
     Attributes:
-        state: ``<module path>.lora_A [rank, in]``, ``.lora_B [out, rank]`` and, with DoRA,
-            ``.lora_magnitude_vector [out]``.
+        state: as of :func:`~stickgen.lora.get_lora_state_dict`.
         settings: rank, alpha, dropout, the rule of scaling and the kind of layer.
         base_fingerprint: digest of the base it was trained on; None where the file does not tell.
         base_path: where that base lay.
@@ -81,13 +80,20 @@ class Adapter:
         return module_paths(self.state)
 
 
+def as_saved(adapter: Adapter) -> Adapter:
+    """Return an adapter as files hold it: as it is, or as one of another kind that computes the same."""
+    state, settings = KINDS[adapter.settings.kind].as_saved(adapter.state, adapter.settings)
+    return replace(adapter, state=dict(state), settings=settings)
+
+
 def save_adapter(adapter: Adapter, folder: Path, *, overwrite: bool = False) -> None:
     """Write an adapter as a PEFT folder: adapter_config.json, adapter_model.safetensors, README.md.
 
     Raises:
         OutputExistsError: the folder exists and ``overwrite`` is false, or it holds anything beside an adapter's files.
     """
-    tensors = {peft_key(key): value.contiguous() for key, value in adapter.state.items()}
+    adapter = as_saved(adapter)
+    tensors = {peft_key(key, adapter.settings): value.contiguous() for key, value in adapter.state.items()}
     with atomic_write(folder, overwrite=overwrite, folder_of=FILES) as scratch:
         scratch.mkdir()
         config = json.dumps(peft_config(adapter.settings, adapter.modules, adapter.base_path), indent=2, sort_keys=True)
@@ -137,7 +143,8 @@ def load_adapter(folder: Path) -> Adapter:
 def _settings_digest(adapter: Adapter) -> str:
     """Return a digest of the settings that decide what the tensors of an adapter do."""
     settings = for_layers(adapter.settings, adapter.state)
-    decisive = {name: value for name, value in vars(settings).items() if name != "dropout"}
+    names = ("rank", "alpha", "use_rslora", "rank_pattern", "alpha_pattern")
+    decisive = {**{name: getattr(settings, name) for name in names}, **peft_marks(settings)}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
 
 
@@ -227,12 +234,6 @@ def check_base(
     if not allow_other_base:
         raise CheckpointError(f"{message}; {way_out}")
     log.warning("%s; put there nevertheless, as allow_other_base says", message)
-
-
-def settings_of(config: LoRAConfig) -> LoRASettings:
-    """Return the settings of the adapters that a run is configured to train."""
-    names = [item.name for item in fields(LoRASettings)]
-    return LoRASettings(**{name: getattr(config, name) for name in names})
 
 
 def short_card(adapter: Adapter) -> str:

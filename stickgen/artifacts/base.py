@@ -15,7 +15,7 @@ from stickgen.artifacts.tensors import is_dense, read_safetensors, read_torch
 from stickgen.digests import write_safetensors, write_torch
 from stickgen.errors import CheckpointError
 from stickgen.files import atomic_write, check_absent
-from stickgen.lora import WRAPPERS
+from stickgen.lora import KINDS, WRAPPERS
 from stickgen.model import StickFigureTransformer
 from stickgen.model.settings_check import record_in, with_record
 from stickgen.untrusted import parse_json
@@ -29,7 +29,7 @@ _REFERENCE = {"causal": False, "pose_output": "absolute", "pose_scale": 1.0}
 """What the reference system's files do not say of themselves."""
 
 _MULTIMODAL = ("image_encoder.", "fusion_module.")
-_LORA_MARKS = (".base_layer.", ".lora_A", ".lora_B")
+_LORA_MARKS = (".base_layer.", *{f".{factor}" for kind in KINDS.values() for factor in kind.FACTORS})
 
 
 @dataclass(frozen=True)

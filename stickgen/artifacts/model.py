@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from stickgen.artifacts.adapter import Adapter, attach_adapter, base_for, load_adapter, settings_of
+from stickgen.artifacts.adapter import Adapter, as_saved, attach_adapter, base_for, load_adapter
 from stickgen.artifacts.base import MODEL_FILE, Base, base_files, load_base
 from stickgen.artifacts.peft_format import CONFIG_FILE, WEIGHTS_FILE
 from stickgen.artifacts.record import BaseRecord, fingerprint
@@ -13,7 +13,7 @@ from stickgen.artifacts.run import RunFolder, read_checkpoint
 from stickgen.config import TrainConfig
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.files import check_exists
-from stickgen.lora import adapted_layers
+from stickgen.lora import KINDS, adapted_layers
 from stickgen.model import StickFigureTransformer
 
 
@@ -62,8 +62,11 @@ def load_model(path: Path, base: Path | None = None, *, allow_other_base: bool =
     attach_adapter(below, adapter, str(path), allow_other_base=allow_other_base)
     record, digest = record_on(below, adapter), fingerprint(adapter.state)
     if strength != 1:
-        if adapter.settings.use_dora:
-            raise ConfigError(f"{path}={strength:g}: a DoRA adapter changes lengths too; give it without a strength")
+        kind = KINDS[adapter.settings.kind]
+        if kind.INDIVISIBLE:
+            raise ConfigError(
+                f"{path}={strength:g}: a {kind.title()} adapter {kind.INDIVISIBLE}; give it without a strength"
+            )
         for layer in adapted_layers(below.model).values():
             layer.scaling *= strength
         digest = f"{digest}={strength:g}"
@@ -186,6 +189,5 @@ def _adapter_of_checkpoint(path: Path) -> tuple[Adapter, TrainConfig]:
         raise CheckpointError(
             f"{path}: holds whole weights, no adapter; the {MODEL_FILE} of its run is the whole model"
         )
-    return Adapter(
-        checkpoint.state, settings_of(config.lora), checkpoint.base_fingerprint, config.base.checkpoint
-    ), config
+    adapter = Adapter(checkpoint.state, config.lora.settings, checkpoint.base_fingerprint, config.base.checkpoint)
+    return as_saved(adapter), config

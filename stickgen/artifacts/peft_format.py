@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stickgen.artifacts.tensors import is_dense
 from stickgen.errors import CheckpointError
-from stickgen.lora import DoRALinear, LoRALinear, LoRASettings, module_paths
+from stickgen.lora import KINDS, LoRASettings, PeftWords, module_paths
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
@@ -29,26 +29,28 @@ _HARMLESS_STARTS = (None, True, False, "gaussian", "orthogonal", "eva")
 
 def peft_config(settings: LoRASettings, modules: Iterable[str], base_path: str | None) -> dict[str, Any]:
     """Return the content of adapter_config.json for adapters of the layers with these paths."""
+    words = _words(settings)
+    values = {
+        "rank": settings.rank,
+        "alpha": _number(settings.alpha),
+        "dropout": settings.dropout,
+        "use_rslora": settings.use_rslora,
+    }
     return {
         "auto_mapping": None,
         "alpha_pattern": {key: _number(value) for key, value in settings.alpha_pattern.items()},
         "base_model_name_or_path": base_path,
-        "bias": "none",
-        "fan_in_fan_out": False,
         "inference_mode": True,
-        "init_lora_weights": True,
-        "lora_alpha": _number(settings.alpha),
-        "lora_dropout": settings.dropout,
         "modules_to_save": None,
-        "peft_type": "LORA",
+        "peft_type": words.peft_type,
         "peft_version": _PEFT_VERSION,
-        "r": settings.rank,
         "rank_pattern": dict(settings.rank_pattern),
         # The exact leaf paths: PEFT does not look below a container's name.
         "target_modules": list(modules),
         "task_type": None,
-        "use_dora": settings.use_dora,
-        "use_rslora": settings.use_rslora,
+        **words.marks,
+        **words.others,
+        **{key: values[name] for name, key in words.settings.items()},
     }
 
 
@@ -56,12 +58,13 @@ def peft_settings(config: Any, path: Path) -> LoRASettings:
     """Return what an adapter_config.json says.
 
     Raises:
-        CheckpointError: it is no LoRA adapter's, says something impossible, or uses what stickgen does not know.
+        CheckpointError: its adapter is of no kind that stickgen has, or a value is impossible or not supported.
     """
-    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
-        raise CheckpointError(f"{path}: not a LoRA adapter (peft_type)")
-    for key in ("r", "lora_alpha"):
-        if not is_number(config.get(key)):
+    kind, words = _kind(config, path)
+    read = {name: config.get(key) for name, key in words.settings.items()}
+    for name in ("rank", "alpha"):
+        if not is_number(read[name]):
+            key = words.settings[name]
             raise CheckpointError(f"{path}: {key}, a number, expected; without it the update's size is unknown")
     unknown = {
         "bias": config.get("bias", "none") != "none",
@@ -71,22 +74,22 @@ def peft_settings(config: Any, path: Path) -> LoRASettings:
     for key, used in unknown.items():
         if used:
             raise CheckpointError(f"{path}: {key}={config[key]}: not supported")
-    dropout = config.get("lora_dropout") or 0.0
+    dropout = read.get("dropout") or 0.0
     if not is_number(dropout):
-        raise CheckpointError(f"{path}: lora_dropout={dropout!r}: a number expected")
+        raise CheckpointError(f"{path}: {words.settings['dropout']}={dropout!r}: a number expected")
     patterns = [config.get(key) or {} for key in ("rank_pattern", "alpha_pattern")]
     for pattern in patterns:
         if not isinstance(pattern, dict) or not all(map(is_number, pattern.values())):
             raise CheckpointError(f"{path}: rank_pattern and alpha_pattern: numbers by regular expression expected")
-    for key in ("use_rslora", "use_dora"):
-        if not isinstance(config.get(key), bool | None):
-            raise CheckpointError(f"{path}: {key}={config[key]!r}: true or false expected")
+    use_rslora = read.get("use_rslora")
+    if not isinstance(use_rslora, bool | None):
+        raise CheckpointError(f"{path}: {words.settings['use_rslora']}={use_rslora!r}: true or false expected")
     settings = LoRASettings(
-        rank=config["r"],
-        alpha=float(config["lora_alpha"]),
+        rank=read["rank"],
+        alpha=float(read["alpha"]),
         dropout=float(dropout),
-        use_rslora=bool(config.get("use_rslora")),
-        use_dora=bool(config.get("use_dora")),
+        use_rslora=bool(use_rslora),
+        kind=kind,
         rank_pattern=patterns[0],
         alpha_pattern={key: float(value) for key, value in patterns[1].items()},
     )
@@ -95,6 +98,32 @@ def peft_settings(config: Any, path: Path) -> LoRASettings:
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from None
     return settings
+
+
+def peft_marks(settings: LoRASettings) -> Mapping[str, bool]:
+    """Return the entries of adapter_config.json that distinguish the kind from others of the same peft_type."""
+    return _words(settings).marks
+
+
+def _kind(config: Any, path: Path) -> tuple[str, PeftWords]:
+    """Return the kind of adapter that an adapter_config.json describes, and PEFT's words for it."""
+    named = config.get("peft_type") if isinstance(config, dict) else None
+    ours = {name: kind.PEFT for name, kind in KINDS.items() if kind.PEFT is not None}
+    found = {name: words for name, words in ours.items() if words.peft_type == named}
+    for key in {key for words in found.values() for key in words.marks}:
+        if not isinstance(config.get(key), bool | None):
+            raise CheckpointError(f"{path}: {key}={config[key]!r}: true or false expected")
+    for name, words in found.items():
+        if all(bool(config.get(key)) == value for key, value in words.marks.items()):
+            return name, words
+    types = " or ".join(dict.fromkeys(words.peft_type for words in ours.values()))
+    raise CheckpointError(f"{path}: not a LoRA adapter: peft_type={named!r}; {types} expected")
+
+
+def _words(settings: LoRASettings) -> PeftWords:
+    words = KINDS[settings.kind].PEFT
+    assert words is not None  # as_saved has turned kinds without into others
+    return words
 
 
 def is_number(value: Any) -> bool:
@@ -107,10 +136,10 @@ def _number(value: float) -> float:
     return int(value) if float(value).is_integer() else value
 
 
-def peft_key(key: str) -> str:
-    """Return PEFT's name of one of our tensors."""
-    # The lengths of DoRA are no layer's weight to PEFT.
-    return f"{_PREFIX}{key}" if key.endswith("magnitude_vector") else f"{_PREFIX}{key}.weight"
+def peft_key(key: str, settings: LoRASettings) -> str:
+    """Return PEFT's name of one of our tensors, of an adapter of these settings."""
+    module, _, factor = key.rpartition(".")
+    return f"{_PREFIX}{module}.{_words(settings).tensors[factor]}"
 
 
 def peft_modules(tensors: Iterable[str]) -> list[str]:
@@ -122,15 +151,17 @@ def peft_state(tensors: Mapping[str, Tensor], settings: LoRASettings, path: Path
     """Return the tensors of an adapter_model.safetensors under our names, in float32.
 
     Raises:
-        CheckpointError: as :func:`check_state` does.
+        CheckpointError: a key is not an adapter's, or as :func:`check_state` does.
     """
+    factors = {f".{word}": factor for factor, word in _words(settings).tensors.items()}
     state: dict[str, Tensor] = {}
     for key, value in tensors.items():
-        name = key.removeprefix(_PREFIX).removesuffix(".weight")
-        if key != peft_key(name):
+        ending = next((ending for ending in factors if key.endswith(ending)), None)
+        module = key.removeprefix(_PREFIX).removesuffix(ending or "")
+        if ending is None or key != f"{_PREFIX}{module}{ending}":
             raise CheckpointError(f"{path}: {key}: not an adapter's tensor")
-        state[name] = value
-    check_state(state, settings, str(path), peft_key)
+        state[f"{module}.{factors[ending]}"] = value
+    check_state(state, settings, str(path), lambda key: peft_key(key, settings))
     return {name: value.to(torch.float32) for name, value in state.items()}
 
 
@@ -149,7 +180,7 @@ def check_state(
         CheckpointError: there is nothing; a key is not an adapter's; a factor is missing; a shape is not the rank's; a
             tensor is not floating-point, or a number NaN or infinite.
     """
-    factors = DoRALinear.FACTORS if settings.use_dora else LoRALinear.FACTORS
+    factors = KINDS[settings.kind].FACTORS
     for key, value in state.items():
         module, _, factor = str(key).rpartition(".")
         if factor not in factors or not module or not isinstance(value, Tensor):
@@ -158,12 +189,11 @@ def check_state(
             raise CheckpointError(f"{where}: {named(key)}: a plain tensor expected")
         if not value.is_floating_point():
             raise CheckpointError(f"{where}: {named(key)} is of {value.dtype}; floating-point numbers expected")
-        if factor in LoRALinear.FACTORS:
-            rank = settings.rank_of(module)
-            if value.ndim != 2 or value.shape[0 if factor == "lora_A" else 1] != rank:
-                raise CheckpointError(
-                    f"{where}: {named(key)} has shape {list(value.shape)}; rank {rank} expected, as its settings say"
-                )
+        dimensions, rank = factors[factor], settings.rank_of(module)
+        if "rank" in dimensions and (value.ndim != len(dimensions) or value.shape[dimensions.index("rank")] != rank):
+            raise CheckpointError(
+                f"{where}: {named(key)} has shape {list(value.shape)}; rank {rank} expected, as its settings say"
+            )
         if not bool(torch.isfinite(value).all()):
             raise CheckpointError(f"{where}: {named(key)} holds NaN or infinity")
     modules = module_paths(state)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from stickgen.artifacts.adapter import Adapter
+from stickgen.artifacts.adapter import Adapter, as_saved
 from stickgen.artifacts.base import Base
 from stickgen.artifacts.peft_format import check_state, is_number
 from stickgen.artifacts.provenance import provenance_json, read_provenance
@@ -17,7 +17,7 @@ from stickgen.artifacts.wrapped import MARKS, unwrapped, wrap, wrapped_state
 from stickgen.digests import write_safetensors, write_torch
 from stickgen.errors import CheckpointError
 from stickgen.files import atomic_write
-from stickgen.lora import WRAPPERS, LoRASettings
+from stickgen.lora import WRAPPERS, LoRALinear, LoRASettings
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 
@@ -80,9 +80,13 @@ def write_reference_adapter(
         CheckpointError: the adapter cannot be said in such a file.
         OutputExistsError: the file exists and ``overwrite`` is false.
     """
+    adapter = as_saved(adapter)
     settings = adapter.settings
-    if settings.use_dora or settings.rank_pattern or settings.alpha_pattern:
-        raise CheckpointError(f"{path}: the reference system knows one rank and alpha and no DoRA, not {settings}")
+    if settings.kind != LoRALinear.KIND or settings.rank_pattern or settings.alpha_pattern:
+        raise CheckpointError(
+            f"{path}: the reference system has plain LoRA of one rank and alpha only, not {settings}; write an adapter "
+            "folder instead"
+        )
     if path.suffix == ".safetensors" and not bare:
         raise CheckpointError(f"{path}: a checkpoint is a .pth; only a bare state dict can be a .safetensors")
     state = {key: value.contiguous() for key, value in adapter.state.items()}

@@ -22,7 +22,7 @@ from torch import Tensor
 from stickgen import __version__
 from stickgen.artifacts.patterns import check_patterns
 from stickgen.artifacts.tensors import read_torch
-from stickgen.config import PROJECT, TrainConfig, as_plain, typed
+from stickgen.config import PROJECT, TrainConfig, as_plain, read_saved
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.files import atomic_write
 from stickgen.untrusted import parse_json, parse_yaml, refuse_interpolations
@@ -174,7 +174,7 @@ class RunFolder:
         try:
             plain = parse_yaml(path.read_text(encoding="utf-8"))
             refuse_interpolations(plain)
-            config = typed(OmegaConf.create(plain), TrainConfig)
+            config = read_saved(plain)
             check_patterns((*config.lora.rank_pattern, *config.lora.alpha_pattern))
         except (*_DAMAGE, OSError) as error:
             raise CheckpointError(f"{path}: {(str(error) or 'damaged').splitlines()[0]}") from None
@@ -224,7 +224,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path}: not a checkpoint of a stickgen run")
     try:
         refuse_interpolations(own["config"])
-        config = typed(OmegaConf.merge(OmegaConf.structured(TrainConfig), own["config"]), TrainConfig)  # type: ignore[arg-type]
+        config = read_saved(own["config"])
         check_patterns((*config.lora.rank_pattern, *config.lora.alpha_pattern))
         state = {key.removeprefix("model."): value for key, value in content["state_dict"].items()}
         epochs, steps = int(content["epoch"]) + 1, int(content["global_step"])

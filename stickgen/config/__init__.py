@@ -17,11 +17,13 @@ from stickgen.config.running import (
     ShowMotionConfig,
     TrainerConfig,
 )
+from stickgen.config.saved import REPLACED, read_saved
 from stickgen.config.train import TrainConfig
 
 __all__ = [
     "PRECISIONS",
     "PROJECT",
+    "REPLACED",
     "AugmentConfig",
     "BaseConfig",
     "CallbacksConfig",
@@ -38,6 +40,7 @@ __all__ = [
     "TrainConfig",
     "TrainerConfig",
     "as_plain",
+    "read_saved",
     "register",
     "run_to_resume",
     "setting_keys",

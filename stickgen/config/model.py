@@ -1,9 +1,10 @@
 """The base and its adapters."""
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
+from stickgen.adapter_settings import LoRASettings
 from stickgen.config.checks import check
+from stickgen.errors import ConfigError
 
 
 @dataclass
@@ -71,40 +72,27 @@ class BaseConfig:
 
 
 @dataclass
-class LoRAConfig:
-    """The adapters; see :class:`stickgen.lora.LoRASettings`."""
+class LoRAConfig(LoRASettings):
+    """The adapters of a run: their settings, and which layers they adapt."""
 
     enabled: bool = True
-    """false trains every weight of the base instead; the other settings of this group then say nothing."""
-    rank: int = 8
-    """Rank of the updates."""
-    alpha: float = 16.0
-    """Numerator of the scaling alpha / rank."""
-    dropout: float = 0.05
-    """Probability of dropping an input of the adapter path."""
-    use_rslora: bool = False
-    """Scale updates by alpha / √rank instead of alpha / rank (Kalajdzievski 2023, arXiv:2312.03732)."""
-    use_dora: bool = False
-    """Train lengths and directions of the weights' rows apart (Liu et al. 2024, arXiv:2402.09353)."""
-    rank_pattern: dict[str, int] = field(default_factory=dict)
-    """Ranks of single layers, by a regular expression for the end of their path, as in PEFT; the first match holds."""
-    alpha_pattern: dict[str, float] = field(default_factory=dict)
-    """Alphas of single layers, likewise."""
+    """false trains every weight of the base instead; the other settings of this group then have no effect."""
     layers: list[int] | None = None
     """Numbers of the encoder layers to adapt, of those that the targets name; null: all."""
     targets: dict[str, list[str]] = field(default_factory=dict)
     """Target groups by name, each a list of module names; the adapted layers are their union."""
 
     def __post_init__(self) -> None:
-        check("lora.rank", self.rank, self.rank >= 1, "a whole number of at least 1")
-        check("lora.alpha", self.alpha, math.isfinite(self.alpha) and self.alpha > 0, "a number above 0")
-        check("lora.dropout", self.dropout, 0 <= self.dropout < 1, "0 up to, not including, 1")
-        for pattern, rank in self.rank_pattern.items():
-            check(f"lora.rank_pattern.{pattern}", rank, rank >= 1, "a whole number of at least 1")
-        for pattern, alpha in self.alpha_pattern.items():
-            good = math.isfinite(alpha) and alpha > 0
-            check(f"lora.alpha_pattern.{pattern}", alpha, good, "a number above 0")
+        try:
+            self.check()
+        except ValueError as error:
+            raise ConfigError(f"lora.{error}") from None
         check("lora.layers", self.layers, self.layers is None or bool(self.layers), "at least one number, or null")
+
+    @property
+    def settings(self) -> LoRASettings:
+        """The adapters' settings alone."""
+        return LoRASettings(**{item.name: getattr(self, item.name) for item in fields(LoRASettings)})
 
     @property
     def target_modules(self) -> list[str]:

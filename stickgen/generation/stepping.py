@@ -72,6 +72,6 @@ def _merge(model: nn.Module) -> None:
         if not layer.enabled:
             replace_module(model, path, layer.to_linear())
         # Beside weights narrower than the adapter's, the sum would round the update away: such layers stay as they are.
-        elif layer.weight.dtype == layer.lora_A.dtype:
+        elif layer.weight.dtype == layer.factor_dtype:
             merged = layer.weight.detach() + layer.delta_weight(layer.weight.dtype)
             replace_module(model, path, layer.to_linear(merged))

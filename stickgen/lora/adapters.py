@@ -6,14 +6,14 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from stickgen.adapter_settings import LoRASettings
 from stickgen.errors import AdapterError
+from stickgen.lora.adapted import AdaptedLinear
 from stickgen.lora.combine import Combination, check_weights, combine_adapters
 from stickgen.lora.inject import adapted_layers, refuse_bypassed, replace_module
-from stickgen.lora.layer import LoRALinear
 from stickgen.lora.per_clip import PerClipLinear
-from stickgen.lora.settings import LoRASettings
-from stickgen.lora.state import loaded, module_paths
-from stickgen.lora.targets import no_match
+from stickgen.lora.state import loaded
+from stickgen.lora.targets import module_paths, no_match
 
 
 class NamedAdapters:
@@ -42,7 +42,7 @@ class NamedAdapters:
             raise AdapterError("the model has LoRA adapters already; detach or merge them before naming others")
         self.model = model.requires_grad_(False)
         self._base = {path: module for path, module in model.named_modules() if isinstance(module, nn.Linear)}
-        self._adapters: dict[str, dict[str, LoRALinear]] = {}
+        self._adapters: dict[str, dict[str, AdaptedLinear]] = {}
         self._settings: dict[str, LoRASettings] = {}
         self._placed: Mapping[str, nn.Module] = {}
         self._used: dict[str, float] = {}
@@ -144,7 +144,7 @@ class NamedAdapters:
             self._by_clip = False
             self._place(before)
 
-    def _layers(self, wanted: Mapping[str, float]) -> Mapping[str, LoRALinear]:
+    def _layers(self, wanted: Mapping[str, float]) -> Mapping[str, AdaptedLinear]:
         """Return the layers of a sum of adapters by path."""
         for name in wanted:
             self._known(name)
@@ -164,7 +164,7 @@ class NamedAdapters:
     def _source(self, name: str) -> Combination:
         """Return an attached adapter apart from the model."""
         layers = self._adapters[name].items()
-        state = {f"{path}.{f}": getattr(layer, f).detach() for path, layer in layers for f in layer.FACTORS}
+        state = {f"{path}.{f}": value.detach() for path, layer in layers for f, value in layer.factors().items()}
         return Combination(state, self._settings[name])
 
     def _place(self, layers: Mapping[str, nn.Module]) -> None:

@@ -8,9 +8,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from stickgen.adapter_settings import LoRASettings
 from stickgen.errors import AdapterError
-from stickgen.lora.settings import LoRASettings
-from stickgen.lora.state import module_paths
+from stickgen.lora.kinds import KINDS
+from stickgen.lora.targets import module_paths
 
 
 class AdapterWeights(Protocol):
@@ -23,6 +24,10 @@ class AdapterWeights(Protocol):
     @property
     def settings(self) -> LoRASettings:
         """Its settings."""
+
+
+_PLAIN = LoRASettings(dropout=0.0)
+"""What a sum has besides ranks and alphas."""
 
 
 @dataclass(frozen=True)
@@ -50,31 +55,33 @@ def combine_adapters(adapters: Sequence[AdapterWeights], weights: Sequence[float
     mean of the factors themselves is another thing.) Ranks add up; a layer that only some adapters have gets theirs.
 
     Args:
-        adapters: of one base, plain LoRA.
+        adapters: of one base, of any kind whose updates can be summed.
         weights: as many; they need not add up to one.
 
     Raises:
         AdapterError: a weight is not finite, their number is not the adapters', they sum to zero, an adapter that has a
-            weight is a DoRA, whose updates no sum of low rank gives, or they are of layers of different shapes.
+            weight is of a kind that cannot be summed, as DoRA, or they are of layers of different shapes.
     """
     check_weights(weights, len(adapters))
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for adapter, weight in zip(adapters, weights, strict=True):
         if weight == 0:
             continue
-        if adapter.settings.use_dora:
-            raise AdapterError("a DoRA adapter changes lengths too and cannot be weighted or summed; use it alone")
-        for key, down in adapter.state.items():
-            path, _, factor = key.rpartition(".")
-            if factor == "lora_A":
-                up = adapter.state[f"{path}.lora_B"].double() * (weight * adapter.settings.scaling_of(path))
-                others = parts.setdefault(path, [])
-                if others and (others[0][0].shape[1], len(others[0][1])) != (down.shape[1], len(up)):
-                    raise AdapterError(
-                        f"{path}: one adapter is of a layer {len(others[0][1])} × {others[0][0].shape[1]}, another of "
-                        f"{len(up)} × {down.shape[1]}; adapters of different bases have no sum"
-                    )
-                others.append((down, up.float()))
+        kind = KINDS[adapter.settings.kind]
+        if kind.INDIVISIBLE:
+            raise AdapterError(
+                f"a {kind.title()} adapter {kind.INDIVISIBLE} and cannot be weighted or summed; use it alone"
+            )
+        for path in module_paths(adapter.state):
+            down, up = kind.thin({name: adapter.state[f"{path}.{name}"] for name in kind.FACTORS})
+            up = up.double() * (weight * adapter.settings.scaling_of(path))
+            others = parts.setdefault(path, [])
+            if others and (others[0][0].shape[1], len(others[0][1])) != (down.shape[1], len(up)):
+                raise AdapterError(
+                    f"{path}: one adapter is of a layer {len(others[0][1])} × {others[0][0].shape[1]}, another of "
+                    f"{len(up)} × {down.shape[1]}; adapters of different bases have no sum"
+                )
+            others.append((down, up.float()))
     factors = {path: (torch.cat([a for a, _ in p]), torch.cat([b for _, b in p], dim=1)) for path, p in parts.items()}
     return _combination(factors)
 
@@ -86,7 +93,7 @@ def truncate_adapter(adapter: AdapterWeights, rank: int) -> Combination:
     tells what it loses.
 
     Raises:
-        AdapterError: the rank is no whole number of at least 1, or the adapter is a DoRA.
+        AdapterError: the rank is no whole number of at least 1, or the adapter is of a kind that cannot be summed.
     """
     if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
         raise AdapterError(f"rank={rank}: a whole number of at least 1 expected")
@@ -133,5 +140,5 @@ def _combination(
     for path, (down, up) in factors.items():
         state |= {f"{path}.lora_A": down.contiguous(), f"{path}.lora_B": up.contiguous()}
     ranks = {path: len(down) for path, (down, _) in factors.items()}
-    settings = LoRASettings.of_layers(ranks, {path: float(rank) for path, rank in ranks.items()})
+    settings = LoRASettings.of_layers(ranks, {path: float(rank) for path, rank in ranks.items()}, _PLAIN)
     return Combination(state, settings, errors or {}, error)

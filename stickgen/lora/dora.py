@@ -1,6 +1,7 @@
 """Weight-decomposed low-rank adaptation (Liu et al. 2024, arXiv:2402.09353)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -8,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stickgen.dropout import keep_mask, kept
-from stickgen.lora.layer import LoRALinear
+from stickgen.lora.adapted import AdaptedLinear, PeftWords
+from stickgen.lora.layer import LORA_WORDS, LoRALinear
 
 
 class DoRALinear(LoRALinear):
@@ -16,19 +18,26 @@ class DoRALinear(LoRALinear):
 
     ``y = W x + b + (c − 1) · W x̃ + c · scaling · B A x̃`` with ``x̃ = dropout(x)`` and ``c = m / ‖W + scaling · B A‖``,
     row by row; without dropout that is ``c · (W + scaling · B A) x + b``. The norm is a constant in the backward pass
-    (section 4.3 of the paper). So does PEFT compute it.
+    (section 4.3 of the paper). PEFT computes it in the same way.
 
     The lengths m, ``lora_magnitude_vector [out]``, start as those of W's rows, so that training starts from the base's
     function, but for rounding. Everything else is :class:`LoRALinear`'s.
     """
 
-    FACTORS: ClassVar[tuple[str, ...]] = (*LoRALinear.FACTORS, "lora_magnitude_vector")
+    KIND: ClassVar[str] = "dora"
+    FACTORS: ClassVar[Mapping[str, tuple[str, ...]]] = {**LoRALinear.FACTORS, "lora_magnitude_vector": ("out",)}
+    PEFT: ClassVar[PeftWords | None] = replace(
+        LORA_WORDS,
+        tensors={**LORA_WORDS.tensors, "lora_magnitude_vector": "lora_magnitude_vector"},
+        marks={"use_dora": True},
+    )
+    INDIVISIBLE: ClassVar[str] = "changes the lengths of rows too"
 
     def __init__(
         self, linear: nn.Linear, rank: int, alpha: float, dropout: float = 0.0, *, use_rslora: bool = False
     ) -> None:
         super().__init__(linear, rank, alpha, dropout, use_rslora=use_rslora)
-        self.lora_magnitude_vector = nn.Parameter(self.weight.to(self.lora_A.dtype).norm(dim=1))
+        self.lora_magnitude_vector = nn.Parameter(self.weight.to(self.factor_dtype).norm(dim=1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``y [..., out]`` for ``x [..., in]``."""
@@ -40,17 +49,14 @@ class DoRALinear(LoRALinear):
         turned = F.linear(dropped, weight)
         plain = turned if mask is None else F.linear(x, weight)
         update = F.linear(F.linear(dropped, self.lora_A.to(x.dtype)), self.lora_B.to(x.dtype))
-        gain = self.gain()
+        gain = self.row_gain()
         # c − 1 is small, and taken before it is rounded to what the products are computed in.
         y = plain + (gain - 1).to(plain.dtype) * turned + (gain * self.scaling).to(plain.dtype) * update
         return y if self.bias is None else y + self.bias.to(y.dtype)
 
-    @staticmethod
-    def forward_together(x: Tensor, layers: Sequence[nn.Module]) -> Sequence[Tensor]:
-        """Return every layer's output for the one input they all read; each computes by itself."""
-        return [layer(x) for layer in layers]
+    forward_together = staticmethod(AdaptedLinear.forward_together)
 
-    def gain(self) -> Tensor:
+    def row_gain(self) -> Tensor:
         """Return c, ``[out]``: what the rows of ``W + scaling · B A`` are multiplied by."""
         with torch.no_grad():
             turned = torch.addmm(self.weight.to(self.lora_A.dtype), self.lora_B, self.lora_A, alpha=self.scaling)

@@ -7,10 +7,10 @@ from typing import TypeVar
 
 from torch import nn
 
+from stickgen.adapter_settings import LoRASettings
 from stickgen.errors import AdapterError
-from stickgen.lora.dora import DoRALinear
-from stickgen.lora.layer import LoRALinear
-from stickgen.lora.settings import LoRASettings
+from stickgen.lora.adapted import AdaptedLinear
+from stickgen.lora.kinds import KINDS
 from stickgen.lora.targets import match_targets
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -21,17 +21,17 @@ DEFAULT_TARGETS = ("transformer_encoder", "pose_decoder")
 def inject_lora_adapters(
     model: Model,
     target_modules: Iterable[str] = DEFAULT_TARGETS,
-    rank: int = 8,
-    alpha: float = 16.0,
-    dropout: float = 0.05,
+    rank: int = LoRASettings.rank,
+    alpha: float = LoRASettings.alpha,
+    dropout: float = LoRASettings.dropout,
     *,
-    use_rslora: bool = False,
-    use_dora: bool = False,
+    use_rslora: bool = LoRASettings.use_rslora,
+    kind: str = LoRASettings.kind,
     rank_pattern: Mapping[str, int] | None = None,
     alpha_pattern: Mapping[str, float] | None = None,
     layers: Iterable[int] | None = None,
 ) -> Model:
-    """Freeze a model and replace the targeted Linear layers by :class:`~stickgen.lora.LoRALinear`, in place.
+    """Freeze a model and replace the targeted Linear layers by adapted ones, in place.
 
     Args:
         model: any module; afterwards only its adapters require gradients.
@@ -40,7 +40,7 @@ def inject_lora_adapters(
         alpha: numerator of the scaling alpha / rank, likewise.
         dropout: dropout probability of the adapter path.
         use_rslora: scale by alpha / √rank.
-        use_dora: use :class:`~stickgen.lora.DoRALinear` instead.
+        kind: which of :data:`~stickgen.lora.KINDS`; "lora" is :class:`~stickgen.lora.LoRALinear`.
         rank_pattern: ranks of single layers, see :class:`~stickgen.lora.LoRASettings`.
         alpha_pattern: alphas of single layers, likewise.
         layers: numbers of the blocks to adapt; see :func:`~stickgen.lora.match_targets`.
@@ -49,11 +49,11 @@ def inject_lora_adapters(
         the model itself.
 
     Raises:
-        ValueError: rank, alpha or dropout is out of its range, or a pattern is no regular expression.
+        ValueError: a value is out of its range, there is no such kind, or a pattern is not a regular expression.
         AdapterError: a target, a pattern or a number of a block matches nothing, or the model has adapters already, or
             it uses a targeted layer in a way that an adapter would not change. The model is then unchanged.
     """
-    settings = LoRASettings(rank, alpha, dropout, use_rslora, use_dora, rank_pattern or {}, alpha_pattern or {})
+    settings = LoRASettings(rank, alpha, dropout, use_rslora, kind, dict(rank_pattern or {}), dict(alpha_pattern or {}))
     settings.check()
     if adapted_layers(model):
         raise AdapterError("the model has LoRA adapters already; detach or merge them before injecting others")
@@ -68,16 +68,15 @@ def inject_lora_adapters(
     return model
 
 
-def adapted(linear: nn.Linear, path: str, settings: LoRASettings) -> LoRALinear:
+def adapted(linear: nn.Linear, path: str, settings: LoRASettings) -> AdaptedLinear:
     """Return a layer with an adapter, as the settings have it for a layer of that path."""
-    kind = DoRALinear if settings.use_dora else LoRALinear
     rank, alpha = settings.rank_of(path), settings.alpha_of(path)
-    return kind(linear, rank, alpha, settings.dropout, use_rslora=settings.use_rslora)
+    return KINDS[settings.kind](linear, rank, alpha, settings.dropout, use_rslora=settings.use_rslora)
 
 
-def adapted_layers(model: nn.Module) -> dict[str, LoRALinear]:
+def adapted_layers(model: nn.Module) -> dict[str, AdaptedLinear]:
     """Return the adapted layers of a model by their path; {} for a plain model."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, LoRALinear)}
+    return {name: module for name, module in model.named_modules() if isinstance(module, AdaptedLinear)}
 
 
 def lora_settings(model: nn.Module) -> LoRASettings:
@@ -91,7 +90,7 @@ def lora_settings(model: nn.Module) -> LoRASettings:
     return LoRASettings.of_layers(
         {path: layer.rank for path, layer in layers.items()},
         {path: layer.alpha for path, layer in layers.items()},
-        LoRASettings(dropout=first.dropout, use_rslora=first.use_rslora, use_dora=isinstance(first, DoRALinear)),
+        LoRASettings(dropout=first.dropout, use_rslora=first.use_rslora, kind=first.KIND),
     )
 
 
@@ -120,7 +119,7 @@ def adapters_disabled(model: nn.Module) -> Iterator[None]:
             layer.enabled = enabled
 
 
-def require_adapters(model: nn.Module) -> dict[str, LoRALinear]:
+def require_adapters(model: nn.Module) -> dict[str, AdaptedLinear]:
     """Return the adapted layers of a model by their path, at least one.
 
     Raises:

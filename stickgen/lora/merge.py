@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from stickgen.errors import AdapterError
+from stickgen.lora.adapted import AdaptedLinear
 from stickgen.lora.inject import Model, adapted_layers, replace_module, require_adapters
-from stickgen.lora.layer import LoRALinear
 
 
 def merge_lora_weights(model: Model) -> Model:
-    """Add every adapter's update to its weight, ``W + scaling · B A``, and put plain Linear layers back, in place.
+    """Add every adapter's update to its weight, as ``W + scaling · B A``, and put plain Linear layers back, in place.
 
     The sum is taken in float64 and rounded once, to the weight's own precision. Afterwards the model has the base's
     state-dict keys and nothing of LoRA is left in it. The base's tensors are not written to.
@@ -34,7 +34,7 @@ def merge_lora_weights(model: Model) -> Model:
     return model
 
 
-def unmerge_lora_weights(model: Model, layers: Mapping[str, LoRALinear]) -> Model:
+def unmerge_lora_weights(model: Model, layers: Mapping[str, AdaptedLinear]) -> Model:
     """Put the layers back that :func:`merge_lora_weights` took away, in place: base and adapters as they were.
 
     The base's weights are its own tensors, bit for bit; subtracting the update from rounded ones would give others.
@@ -72,6 +72,6 @@ def unmerge_lora_weights(model: Model, layers: Mapping[str, LoRALinear]) -> Mode
     return model
 
 
-def _merged_weight(layer: LoRALinear) -> Tensor:
+def _merged_weight(layer: AdaptedLinear) -> Tensor:
     """Return ``[out, in]`` in the precision of the layer's weight."""
     return (layer.weight.detach().double() + layer.delta_weight()).to(layer.weight.dtype)

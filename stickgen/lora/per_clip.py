@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stickgen.errors import AdapterError
-from stickgen.lora.dora import DoRALinear
-from stickgen.lora.layer import LoRALinear
+from stickgen.lora.adapted import AdaptedLinear
 
 
 class PerClipLinear(nn.Module):
@@ -23,26 +22,27 @@ class PerClipLinear(nn.Module):
         index: int64 ``[B]``: which of the adapters each clip has.
     """
 
-    def __init__(self, linear: nn.Linear, adapters: Sequence[LoRALinear | None], index: Tensor) -> None:
+    def __init__(self, linear: nn.Linear, adapters: Sequence[AdaptedLinear | None], index: Tensor) -> None:
         super().__init__()
         self.weight, self.bias = linear.weight, linear.bias
-        rank = max((layer.rank for layer in adapters if layer is not None), default=0)
         like = torch.empty(0, device=self.weight.device, dtype=torch.promote_types(self.weight.dtype, torch.float32))
+        # The base may have been moved since the adapters were made.
+        layers = {at: layer.to(like.device) for at, layer in enumerate(adapters) if layer is not None}
+        with torch.no_grad():
+            thin = {at: layer.thin(layer.factors()) for at, layer in layers.items()}
+            gains = {at: gain for at, layer in layers.items() if (gain := layer.row_gain()) is not None}
+        rank = max((len(factor) for factor, _ in thin.values()), default=0)
         down = like.new_zeros(len(adapters), rank, linear.in_features)
         up = like.new_zeros(len(adapters), linear.out_features, rank)
         gain = like.new_ones(len(adapters), linear.out_features)
-        for at, layer in enumerate(adapters):
-            if layer is None:
-                continue
-            layer.to(like.device)  # the base may have been moved since they were made
-            own = layer.gain().detach() if isinstance(layer, DoRALinear) else gain[at]
-            down[at, : layer.rank] = layer.lora_A.detach()
-            up[at, :, : layer.rank] = layer.lora_B.detach() * layer.scaling * own[:, None]
+        for at, own in gains.items():
             gain[at] = own
+        for at, (A, B) in thin.items():
+            down[at, : len(A)] = A
+            up[at, :, : len(A)] = B * layers[at].scaling * gain[at][:, None]
         for name, tensor in (("down", down), ("up", up), ("index", index.to(like.device))):
             self.register_buffer(name, tensor, persistent=False)
-        lengths = gain if any(isinstance(layer, DoRALinear) for layer in adapters) else None
-        self.register_buffer("gain", lengths, persistent=False)
+        self.register_buffer("gain", gain if gains else None, persistent=False)
 
     down: Tensor
     up: Tensor

@@ -1,16 +1,15 @@
 """The adapters' own state dict: ``<module path>.lora_A`` and so on, the base's tensors not."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from stickgen.adapter_settings import LoRASettings
 from stickgen.errors import AdapterError
-from stickgen.lora.dora import DoRALinear
+from stickgen.lora.adapted import AdaptedLinear
 from stickgen.lora.inject import adapted, require_adapters
-from stickgen.lora.layer import LoRALinear
-from stickgen.lora.settings import LoRASettings
 
 WRAPPERS = ("lora_state_dict", "lora_state")
 """Under these keys the reference system's files hold an adapter's tensors; the second in its environment adapters."""
@@ -19,15 +18,15 @@ WRAPPERS = ("lora_state_dict", "lora_state")
 def get_lora_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """Return copies, on the CPU, of every adapter tensor.
 
-    They are ``lora_A [rank, in]``, ``lora_B [out, rank]`` and, with DoRA, ``lora_magnitude_vector [out]``.
+    Plain LoRA has ``lora_A [rank, in]`` and ``lora_B [out, rank]``; ``FACTORS`` of each kind of layer lists its own.
 
     Raises:
         AdapterError: the model has no adapters.
     """
     return {
-        f"{path}.{factor}": getattr(layer, factor).detach().cpu().clone()
+        f"{path}.{factor}": value.detach().cpu().clone()
         for path, layer in require_adapters(model).items()
-        for factor in layer.FACTORS
+        for factor, value in layer.factors().items()
     }
 
 
@@ -54,14 +53,13 @@ def load_lora_state_dict(model: nn.Module, state: Mapping[str, Any], *, settings
                 "rank": settings.rank_of(path),
                 "alpha": settings.alpha_of(path),
                 "use_rslora": settings.use_rslora,
-                "use_dora": settings.use_dora,
+                "kind": settings.kind,
             }
-            ours = {"rank": layer.rank, "alpha": layer.alpha, "use_rslora": layer.use_rslora}
-            ours["use_dora"] = isinstance(layer, DoRALinear)
             for name, value in theirs.items():
-                if value != ours[name]:
+                ours = layer.KIND if name == "kind" else getattr(layer, name)
+                if value != ours:
                     raise AdapterError(
-                        f"the adapter was trained with {name}={value}, the model has {name}={ours[name]}, in {path}"
+                        f"the adapter was trained with {name}={value}, the model has {name}={ours}, in {path}"
                     )
     check_fits(layers, state)
     with torch.no_grad():
@@ -71,7 +69,7 @@ def load_lora_state_dict(model: nn.Module, state: Mapping[str, Any], *, settings
 
 def loaded(
     linears: Mapping[str, nn.Linear], settings: LoRASettings, state: Mapping[str, Tensor]
-) -> dict[str, LoRALinear]:
+) -> dict[str, AdaptedLinear]:
     """Return layers with the adapters that a state holds, which is copied; no random number is drawn for them.
 
     Args:
@@ -88,19 +86,14 @@ def loaded(
         layers[path] = adapted(nn.Linear(*sizes, device="meta", dtype=linear.weight.dtype), path, settings)
     check_fits(layers, state)
     for path, layer in layers.items():
-        linear, kind = linears[path], layer.lora_A.dtype
-        own = {f: state[f"{path}.{f}"].detach().to(linear.weight.device, kind, copy=True) for f in layer.FACTORS}
+        linear, dtype = linears[path], layer.factor_dtype
+        own = {f: state[f"{path}.{f}"].detach().to(linear.weight.device, dtype, copy=True) for f in layer.FACTORS}
         layer.load_state_dict({**dict(linear.named_parameters()), **own}, assign=True)
         layer.train(linear.training)
     return layers
 
 
-def module_paths(state: Iterable[str]) -> list[str]:
-    """Return the paths of the layers that the keys of an adapter's state name, each once and in their order."""
-    return list(dict.fromkeys(key.rpartition(".")[0] for key in state))
-
-
-def check_fits(layers: Mapping[str, LoRALinear], state: Mapping[str, Tensor]) -> None:
+def check_fits(layers: Mapping[str, AdaptedLinear], state: Mapping[str, Tensor]) -> None:
     """Refuse a state that does not belong to adapted layers of these shapes.
 
     Raises:
@@ -132,8 +125,8 @@ def _unwrapped(state: Mapping[str, Any]) -> tuple[Mapping[str, Tensor], LoRASett
     return inner, None
 
 
-def _slots(layers: Mapping[str, LoRALinear]) -> dict[str, Tensor]:
-    return {f"{path}.{factor}": getattr(layer, factor) for path, layer in layers.items() for factor in layer.FACTORS}
+def _slots(layers: Mapping[str, AdaptedLinear]) -> dict[str, Tensor]:
+    return {f"{path}.{name}": value for path, layer in layers.items() for name, value in layer.factors().items()}
 
 
 def _some(keys: set[str]) -> str:

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from stickgen.errors import AdapterError
-from stickgen.lora.layer import LoRALinear
+from stickgen.lora.adapted import AdaptedLinear
 
 
 def match_targets(model: nn.Module, target_modules: Iterable[str], layers: Iterable[int] | None = None) -> list[str]:
@@ -31,7 +31,7 @@ def match_targets(model: nn.Module, target_modules: Iterable[str], layers: Itera
     targets = list(dict.fromkeys(target_modules))
     if not targets:
         raise AdapterError("target modules: the list is empty; name at least one")
-    paths = [name for name, module in model.named_modules() if name and isinstance(module, nn.Linear | LoRALinear)]
+    paths = [name for name, module in model.named_modules() if name and isinstance(module, nn.Linear | AdaptedLinear)]
     matched: set[str] = set()
     for target in targets:
         hits = {path for path in paths if _names(target, path)}
@@ -40,6 +40,11 @@ def match_targets(model: nn.Module, target_modules: Iterable[str], layers: Itera
         matched |= hits
     found = [path for path in paths if path in matched]
     return found if layers is None else _in_blocks(found, set(layers))
+
+
+def module_paths(state: Iterable[str]) -> list[str]:
+    """Return the paths of the layers that the keys of an adapter's state name, each once and in their order."""
+    return list(dict.fromkeys(key.rpartition(".")[0] for key in state))
 
 
 def _in_blocks(paths: list[str], wanted: set[int]) -> list[str]:

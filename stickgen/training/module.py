@@ -18,6 +18,7 @@ from stickgen.data.batch import NO_ACTION, Batch
 from stickgen.errors import CheckpointError, TrainingError
 from stickgen.evaluation.metrics import motion_metrics
 from stickgen.evaluation.next_frame import predict_next, update_metrics
+from stickgen.lora import adapted_layers
 from stickgen.model import StickFigureTransformer
 from stickgen.training.losses import loss_terms, total_loss
 
@@ -144,8 +145,11 @@ class MotionModule(LightningModule):
         return any(p.requires_grad and not n.startswith(_IN_EVERY_STEP) for n, p in self.model.named_parameters())
 
     def trained_state(self) -> dict[str, Tensor]:
-        """Return the trained tensors under their names in this module."""
+        """Return what the base does not hold: trained tensors, and factors that stay fixed, by name in this module."""
         trained = {name for name, p in self.named_parameters() if p.requires_grad}
+        trained |= {
+            f"model.{path}.{name}" for path, layer in adapted_layers(self.model).items() for name in layer.FACTORS
+        }
         return {name: value for name, value in self.state_dict().items() if name in trained}
 
     def load_trained_state(self, state: Mapping[str, Tensor], where: str) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from stickgen.artifacts.adapter import settings_of
 from stickgen.config import TrainConfig
 from stickgen.data.clips import ClipInfo, amount, counted
 from stickgen.data.datamodule import ClipDataModule
@@ -32,7 +31,7 @@ def print_summary(console: Console, config: TrainConfig, data: ClipDataModule, b
     if config.lora.enabled:
         lora = config.lora
         groups = ", ".join(lora.targets)
-        table.add_row("LoRA", str(settings_of(lora)))
+        table.add_row("LoRA", str(lora))
         table.add_row("adapted layers", f"{built.adapted} ({groups})")
     report, split = data.report, data.split
     dropped = ", ".join(f"{count} {reason}" for reason, count in report.dropped.items()) or "none"

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from stickgen.artifacts.adapter import settings_of
 from stickgen.artifacts.base import load_base
 from stickgen.artifacts.record import BaseRecord
 from stickgen.config import BaseConfig, TrainConfig
@@ -17,7 +16,7 @@ from stickgen.data.clips import Clip
 from stickgen.data.code_bank import code_bank
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import AdapterError, ConfigError
-from stickgen.lora import adapted_layers, inject_lora_adapters
+from stickgen.lora import KINDS, adapted_layers, inject_lora_adapters
 from stickgen.model import StickFigureTransformer
 from stickgen.model.code_bank import CodeBank
 from stickgen.model.reframe import into_body_frame
@@ -139,11 +138,15 @@ def build_model(config: TrainConfig, data: ClipDataModule) -> BuiltModel:
         lora = config.lora
         _refuse_huge(max(lora.rank, *lora.rank_pattern.values(), 0), model)
         try:
-            inject_lora_adapters(model, lora.target_modules, layers=lora.layers, **vars(settings_of(lora)))
+            inject_lora_adapters(model, lora.target_modules, layers=lora.layers, **vars(lora.settings))
         except AdapterError as error:
             raise ConfigError(f"lora.targets: {error}") from None
-        except ValueError as error:
-            raise ConfigError(f"lora: {error}") from None
+        ratio = config.optimizer.lora_plus_ratio
+        if ratio != 1 and "lora_B" not in KINDS[lora.kind].FACTORS:
+            raise ConfigError(
+                f"optimizer.lora_plus_ratio={ratio:g}: is for kinds with a factor B; leave it at 1 with "
+                f"lora.kind={lora.kind}"
+            )
         adapted = len(adapted_layers(model))
         model.set_encoder_dtype(getattr(torch, config.base.dtype))
     else:

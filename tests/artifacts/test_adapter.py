@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import json
 import math
 import os
@@ -287,7 +288,18 @@ def test_initialisations_that_leave_the_base_alone(folder: Path, value: Any) -> 
 @pytest.mark.parametrize("kind", ["IA3", None])
 def test_another_kind_of_adapter(folder: Path, kind: str | None) -> None:
     change_config(folder, peft_type=kind)
-    refused(folder, "not a LoRA adapter")
+    refused(folder, f"not a LoRA adapter: peft_type={kind!r}; LORA or LOHA expected")
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora"])
+def test_the_digest_of_the_settings_is_that_of_former_versions(adapter: Adapter, tmp_path: Path, kind: str) -> None:
+    lengths = {f"{module}.lora_magnitude_vector": torch.ones(24) for module in MODULES} if kind == "dora" else {}
+    settings = replace(adapter.settings, kind=kind)
+    save_adapter(replace(adapter, state=adapter.state | lengths, settings=settings), tmp_path / "other")
+    former = {"rank": 3, "alpha": 6.0, "use_rslora": False, "use_dora": kind == "dora"}
+    text = json.dumps({**former, "rank_pattern": {}, "alpha_pattern": {}}, sort_keys=True)
+    with safe_open(tmp_path / "other" / WEIGHTS_FILE, framework="pt") as file:
+        assert file.metadata()["stickgen_settings_digest"] == hashlib.sha256(text.encode()).hexdigest()
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe"])

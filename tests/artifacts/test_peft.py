@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoHaConfig, LoraConfig, PeftModel, get_peft_model
 from peft.tuners.tuners_utils import check_target_module_exists
 from torch import Tensor, nn
 
@@ -21,13 +21,22 @@ LEAVES = ["q_proj", "k_proj", "v_proj", "out_proj", "gate_proj", "output_proj", 
 OPTIONS = {
     "standard": {},
     "rslora": {"use_rslora": True},
-    "dora": {"use_dora": True},
+    "dora": {"kind": "dora"},
+    "loha": {"kind": "loha"},
     "patterns": {
         "rank_pattern": {"out_proj": 5, r"layers\.1\.ffn\.gate_proj": 2},
         "alpha_pattern": {r"pose_decoder\.\d": 1.5},
     },
-    "all": {"use_rslora": True, "use_dora": True, "rank_pattern": {"q_proj": 1}, "alpha_pattern": {"^.*1.*": 12}},
+    "loha, patterns": {"kind": "loha", "rank_pattern": {"out_proj": 5}, "alpha_pattern": {r"pose_decoder\.\d": 1.5}},
+    "all": {"use_rslora": True, "kind": "dora", "rank_pattern": {"q_proj": 1}, "alpha_pattern": {"^.*1.*": 12}},
 }
+
+OURS_ONLY = {
+    "pissa": {"kind": "pissa"},
+    "pissa, all": {"kind": "pissa", "use_rslora": True, "rank_pattern": {"q_proj": 1}, "alpha_pattern": {".*1.*": 3}},
+    "loha, rank-stabilised": {"kind": "loha", "use_rslora": True, "rank_pattern": {"out_proj": 5}},
+}
+"""What PEFT has no configuration for; our folders say it in other words."""
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -48,8 +57,18 @@ def disturb(model: nn.Module) -> None:
         for name, parameter in model.named_parameters():
             if ".lora_magnitude_vector" in name:
                 parameter.mul_(0.7 + 0.6 * torch.rand(parameter.shape, generator=random))
+            elif ".hada_" in name:  # four in a product
+                parameter.copy_(0.4 * torch.randn(parameter.shape, generator=random))
             elif ".lora_" in name:
                 parameter.copy_(0.2 * torch.randn(parameter.shape, generator=random))
+
+
+def peft_model(model: nn.Module, *, kind: str = "lora", **options: Any) -> nn.Module:
+    """PEFT's own model with adapters that our settings describe."""
+    if kind == "loha":
+        return get_peft_model(model, LoHaConfig(r=3, alpha=6, target_modules=LEAVES, **options))
+    config = LoraConfig(r=3, lora_alpha=6, lora_dropout=0.1, target_modules=LEAVES, use_dora=kind == "dora", **options)
+    return get_peft_model(model, config)
 
 
 def assert_equal(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
@@ -58,7 +77,7 @@ def assert_equal(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
         torch.testing.assert_close(ours[head], value, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+@pytest.mark.parametrize("options", [*OPTIONS.values(), *OURS_ONLY.values()], ids=[*OPTIONS, *OURS_ONLY])
 def test_peft_loads_ours(base: Base, tmp_path: Path, outputs, options: dict[str, Any]) -> None:
     plain = outputs(base.model)
     inject_lora_adapters(base.model, TARGETS, rank=3, alpha=6.0, dropout=0.1, **options)
@@ -74,8 +93,7 @@ def test_peft_loads_ours(base: Base, tmp_path: Path, outputs, options: dict[str,
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
 def test_we_load_pefts(base: Base, tmp_path: Path, outputs, options: dict[str, Any]) -> None:
-    config = LoraConfig(r=3, lora_alpha=6, lora_dropout=0.1, target_modules=LEAVES, **options)
-    theirs = get_peft_model(load_base(base.path).model, config)
+    theirs = peft_model(load_base(base.path).model, **options)
     disturb(theirs)
     theirs.save_pretrained(str(tmp_path / "theirs"))
 
@@ -150,7 +168,7 @@ def test_the_gradients_of_dora_are_pefts(dropout: float, monkeypatch: pytest.Mon
         LoraConfig(r=2, lora_alpha=4, lora_dropout=dropout, target_modules=["0"], use_dora=True),
     )
     theirs.base_model.model[0].base_layer.load_state_dict(plain[0].state_dict())
-    ours = inject_lora_adapters(plain, ["0"], 2, 4.0, dropout, use_dora=True).train()
+    ours = inject_lora_adapters(plain, ["0"], 2, 4.0, dropout, kind="dora").train()
     disturb(ours)
     their_layer = theirs.train().base_model.model[0]
     with torch.no_grad():

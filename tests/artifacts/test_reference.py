@@ -167,7 +167,7 @@ def test_the_name_tells_the_form(files: dict[str, Path], tmp_path: Path, output:
     assert (tmp_path / output).is_dir() == (output == "adapter")
     alpha = 6.0 if output == "lora.safetensors" else None
     convert(tmp_path / output, tmp_path / "last", alpha=alpha)
-    assert load_adapter(tmp_path / "last").settings == LoRASettings(3, 6.0)
+    assert load_adapter(tmp_path / "last").settings == LoRASettings(3, 6.0, 0.0)
 
 
 def test_the_base_inside_is_written(files: dict[str, Path], tmp_path: Path, base: Base) -> None:
@@ -235,7 +235,7 @@ def test_the_scaling_of_rank_stabilised_adapters_becomes_an_alpha(adapter: Adapt
 def test_what_the_reference_system_cannot_say(adapter: Adapter, tmp_path: Path) -> None:
     settings = LoRASettings(3, 6.0, alpha_pattern={r"pose_decoder\.0": 2.0})
     save_adapter(replace(adapter, settings=settings), tmp_path / "adapter")
-    with pytest.raises(CheckpointError, match=r"knows one rank and alpha and no DoRA, not .*other alphas"):
+    with pytest.raises(CheckpointError, match=r"plain LoRA of one rank and alpha only, not .*other alphas"):
         convert(tmp_path / "adapter", tmp_path / "lora.pth")
     assert not (tmp_path / "lora.pth").exists()
 

@@ -66,8 +66,9 @@ def trained() -> Callable[..., Any]:
         random = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for layer in adapted_layers(model).values():
-                for factor in (layer.lora_A, layer.lora_B):
-                    factor.copy_(0.3 * torch.randn(factor.shape, generator=random))
+                for factor in layer.factors().values():
+                    if factor.requires_grad and factor.ndim == 2:
+                        factor.copy_(0.3 * torch.randn(factor.shape, generator=random))
         return model
 
     return make

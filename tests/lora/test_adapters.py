@@ -23,7 +23,9 @@ CARD = ["transformer_encoder", "pose_decoder"]
 KINDS = {
     "tired": {"targets": CARD, "rank": 4, "seed": 5},
     "sneaky": {"targets": ["ffn"], "rank": 2, "seed": 6, "use_rslora": True},
-    "dora": {"targets": ["self_attn", "position_decoder"], "rank": 3, "seed": 7, "use_dora": True},
+    "dora": {"targets": ["self_attn", "position_decoder"], "rank": 3, "seed": 7, "kind": "dora"},
+    "pissa": {"targets": ["self_attn"], "rank": 2, "seed": 8, "kind": "pissa"},
+    "loha": {"targets": ["ffn"], "rank": 3, "seed": 9, "kind": "loha"},
 }
 
 
@@ -80,7 +82,7 @@ def alone(transformer, sources: dict[str, Combination]) -> Callable[[str], nn.Mo
 def test_switching_gives_what_each_adapter_alone_does(adapters: NamedAdapters, outputs, alone, transformer) -> None:
     plain = outputs(transformer(causal=True))
     assert adapters.names == list(KINDS)
-    for name in ("tired", "dora", "sneaky", "tired", None, "dora"):
+    for name in ("tired", "dora", "sneaky", "pissa", "loha", "tired", None, "dora"):
         adapters.use(name)
         expected = plain if name is None else outputs(alone(name))
         for head, value in outputs(adapters.model).items():
@@ -124,7 +126,16 @@ def test_weights_give_the_exact_sum(adapters: NamedAdapters, sources, transforme
 
 
 @pytest.mark.parametrize(
-    "names", [("sneaky", "tired"), (None, "dora"), ("dora", "tired"), ("tired", "tired"), (None, None)]
+    "names",
+    [
+        ("sneaky", "tired"),
+        (None, "dora"),
+        ("dora", "tired"),
+        ("tired", "tired"),
+        (None, None),
+        ("pissa", "loha"),
+        ("loha", "dora"),
+    ],
 )
 def test_every_clip_of_a_pass_has_its_own(
     adapters: NamedAdapters, outputs, alone, transformer, names: tuple[str | None, str | None]
@@ -164,7 +175,7 @@ def test_names(adapters: NamedAdapters, sources) -> None:
         lambda: adapters.detach("tierd"),
         lambda: adapters.per_clip(["tierd"]).__enter__(),
     ):
-        with pytest.raises(AdapterError, match="'tierd': not attached; there are tired, sneaky, dora"):
+        with pytest.raises(AdapterError, match="'tierd': not attached; there are tired, sneaky, dora, pissa, loha"):
             attempt()
     assert adapters.used == {"tired": 1.0}
 

@@ -110,7 +110,7 @@ def test_weights_that_mean_nothing(adapters, weights: tuple[float, ...], message
 
 
 def test_dora_cannot_be_summed(transformer, trained) -> None:
-    model = trained(transformer(), ["ffn"], use_dora=True)
+    model = trained(transformer(), ["ffn"], kind="dora")
     adapter = Combination(get_lora_state_dict(model), lora_settings(model))
     for attempt in (lambda: combine_adapters([adapter], [0.5]), lambda: truncate_adapter(adapter, 2)):
         with pytest.raises(AdapterError, match="DoRA"):
@@ -118,7 +118,7 @@ def test_dora_cannot_be_summed(transformer, trained) -> None:
 
 
 def test_a_dora_of_weight_zero_is_not_in_the_sum(adapters, transformer, trained) -> None:
-    model = trained(transformer(), ["ffn"], use_dora=True)
+    model = trained(transformer(), ["ffn"], kind="dora")
     dora = Combination(get_lora_state_dict(model), lora_settings(model))
     both, alone = combine_adapters([dora, adapters[0]], [0.0, 1.0]), combine_adapters([adapters[0]], [1.0])
     assert both.settings == alone.settings

@@ -109,7 +109,7 @@ def test_layers_that_read_together_may_be_of_both_kinds() -> None:
 
 @pytest.fixture
 def model(transformer, trained) -> nn.Module:
-    made = trained(transformer(causal=True), CARD, use_dora=True)
+    made = trained(transformer(causal=True), CARD, kind="dora")
     random = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for layer in adapted_layers(made).values():
@@ -118,13 +118,13 @@ def model(transformer, trained) -> nn.Module:
 
 
 def test_lengths_are_trained_saved_and_loaded(model: nn.Module, transformer, arguments: dict[str, Tensor]) -> None:
-    assert lora_settings(model) == LoRASettings(4, 6.0, use_dora=True)
+    assert lora_settings(model) == LoRASettings(4, 6.0, 0.0, kind="dora")
     model(**arguments).square().sum().backward()
     trained = {name for name, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())}
     state = get_lora_state_dict(model)
     assert trained == set(state)
     assert len(state) == 3 * len(adapted_layers(model))
-    again = inject_lora_adapters(transformer(causal=True), CARD, 4, 6.0, 0.0, use_dora=True)
+    again = inject_lora_adapters(transformer(causal=True), CARD, 4, 6.0, 0.0, kind="dora")
     load_lora_state_dict(again, state, settings=lora_settings(model))
     assert torch.equal(again(**arguments), model(**arguments))
 

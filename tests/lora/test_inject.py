@@ -68,7 +68,7 @@ def test_names_and_defaults_are_public() -> None:
         "alpha": 16.0,
         "dropout": 0.05,
         "use_rslora": False,
-        "use_dora": False,
+        "kind": "lora",
         "rank_pattern": None,
         "alpha_pattern": None,
         "layers": None,
@@ -289,7 +289,7 @@ def test_copies_of_an_adapted_model(transformer, arguments: dict[str, Tensor], t
     detach_lora_adapters(model)
     assert torch.equal(twin(**arguments), expected)
     assert trainable(twin) == sum(p.numel() for n, p in twin.named_parameters() if "lora_" in n)
-    assert lora_settings(twin) == LoRASettings(4, 6.0)
+    assert lora_settings(twin) == LoRASettings(4, 6.0, 0.0)
 
 
 def test_the_state_dict_of_an_adapted_model_goes_round(transformer, arguments: dict[str, Tensor], trained) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from stickgen.lora import LoRALinear
+from stickgen.lora import LoRALinear, PiSSALinear
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2}
 
@@ -293,3 +293,52 @@ def test_no_dropout_in_eval_mode() -> None:
     torch.testing.assert_close(
         layer(x).double(), formula(layer, x, 2.0, layer.lora_A, layer.lora_B), rtol=1e-5, atol=1e-5
     )
+
+
+# The formula, and the lean way of computing it
+
+
+@pytest.mark.parametrize("kind", [LoRALinear, PiSSALinear])
+@pytest.mark.parametrize("p", [0.0, 0.4])
+def test_the_lean_path_computes_the_formula_and_its_gradients(kind: type[LoRALinear], p: float) -> None:
+    """As it stands in ``forward``, step by step, on the same dropped input."""
+    torch.manual_seed(0)
+    layers = [kind(nn.Linear(7, out, bias=out > 4, dtype=torch.float64), 3, 6.0, p).train() for out in (5, 4)]
+    for layer in layers:
+        nn.init.normal_(layer.lora_B)
+    x = torch.randn(2, 6, 7, dtype=torch.float64, requires_grad=True)
+    inputs = [x, *(parameter for layer in layers for parameter in (layer.lora_A, layer.lora_B))]
+
+    def computed(lean: bool) -> tuple[list[Tensor], tuple[Tensor, ...]]:
+        for layer in layers:
+            layer.lean = lean
+        outputs = []
+        for way in (lambda: [layer(x) for layer in layers], lambda: layers[0].forward_together(x, layers[:1])):
+            torch.manual_seed(1)  # the same masks
+            outputs += way()
+        return outputs, torch.autograd.grad(sum(y.pow(3).sum() for y in outputs), inputs)
+
+    (lean, lean_gradients), (plain, gradients) = computed(True), computed(False)
+    for mine, expected in zip([*lean, *lean_gradients], [*plain, *gradients], strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_layers_that_share_an_input_compute_the_formula_too() -> None:
+    torch.manual_seed(0)
+    layers = [LoRALinear(nn.Linear(7, out), 3, 6.0, 0.4).train() for out in (5, 4)]
+    for layer in layers:
+        nn.init.normal_(layer.lora_B)
+    x = torch.randn(6, 7)
+    torch.manual_seed(1)
+    together = LoRALinear.forward_together(x, layers)
+    for layer, output in zip(layers, together, strict=True):
+        layer.lean = False
+        torch.manual_seed(1)  # the mask that both shared
+        torch.testing.assert_close(output, layer(x))
+
+
+def test_the_formula_can_be_differentiated_twice() -> None:
+    layer = make(dtype=torch.float64)
+    layer.lean = False
+    x = torch.randn(2, 7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(layer, (x,))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from stickgen.errors import AdapterError
 from stickgen.lora import (
+    KINDS,
     LoRALinear,
     adapted_layers,
     inject_lora_adapters,
@@ -135,9 +136,9 @@ def test_merging_needs_no_dropout_and_keeps_the_mode(transformer, arguments: dic
     torch.testing.assert_close(model(**arguments), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("use_dora", [False, True])
-def test_unmerging_gives_base_and_adapters_back_bit_for_bit(transformer, trained, use_dora: bool) -> None:
-    model = trained(transformer(), CARD, use_dora=use_dora)
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_unmerging_gives_base_and_adapters_back_bit_for_bit(transformer, trained, kind: str) -> None:
+    model = trained(transformer(), CARD, kind=kind)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     layers = adapted_layers(model)
     merged = {key: value.clone() for key, value in merge_lora_weights(model).state_dict().items()}

@@ -75,9 +75,9 @@ def test_a_pattern_that_matches_nothing_leaves_the_model_alone(transformer, name
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"rank_pattern": {"ffn": 0}}, "rank=0"),
-        ({"rank_pattern": {"ffn": 1.5}}, "rank=1.5"),
-        ({"alpha_pattern": {"ffn": -1.0}}, "alpha=-1"),
+        ({"rank_pattern": {"ffn": 0}}, "rank_pattern.ffn=0"),
+        ({"rank_pattern": {"ffn": 1.5}}, "rank_pattern.ffn=1.5"),
+        ({"alpha_pattern": {"ffn": -1.0}}, "alpha_pattern.ffn=-1"),
         ({"rank_pattern": {"(": 2}}, "pattern '(': not a regular expression"),
     ],
 )
@@ -95,6 +95,6 @@ def test_another_rank_in_one_layer_is_refused_when_loading(transformer, trained)
 
 def test_what_people_read() -> None:
     assert str(LoRASettings(8, 16.0, 0.05)) == "rank 8, alpha 16, dropout 0.05"
-    assert str(LoRASettings(4, 2.5, use_dora=True, rank_pattern={"ffn": 2})) == (
+    assert str(LoRASettings(4, 2.5, 0.0, kind="dora", rank_pattern={"ffn": 2})) == (
         "rank 4, alpha 2.5, dropout 0, DoRA, other ranks in some layers"
     )

@@ -7,7 +7,7 @@ import torch
 
 from stickgen.artifacts.base import load_base, save_base
 from stickgen.artifacts.record import BaseRecord
-from stickgen.config import BaseConfig, DataConfig, LoRAConfig, ObjectiveConfig, TrainConfig
+from stickgen.config import BaseConfig, DataConfig, LoRAConfig, ObjectiveConfig, OptimizerConfig, TrainConfig
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.data.file import write_sequences
 from stickgen.errors import CheckpointError, ConfigError, DataError
@@ -51,6 +51,7 @@ def setup(tmp_path: Path) -> Setup:
             lora=LoRAConfig(**{"rank": 4, "targets": {"attention": ["self_attn"]}, **groups.get("lora", {})}),
             objective=ObjectiveConfig(**{"name": "causal", "causal": True, **groups.get("objective", {})}),
             data=DataConfig(path=str(tmp_path / "clips.pt"), **groups.get("data", {})),
+            optimizer=OptimizerConfig(**groups.get("optimizer", {})),
             run_dir="run",
         )
         return build_model(config, ClipDataModule(config.data))
@@ -73,7 +74,7 @@ def test_only_the_adapters_of_a_frozen_base_are_trained(base_file: Callable[...,
 
 
 def test_layers_have_the_settings_that_the_run_gives_them(base_file: Callable[..., Path], setup: Setup) -> None:
-    lora = {"use_dora": True, "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"out_proj": 3.0}, "layers": [1]}
+    lora = {"kind": "dora", "rank_pattern": {"q_proj": 2}, "alpha_pattern": {"out_proj": 3.0}, "layers": [1]}
     layers = adapted_layers(setup(base_file(), lora=lora).model)
     assert len(layers) == 4
     for path, layer in layers.items():
@@ -83,11 +84,17 @@ def test_layers_have_the_settings_that_the_run_gives_them(base_file: Callable[..
         assert layer.alpha == (3.0 if path.endswith("out_proj") else 16.0)
 
 
+def test_a_rate_for_b_is_refused_for_a_kind_without(base_file: Callable[..., Path], setup: Setup) -> None:
+    with pytest.raises(ConfigError, match=r"optimizer.lora_plus_ratio=4: .* with lora.kind=loha"):
+        setup(base_file(), lora={"kind": "loha"}, optimizer={"lora_plus_ratio": 4.0})
+    setup(base_file(), lora={"kind": "pissa"}, optimizer={"lora_plus_ratio": 4.0})
+
+
 @pytest.mark.parametrize(
     ("lora", "message"),
     [
         ({"rank_pattern": {"gate_proj": 2}}, "lora.targets: rank_pattern 'gate_proj' matches the path of no adapted"),
-        ({"alpha_pattern": {"(": 2.0}}, r"lora: pattern '\(': not a regular expression"),
+        ({"alpha_pattern": {"(": 2.0}}, r"lora.alpha_pattern '\(': not a regular expression"),
         ({"layers": [9]}, r"lora.targets: layers \[9\]: the targets lie in layers 0, 1"),
     ],
 )

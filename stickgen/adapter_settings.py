@@ -1,4 +1,4 @@
-"""What the adapters of a model have in common, and which of them differ."""
+"""The settings of adapters, for the command line, files and library calls; without torch."""
 
 import math
 import re
@@ -11,35 +11,34 @@ from stickgen.errors import AdapterError
 
 Value = TypeVar("Value", int, float)
 
+KINDS = {"lora": "LoRA", "dora": "DoRA", "pissa": "PiSSA", "loha": "LoHa"}
+"""Every kind of adapter, and what people call it; :mod:`stickgen.lora.kinds` has the classes."""
 
-@dataclass(frozen=True)
+
+@dataclass
 class LoRASettings:
-    """How adapters are built; :class:`~stickgen.lora.LoRALinear` says what the values mean.
-
-    Attributes:
-        rank: of every update that no pattern names.
-        alpha: likewise.
-        dropout: probability of dropping an input of the adapter path.
-        use_rslora: scale by alpha / √rank.
-        use_dora: train magnitudes too, as :class:`~stickgen.lora.DoRALinear`.
-        rank_pattern: ranks of single layers, by a regular expression for the end of their path: PEFT's rule. The first
-            that matches holds.
-        alpha_pattern: alphas, likewise.
-    """
+    """How adapters are built; :class:`~stickgen.lora.LoRALinear` explains the values."""
 
     rank: int = 8
+    """Rank of the updates."""
     alpha: float = 16.0
-    dropout: float = 0.0
+    """Numerator of the scaling alpha / rank."""
+    dropout: float = 0.05
+    """Probability of dropping an input of the adapter path."""
     use_rslora: bool = False
-    use_dora: bool = False
-    rank_pattern: Mapping[str, int] = field(default_factory=dict)
-    alpha_pattern: Mapping[str, float] = field(default_factory=dict)
+    """Scale updates by alpha / √rank instead of alpha / rank (Kalajdzievski 2023, arXiv:2312.03732)."""
+    kind: str = "lora"
+    """lora, dora, pissa or loha: what is trained beside each weight (docs/adapters.md)."""
+    rank_pattern: dict[str, int] = field(default_factory=dict)
+    """Ranks of single layers, by a regular expression for the end of their path, as in PEFT; the first match holds."""
+    alpha_pattern: dict[str, float] = field(default_factory=dict)
+    """Alphas of single layers, likewise."""
 
     def __str__(self) -> str:
         """Return the settings for people: "rank 8, alpha 16, dropout 0.05, DoRA"."""
         options = {
             "rank-stabilised": self.use_rslora,
-            "DoRA": self.use_dora,
+            KINDS[self.kind]: self.kind != LoRASettings.kind,
             "other ranks in some layers": bool(self.rank_pattern),
             "other alphas in some layers": bool(self.alpha_pattern),
         }
@@ -63,21 +62,27 @@ class LoRASettings:
         """Refuse settings that cannot work.
 
         Raises:
-            ValueError: a rank, an alpha or the dropout is out of its range, or a pattern is no regular expression.
+            ValueError: a value is out of its range, or a pattern is not a regular expression. The message begins with
+                the setting's name.
         """
-        for rank in (self.rank, *self.rank_pattern.values()):
+        ranks = {"rank": self.rank, **{f"rank_pattern.{key}": rank for key, rank in self.rank_pattern.items()}}
+        for name, rank in ranks.items():
             if isinstance(rank, bool) or not isinstance(rank, int) or rank < 1:
-                raise ValueError(f"rank={rank}: a whole number of at least 1 expected")
-        for alpha in (self.alpha, *self.alpha_pattern.values()):
+                raise ValueError(f"{name}={rank}: a whole number of at least 1 expected")
+        alphas = {"alpha": self.alpha, **{f"alpha_pattern.{key}": alpha for key, alpha in self.alpha_pattern.items()}}
+        for name, alpha in alphas.items():
             if not (math.isfinite(alpha) and alpha > 0):
-                raise ValueError(f"alpha={alpha}: a number above 0 expected")
+                raise ValueError(f"{name}={alpha}: a number above 0 expected")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout}: a number from 0 up to, not including, 1 expected")
-        for pattern in (*self.rank_pattern, *self.alpha_pattern):
-            try:
-                re.compile(pattern)
-            except (re.error, RecursionError, OverflowError) as error:
-                raise ValueError(f"pattern {pattern!r}: not a regular expression: {error}") from None
+        if self.kind not in KINDS:
+            raise ValueError(f"kind={self.kind}: one of {', '.join(KINDS)} expected")
+        for name in ("rank_pattern", "alpha_pattern"):
+            for pattern in getattr(self, name):
+                try:
+                    re.compile(pattern)
+                except (re.error, RecursionError, OverflowError) as error:
+                    raise ValueError(f"{name} {pattern!r}: not a regular expression: {error}") from None
 
     def refuse_unmatched(self, paths: Iterable[str]) -> None:
         """Refuse patterns that name none of the layers: they would be passed over in silence.
