@@ -78,25 +78,10 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
 def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: Console) -> FitResult:
     started = time.monotonic()
     _begin(config)
-    remove_leftovers(run.checkpoints)  # a run that only has to be finished writes none
-    resumed = _resumed(config, run)
-    if resumed is not None:
-        _check_goes_on(config, resumed)
-    elif run.holds_results():
-        raise OutputExistsError(
-            f"{run.path}: holds a run already, which was kept; resume={run.path} continues it, or name another folder"
-        )
-    # Now, and not when the training is over.
-    check_folder(run.adapter, FILES, overwrite=True)
-
+    resumed = _ready_folder(config, run)
     check_devices(config)
-    config = with_precision(config)
-    data = _data(config)
-    built = build_model(config, data)
-    if config.trainer.micro_batch == "auto":
-        config = _measured(config, data, built)
-    data.divide(config.micro_batch, config.step_size // config.micro_batch)
-    module = MotionModule(built.model, config, built.fingerprint)
+    parts = _build(with_precision(config))
+    config, data, built, module = parts.config, parts.data, parts.built, parts.module
     before = time.monotonic() - started
     trained = "adapter" if config.lora.enabled else "trained model"
     with Processes(config) as processes:
@@ -106,39 +91,65 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
         run.write_start(config, first=resumed is None)
         print_summary(console, config, data, built)
         processes.start(config)
-        scores = _baselines(data)
-        if not config.base.from_scratch:
-            with built.in_float32():
-                scores[FROZEN_BASE] = evaluate(module, data, config)
+        scores = _scores_before(parts)
         log_start(loggers, config, scores, trained, resumed is not None)
         with data.shared(0, processes.count):
             run_training(trainer, module, data, resumed, preemption)
     with built.in_float32():
         scores[trained] = _scores_of_the_kept(trainer, module, data, config)
     log_end(loggers, scores[trained], trainer.global_step)
-
     _save_weights(module, built, config, run)
     split, _, metric = config.callbacks.monitor.partition("/")
-    monitored = scores[trained][split][metric]
-    write_json(
-        run.metrics,
-        {
-            "scores": scores,
-            "trained": trained,
-            "monitor": config.callbacks.monitor,
-            "monitored": monitored,
-            "data": data.report.record(data.split),
-            "parameters": {"trainable": built.trainable, "total": built.total},
-            "optimizer_steps": trainer.global_step,
-            PRUNED_AFTER: next((c.after for c in trainer.callbacks if isinstance(c, Pruning)), None),  # type: ignore[attr-defined]
-            "seconds": round(module.seconds + before, 1),
-        },
-    )
+    result = FitResult(run, scores, monitored=scores[trained][split][metric])
+    _write_metrics(result, parts, trainer, trained, seconds=module.seconds + before)
     run.forget_previous()
     for split in ("val", "test"):
         print_results(console, scores, split, trained)
     print_next(console, config, data, run.path)
-    return FitResult(run, scores, monitored)
+    return result
+
+
+def fit_beside(config: TrainConfig, rank: int) -> None:
+    """Train as one of the further processes of a run, which leave all that is written to the first.
+
+    Args:
+        config: the settings that the first process has written into the run's folder.
+        rank: which process this is, from 1.
+    """
+    run = RunFolder(Path(config.run_dir))
+    preemption = Preemption(run)
+    with preemption.listening():
+        _begin(config)
+        resumed = _resumed(config, run)
+        parts = _build(replace(config, callbacks=replace(config.callbacks, progress_bar=False)))
+        trainer = training_trainer(parts.config, run, parts.module, [], preemption)
+        with parts.data.shared(rank, config.trainer.devices):
+            run_training(trainer, parts.module, parts.data, resumed, preemption)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a process of a run trains, and on what."""
+
+    config: TrainConfig
+    data: ClipDataModule
+    built: BuiltModel
+    module: MotionModule
+
+
+def _build(config: TrainConfig) -> _Parts:
+    """Open the data and build the model; the settings returned have the fastest micro-batch in the place of "auto"."""
+    data = ClipDataModule(
+        config.data,
+        accumulate=config.trainer.accumulate_grad_batches,
+        seed=config.seed,
+        objective=config.objective,
+    )
+    built = build_model(config, data)
+    if config.trainer.micro_batch == "auto":
+        config = _measured(config, data, built)
+    data.divide(config.micro_batch, config.step_size // config.micro_batch)
+    return _Parts(config, data, built, MotionModule(built.model, config, built.fingerprint))
 
 
 def _scores_of_the_kept(
@@ -163,33 +174,26 @@ def _scores_of_the_kept(
     return evaluate(module, data, config)
 
 
-def fit_beside(config: TrainConfig, rank: int) -> None:
-    """Train as one of the further processes of a run, which leave all that is written to the first.
-
-    Args:
-        config: the settings that the first process has written into the run's folder.
-        rank: which process this is, from 1.
-    """
-    run = RunFolder(Path(config.run_dir))
-    preemption = Preemption(run)
-    with preemption.listening():
-        _begin(config)
-        resumed = _resumed(config, run)
-        data = _data(config)
-        built = build_model(config, data)
-        data.divide(config.micro_batch, config.step_size // config.micro_batch)
-        config = replace(config, callbacks=replace(config.callbacks, progress_bar=False))
-        module = MotionModule(built.model, config, built.fingerprint)
-        trainer = training_trainer(config, run, module, [], preemption)
-        with data.shared(rank, config.trainer.devices):
-            run_training(trainer, module, data, resumed, preemption)
-
-
 def _begin(config: TrainConfig) -> None:
     """Set what a process of a run has one of: its threads, its random numbers, its warnings."""
     quieten_lightning()
     torch.set_num_threads(config.trainer.threads or max(1, _THREADS // config.trainer.devices))
     seed_everything(config.seed, workers=True, verbose=False)
+
+
+def _ready_folder(config: TrainConfig, run: RunFolder) -> Path | None:
+    """Return the checkpoint to continue from, None for a new run; refuse a folder that the run could not use."""
+    remove_leftovers(run.checkpoints)  # a run that only has to be finished writes none
+    resumed = _resumed(config, run)
+    if resumed is not None:
+        _check_goes_on(config, resumed)
+    elif run.holds_results():
+        raise OutputExistsError(
+            f"{run.path}: holds a run already, which was kept; resume={run.path} continues it, or name another folder"
+        )
+    # Now, and not when the training is over.
+    check_folder(run.adapter, FILES, overwrite=True)
+    return resumed
 
 
 def _resumed(config: TrainConfig, run: RunFolder) -> Path | None:
@@ -225,15 +229,6 @@ def _check_goes_on(config: TrainConfig, resumed: Path) -> None:
             )
 
 
-def _data(config: TrainConfig) -> ClipDataModule:
-    return ClipDataModule(
-        config.data,
-        accumulate=config.trainer.accumulate_grad_batches,
-        seed=config.seed,
-        objective=config.objective,
-    )
-
-
 def _prompts(config: TrainConfig, built: BuiltModel) -> torch.Tensor | None:
     """Return the prompts of the animations ``[P, E]``, where the settings name any."""
     show = config.callbacks.show_motion
@@ -260,13 +255,36 @@ def _measured(config: TrainConfig, data: ClipDataModule, built: BuiltModel) -> T
     return replace(config, trainer=replace(config.trainer, micro_batch=size))
 
 
-def _baselines(data: ClipDataModule) -> dict[str, dict[str, dict[str, float]]]:
+def _scores_before(parts: _Parts) -> dict[str, dict[str, dict[str, float]]]:
+    """Score the baselines, and the base as it is before training."""
+    data = parts.data
     majority = majority_action(data.split.train.infos)
     scores: dict[str, dict[str, dict[str, float]]] = {}
     for split, loader in (("val", data.val_dataloader()), ("test", data.test_dataloader())):
         for name, metrics in baseline_metrics(loader, majority).items():
             scores.setdefault(name, {})[split] = metrics
+    if not parts.config.base.from_scratch:
+        with parts.built.in_float32():
+            scores[FROZEN_BASE] = evaluate(parts.module, data, parts.config)
     return scores
+
+
+def _write_metrics(result: FitResult, parts: _Parts, trainer: Trainer, trained: str, seconds: float) -> None:
+    data, built = parts.data, parts.built
+    write_json(
+        result.run.metrics,
+        {
+            "scores": result.scores,
+            "trained": trained,
+            "monitor": parts.config.callbacks.monitor,
+            "monitored": result.monitored,
+            "data": data.report.record(data.split),
+            "parameters": {"trainable": built.trainable, "total": built.total},
+            "optimizer_steps": trainer.global_step,
+            PRUNED_AFTER: next((c.after for c in trainer.callbacks if isinstance(c, Pruning)), None),  # type: ignore[attr-defined]
+            "seconds": round(seconds, 1),
+        },
+    )
 
 
 def _save_weights(module: MotionModule, built: BuiltModel, config: TrainConfig, run: RunFolder) -> None:
