@@ -1,10 +1,8 @@
 """What the command-line entries share."""
 
-import difflib
 import errno
 import logging
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -17,9 +15,9 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 
-from stickgen.config import REPLACED, setting_keys
 from stickgen.errors import ERROR_FILE, ConfigError, InterruptedRunError, OutputError, StickgenError
 from stickgen.files import atomic_write
+from stickgen.override_errors import override_mistake
 from stickgen.signals import received
 
 # A path that does not exist, may not be written or is full is the user's to mend, and so is a disk that fails; other
@@ -137,34 +135,6 @@ def composing(error: Exception, main: Callable[[], Any]) -> bool:
     if function is None or not frames or any(frame.f_code is function.__code__ for frame in frames):
         return False
     return frames[-1].f_globals.get("__name__", "").partition(".")[0] in ("hydra", "omegaconf", "antlr4")
-
-
-def override_mistake(error: Exception, schema: type) -> str:
-    """Say what is wrong with an override: Hydra's first lines, the reason behind them, and a likely key."""
-    cause: BaseException | None = error
-    while cause is not None:  # a check of ours that ran inside an interpolation
-        if isinstance(cause, StickgenError):
-            return str(cause)
-        cause = cause.__cause__ or cause.__context__
-    message = str(error).partition("Config search path")[0]
-    if not isinstance(error, HydraException | OmegaConfBaseException):
-        message = f"the overrides make no settings: {message.splitlines()[0] if message else type(error).__name__}"
-    mistyped = re.match(r"Could not override '([^']+)'", message)
-    if mistyped:
-        key = mistyped[1]
-        if key in setting_keys(schema):  # a dictionary, which Hydra takes for closed
-            return f"{key}: begin with a + to add keys to it, as '+{key}=…'"
-        if key in REPLACED:
-            return f"{key}: no such setting any more; write {REPLACED[key]}"
-        near = difflib.get_close_matches(key, setting_keys(schema), n=1)
-        hint = f"did you mean {near[0]}?" if near else "--help lists them"
-        return f"{key}: no such setting; {hint}"
-    if plugin := re.match(r".*Could not find 'hydra/(launcher|sweeper)/(\w+)'", message):
-        install = "'stickgen[ray]'" if plugin[2].startswith("ray") else "'stickgen[sweep]'"
-        return f"hydra/{plugin[1]}={plugin[2]}: no such {plugin[1]} installed; pip install {install} brings conf's own"
-    if error.__cause__ is not None:
-        message += f": {str(error.__cause__).splitlines()[0]}"
-    return f"{message.strip()} (--help lists the settings)"
 
 
 @contextmanager

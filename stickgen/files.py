@@ -43,7 +43,7 @@ def read_torch(path: Path, *, mistake: type[StickgenError], instead: str, mmap: 
     import torch  # here, since the command line needs this module and not torch
 
     if not path.is_file():
-        raise mistake(f"{path}: no such file")
+        raise mistake(missing_file(path))
     archive = False
     try:
         archive = is_zipfile(path)
@@ -73,6 +73,11 @@ def _numpy_scalars() -> list[Any]:
     scalar = np.float64().__reduce__()[0]
     kinds = {type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)}
     return [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, *kinds]
+
+
+def missing_file(path: Path) -> str:
+    """Return the message about an input that is no file."""
+    return f"{path}: is a folder; name a file" if path.is_dir() else f"{path}: no such file"
 
 
 def check_exists(path: Path) -> None:

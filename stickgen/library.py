@@ -18,11 +18,12 @@ from rich.console import Console
 
 from stickgen.artifacts.model import LoadedModel, load_model
 from stickgen.config import PROJECT, TrainConfig, register
-from stickgen.console import override_mistake
 from stickgen.errors import ConfigError
 from stickgen.generation import Generated
 from stickgen.generation.generate import generate_with
+from stickgen.generation.request import GenerationRequest
 from stickgen.motion.skeleton import FPS
+from stickgen.override_errors import override_mistake
 from stickgen.render import Panel, save
 from stickgen.reports.page import page
 from stickgen.reports.scenes import Scene
@@ -86,8 +87,8 @@ class Model(LoadedModel):
         Raises:
             StickgenError: see :func:`stickgen.generation.generate`.
         """
-        frames = round(seconds * FPS)
-        made = generate_with([(self.label, self)], [prompt], frames, seed=seed, encoder=encoder, encoder_id=encoder_id)
+        request = GenerationRequest([prompt], round(seconds * FPS), seed=seed)
+        made = generate_with([(self.label, self)], request, encoder=encoder, encoder_id=encoder_id)
         return Motion(**vars(made[0]))
 
     def __repr__(self) -> str:

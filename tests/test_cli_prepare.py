@@ -35,7 +35,7 @@ def test_prepare_writes_and_keeps(
     assert (
         run_command(monkeypatch, "prepare", archive, "--output", output, *ENCODER, "--dim", 48, "--view", "both") == 0
     )
-    assert "2 clips of 1 takes, 80 frames" in capsys.readouterr().out
+    assert "2 clips of 1 take, 80 frames" in capsys.readouterr().out
     sequences, info = read_sequences(output)
     assert sequences[0]["motion"].shape == (40, 48)
     assert info["text_encoder"]["id"] == "sentence-transformers/all-MiniLM-L6-v2"

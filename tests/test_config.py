@@ -360,6 +360,7 @@ def test_an_unknown_target_group_is_named() -> None:
         "trainer.accumulate_grad_batches=0",
         "trainer.gradient_clip_val=-1",
         "trainer.precision=8-bit",
+        "trainer.accelerator=xyz",
         "trainer.threads=0",
         "callbacks.checkpoint_every_n_steps=0",
         "callbacks.early_stopping_patience=0",

@@ -77,7 +77,7 @@ def is_dense(tensor: Tensor) -> bool:
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
+        raise CheckpointError(files.missing_file(path))
     try:
         with safe_open(path, framework="pt") as file:
             yield file

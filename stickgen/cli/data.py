@@ -49,6 +49,7 @@ def prepare(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
 ) -> None:
     """Make a data file of motion capture: project to stick figures, score, embed the captions."""
+    from stickgen.data.clips import amount, counted
     from stickgen.mocap.cutting import PrepareOptions
     from stickgen.mocap.prepare import prepare as make_data_file
     from stickgen.text.encoder import TextEncoder
@@ -77,15 +78,16 @@ def prepare(
         overwrite=overwrite,
     )
     typer.echo(
-        f"{output}: {summary.clips} clips of {summary.takes} takes, {summary.frames} frames; "
-        f"{summary.high_quality} with quality >= 0.8"
+        f"{output}: {amount(summary.clips, summary.takes, summary.frames)}; {summary.high_quality} with quality >= 0.8"
     )
     if summary.gathered:
-        typer.echo(f"taken over from data files: {summary.gathered} clips")
+        typer.echo(f"taken over from data files: {counted(summary.gathered, 'clip')}")
     if summary.left_out:
-        typer.echo(f"left out: {summary.left_out} recordings of fewer than {options.minimum} frames")
+        typer.echo(f"left out: {counted(summary.left_out, 'recording')} of fewer than {options.minimum} frames")
     if summary.unlabelled:
-        typer.echo(f"without an action class: {summary.unlabelled} clips (name it in the column stickgen_action)")
+        typer.echo(
+            f"without an action class: {counted(summary.unlabelled, 'clip')} (name it in the column stickgen_action)"
+        )
 
 
 def sample(
@@ -103,6 +105,7 @@ def sample(
 ) -> None:
     """Make a data file of the built-in sample: generated motion in several styles, nothing to download."""
     from stickgen.config import SampleConfig
+    from stickgen.data.clips import amount
     from stickgen.data.file import check_data_name, write_sequences
     from stickgen.files import check_absent, check_writable
     from stickgen.sample import ACTIONS_OF_SAMPLE, SAMPLE_INFO, STYLES, sample_sequences
@@ -116,7 +119,7 @@ def sample(
     )
     write_sequences(output, sequences, SAMPLE_INFO, overwrite=overwrite)
     takes = len({sequence["meta"]["take"] for sequence in sequences})
-    typer.echo(f"{output}: {clips} clips of {takes} takes, {sum(len(s['motion']) for s in sequences)} frames")
+    typer.echo(f"{output}: {amount(clips, takes, sum(len(s['motion']) for s in sequences))}")
 
 
 def pack(
@@ -125,11 +128,12 @@ def pack(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
 ) -> None:
     """Pack a data file, checking every number: the result opens at once however many clips it holds."""
+    from stickgen.data.clips import amount
     from stickgen.data.file import pack as pack_file
 
     clips = pack_file(source, output, overwrite=overwrite).infos
     takes = len({clip.take for clip in clips})
-    typer.echo(f"{output}: {len(clips)} clips of {takes} takes, {sum(clip.length for clip in clips)} frames")
+    typer.echo(f"{output}: {amount(len(clips), takes, sum(clip.length for clip in clips))}")
 
 
 def inspect_data(

@@ -24,13 +24,15 @@ def main(composed: DictConfig) -> None:
         # Here, and not above: --help, and mistakes that are seen without torch, do not wait for it.
         from rich.console import Console
 
+        from stickgen.data.clips import counted
         from stickgen.export.merge import merge
 
         report = merge(config)
         console = Console(highlight=False, soft_wrap=True)
         console.print(
-            f"{report.output}: {report.layers} layers merged\n"
-            f"merged against unmerged on {report.clips} clips: largest difference {report.largest_difference:.3g} "
+            f"{report.output}: {counted(report.layers, 'layer')} merged\n"
+            f"merged against unmerged on {counted(report.clips, 'clip')}: "
+            f"largest difference {report.largest_difference:.3g} "
             f"(the adapter itself changes outputs by up to {report.adapter_effect:.3g})"
         )
         if report.stored_difference is not None:

@@ -62,6 +62,7 @@ def generate(
 ) -> None:
     """Make motion of text and show it: models side by side, prompts below each other."""
     import math
+    from dataclasses import replace
 
     from stickgen.errors import ConfigError
     from stickgen.motion.skeleton import FPS
@@ -76,24 +77,20 @@ def generate(
     if not math.isfinite(seconds):
         raise ConfigError(f"seconds={seconds}: a number expected")
 
+    from stickgen.generation import GenerationRequest, read_seed_frames
     from stickgen.generation import generate as make_motions
-    from stickgen.generation import read_seed_frames
     from stickgen.generation.conditions import read_actions, read_cameras
-    from stickgen.generation.generate import check_request
 
     frames = round(seconds * FPS)
-    check_request(prompts, frames, seed)
-    actions = None if action is None else read_actions(action, frames)
-    cameras = None if filmed is None else read_cameras(filmed, frames)
-    given = None if seed_frames is None else read_seed_frames(seed_frames, seed_length or 10, seed_clip or 0)
+    request = replace(
+        GenerationRequest(prompts, frames, seed=seed),
+        actions=None if action is None else read_actions(action, frames),
+        cameras=None if filmed is None else read_cameras(filmed, frames),
+        seed_frames=None if seed_frames is None else read_seed_frames(seed_frames, seed_length or 10, seed_clip or 0),
+    )
     motions = make_motions(
         model,
-        prompts,
-        frames,
-        given,
-        seed=seed,
-        actions=actions,
-        cameras=cameras,
+        request,
         base=base,
         encoder=encoder,
         encoder_id=encoder_id,

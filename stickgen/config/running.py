@@ -31,7 +31,7 @@ class TrainerConfig:
     precision: str = "32-true"
     """What training computes in: 32-true, bf16-mixed, 16-mixed, or auto, which measures the faster of the first two."""
     accelerator: str = "auto"
-    """Lightning's accelerator: auto, cpu or gpu."""
+    """cpu, gpu (a kind that PyTorch finds), cuda, mps or tpu; auto: the best that this machine has."""
     devices: int = 1
     """Processes, each on a GPU of its own, or all on the CPU; they divide the micro-batches of a step among them, so a
     step's clips and its gradient stay what they are, apart from dropout masks."""
@@ -46,6 +46,8 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         check("trainer.precision", self.precision, self.precision in PRECISIONS, " or ".join(PRECISIONS))
+        accelerators = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
+        check("trainer.accelerator", self.accelerator, self.accelerator in accelerators, " or ".join(accelerators))
         check("trainer.max_epochs", self.max_epochs, self.max_epochs >= 1, "a whole number of at least 1")
         check("trainer.strategy", self.strategy, self.strategy in ("auto", "ddp"), "auto or ddp")
         check("trainer.max_steps", self.max_steps, self.max_steps == -1 or self.max_steps >= 1, "-1, or at least 1")

@@ -89,6 +89,16 @@ class Clip:
         return self.camera is not None
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a count in words, as "1 clip" or "2 clips"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def amount(clips: int, takes: int, frames: int) -> str:
+    """Return how much motion there is, as "16 clips of 6 takes, 1,600 frames"."""
+    return f"{counted(clips, 'clip')} of {counted(takes, 'take')}, {counted(frames, 'frame')}"
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class ClipInfo:
     """What filters, splits and batch plans need to know of a clip; it is had without reading the clip's motion.

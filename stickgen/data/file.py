@@ -1,6 +1,7 @@
 """The data file, ``sft_data_embedded.pt`` or packed: read without running anything in it, written in one step."""
 
 import logging
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ log = logging.getLogger(__name__)
 
 PACKED_SUFFIX = ".safetensors"
 """A data file of this name, in small letters or capitals, is a packed one; any other is torch's."""
+
+MOTION_CAPTURE = (".npz", ".bvh")
+"""Names of what ``stickgen prepare`` makes data files of."""
 
 SLOW_SECONDS = 5.0
 """From here on, opening a file of torch's is worth a line about packing it."""
@@ -50,6 +54,11 @@ def open_clips(path: Path, max_frames: int | None = None) -> tuple[ClipStore, di
     Raises:
         DataError: the file is missing, damaged or refused, or a clip in it is not as docs/data.md describes.
     """
+    if path.suffix.lower() in MOTION_CAPTURE and path.is_file():
+        raise DataError(
+            f"{path}: motion capture, not a data file; stickgen prepare {shlex.quote(str(path))} --output data.pt "
+            "makes one of it (see docs/data.md)"
+        )
     if is_packed(path):
         packed = PackedClips(path, max_frames)
         info = _file_record(packed.record, path)

@@ -25,7 +25,7 @@ from stickgen.digests import (
     tensor_digest,
 )
 from stickgen.errors import DataError
-from stickgen.files import atomic_write, check_absent
+from stickgen.files import atomic_write, check_absent, missing_file
 from stickgen.motion.actions import NUM_ACTIONS
 from stickgen.motion.skeleton import SKELETONS
 from stickgen.untrusted import MAX_TENSORS, parse_json
@@ -316,7 +316,7 @@ def _header(layout: _Layout, metadata: dict[str, str]) -> tuple[bytes, dict[str,
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the arrays, mapped into memory, and the metadata."""
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(missing_file(path))
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())

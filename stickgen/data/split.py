@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from stickgen.data.clips import Clip, ClipInfo
+from stickgen.data.clips import Clip, ClipInfo, counted
 from stickgen.errors import DataError
 
 SPLITS = ("train", "val", "test")
@@ -99,7 +99,7 @@ def refuse_empty(split_of: Mapping[str, str], clips: int, where: str) -> None:
     for split in SPLITS:
         if split not in split_of.values():
             raise DataError(
-                f"{where}: no clips left for {split}: {clips} clips of {len(split_of)} takes; "
+                f"{where}: no clips left for {split}: {counted(clips, 'clip')} of {counted(len(split_of), 'take')}; "
                 "three takes are needed, or meta.split in the clips (see docs/data.md)"
             )
 

@@ -12,6 +12,7 @@ import numpy as np
 
 import stickgen
 from stickgen.errors import DataError
+from stickgen.files import missing_file
 from stickgen.motion.skeleton import FPS, SKELETONS, skeleton_of
 from stickgen.untrusted import check_fps, parse_json
 
@@ -75,7 +76,7 @@ def read_motion(path: Path) -> MotionFile:
         DataError: it is missing, or is none.
     """
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(missing_file(path))
     try:
         content = parse_json(path.read_text(encoding="utf-8"))
     except ValueError:

@@ -13,7 +13,8 @@ from stickgen.evaluation.frozen import frozen_bases
 from stickgen.evaluation.scores import ScoresFile
 from stickgen.evaluation.table import summary_text
 from stickgen.files import atomic_write, check_absent, check_writable
-from stickgen.generation.generate import check_labels, check_request
+from stickgen.generation.generate import check_labels
+from stickgen.generation.request import GenerationRequest
 from stickgen.metrics import SHOWN
 from stickgen.motion.skeleton import FPS
 from stickgen.reports.page import Table, page
@@ -54,7 +55,7 @@ class Shown:
             raise ConfigError(f"split={self.split}: train, val or test expected")
         if not 1 <= self.clips <= MOST_SCENES or len(self.prompts) > MOST_SCENES:
             raise ConfigError(f"{max(self.clips, len(self.prompts))} scenes: 1 to {MOST_SCENES} go into a page")
-        check_request(self.prompts or ["none"], self.frames)
+        GenerationRequest(self.prompts or ["none"], self.frames)
 
 
 def read_prompts(path: Path) -> list[str]:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from stickgen.config import DataConfig
-from stickgen.data.clips import ClipInfo, ClipStore
+from stickgen.data.clips import ClipInfo, ClipStore, counted
 from stickgen.data.dataset import filter_clips
 from stickgen.data.file import open_clips
 from stickgen.data.split import SPLITS, divide_takes
@@ -80,8 +80,8 @@ def _print_head(console: Console, path: Path, store: ClipStore, record: Mapping[
     encoder = (record.get("text_encoder") or {}).get("id") or "an encoder that is not named"
     takes = len({info.take for info in infos})
     console.print(
-        f"{path}: {store.sequences} sequences → {len(infos)} clips of {takes} takes, {figures}; captions in {widths} "
-        f"numbers by {encoder}",
+        f"{path}: {counted(store.sequences, 'sequence')} → {counted(len(infos), 'clip')} of {counted(takes, 'take')}, "
+        f"{figures}; captions in {widths} numbers by {encoder}",
         soft_wrap=True,
         markup=False,
         highlight=False,

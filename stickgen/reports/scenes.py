@@ -11,6 +11,7 @@ from stickgen.errors import DataError
 from stickgen.evaluation.evaluate import clips_for
 from stickgen.generation.clips import EXPLODED, choose_clips, continue_clips
 from stickgen.generation.generate import generate_with
+from stickgen.generation.request import GenerationRequest
 from stickgen.generation.rollout import until_exploded
 from stickgen.motion.skeleton import FPS, skeleton_of, to_stick_5
 from stickgen.render import Panel
@@ -47,7 +48,9 @@ def scenes_of_prompts(
     Raises:
         StickgenError: see :func:`stickgen.generation.generate`.
     """
-    made = generate_with(models, prompts, frames, encoder=encoder, encoder_id=encoder_id, check=False)
+    made = generate_with(
+        models, GenerationRequest(prompts, frames), encoder=encoder, encoder_id=encoder_id, check=False
+    )
     scenes = []
     for first in range(0, len(made), len(models)):
         row = made[first : first + len(models)]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import IO
 
@@ -19,16 +20,30 @@ from stickgen.training.precision import device_type
 
 log = logging.getLogger(__name__)
 
+_PRESENT: dict[str, Callable[[], bool]] = {
+    "gpu": lambda: torch.cuda.is_available() or torch.backends.mps.is_available(),
+    "cuda": torch.cuda.is_available,
+    "mps": torch.backends.mps.is_available,
+}
+
 GRACE_SECONDS = 10.0
 """How long a process that was told to end is waited for."""
 
 
 def check_devices(config: TrainConfig) -> None:
-    """Refuse more processes than this machine has processors: settings of another's run may ask for any number.
+    """Refuse a kind of device that this machine lacks, and more processes than it has processors.
+
+    Settings of another's run may ask for any number. How many GPUs there are, Lightning asks.
 
     Raises:
-        ConfigError: see above. How many GPUs there are, Lightning asks.
+        ConfigError: see above.
     """
+    accelerator = config.trainer.accelerator
+    if accelerator in _PRESENT and not _PRESENT[accelerator]():
+        raise ConfigError(
+            f"trainer.accelerator={accelerator}: PyTorch finds no such device on this machine; take trainer=cpu, or "
+            "trainer.accelerator=auto"
+        )
     most = max(os.cpu_count() or 1, 2)
     if device_type(config.trainer.accelerator) == "cpu" and config.trainer.devices > most:
         raise ConfigError(f"trainer.devices={config.trainer.devices}: at most {most}, the processors here, expected")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stickgen.config import TrainConfig
-from stickgen.data.clips import ClipInfo
+from stickgen.data.clips import ClipInfo, amount, counted
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.metrics import METRICS, NEXT_FRAMES
 from stickgen.motion.actions import action_name
@@ -35,7 +35,7 @@ def print_summary(console: Console, config: TrainConfig, data: ClipDataModule, b
         table.add_row("adapted layers", f"{built.adapted} ({groups})")
     report, split = data.report, data.split
     dropped = ", ".join(f"{count} {reason}" for reason, count in report.dropped.items()) or "none"
-    table.add_row("data", f"{report.source}: {report.sequences} sequences → {report.clips} clips")
+    table.add_row("data", f"{report.source}: {counted(report.sequences, 'sequence')} → {counted(report.clips, 'clip')}")
     table.add_row("left out", dropped)
     for name in ("train", "val", "test"):
         table.add_row(name, _clips_line(getattr(split, name).infos))
@@ -116,4 +116,4 @@ def _clips_line(clips: Sequence[ClipInfo]) -> str:
             counts[clip.main_action] += 1
     shown = ", ".join(f"{action_name(action)} {count}" for action, count in counts.most_common(4))
     more = ", …" if len(counts) > 4 else ""
-    return f"{len(clips)} clips of {takes} takes, {frames:,} frames" + (f" ({shown}{more})" if shown else "")
+    return amount(len(clips), takes, frames) + (f" ({shown}{more})" if shown else "")

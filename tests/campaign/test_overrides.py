@@ -17,8 +17,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from stickgen.config import PROJECT, TrainConfig, as_plain, register, setting_keys, typed
-from stickgen.console import composing, override_mistake
+from stickgen.console import composing
 from stickgen.errors import StickgenError
+from stickgen.override_errors import override_mistake
 from tests.campaign.sizes import NIGHTLY
 
 EXAMPLES = 2200 if NIGHTLY else 40

@@ -1,4 +1,5 @@
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -153,3 +154,19 @@ def test_a_packed_file_is_told_by_its_name_in_capitals_too(tmp_path: Path) -> No
     assert isinstance(clips, PackedClips)
     assert info == {"fps": 25}
     assert len(pack(path, packed).infos) == len(open_clips(packed)[0].infos) == 1
+
+
+@pytest.mark.parametrize("name", ["walk.bvh", "joints.npz", "JOINTS.NPZ"])
+def test_motion_capture_is_told_how_to_become_a_data_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"HIERARCHY")
+    with pytest.raises(DataError) as caught:
+        open_clips(path)
+    assert str(caught.value).startswith(f"{path}: motion capture, not a data file; stickgen prepare {path} --output")
+
+
+@pytest.mark.parametrize("name", ["folder", "folder.safetensors"])
+def test_a_folder_is_called_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match=f"{re.escape(name)}: is a folder; name a file"):
+        open_clips(tmp_path / name)

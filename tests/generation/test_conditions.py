@@ -13,6 +13,7 @@ from stickgen.errors import ConfigError
 from stickgen.generation import rollout
 from stickgen.generation.conditions import read_actions, read_cameras
 from stickgen.generation.generate import generate_with
+from stickgen.generation.request import GenerationRequest
 from stickgen.motion.actions import action_index
 from stickgen.motion.skeleton import rest_pose
 from tests.generation.test_generate import Encoder, text
@@ -37,7 +38,7 @@ def conditioned(base: Path, *conditions: str) -> LoadedModel:
 
 
 def made(one: LoadedModel, frames: int = 6, seed: torch.Tensor | None = None, **conditions: Any) -> torch.Tensor:
-    (motion,) = generate_with([("mine", one)], ["a walk"], frames, seed, **conditions)
+    (motion,) = generate_with([("mine", one)], GenerationRequest(["a walk"], frames, seed, **conditions))
     return motion.motion[motion.given :]
 
 

@@ -11,7 +11,7 @@ from stickgen.artifacts.base import load_base, save_base
 from stickgen.artifacts.model import load_model
 from stickgen.artifacts.record import BaseRecord
 from stickgen.errors import CheckpointError, ConfigError, DataError, GenerationError
-from stickgen.generation import Generated, generate, one_shot, rollout
+from stickgen.generation import Generated, GenerationRequest, generate, one_shot, rollout
 from stickgen.model import StickFigureTransformer
 from stickgen.motion.actions import ACTIONS
 from stickgen.motion.skeleton import rest_pose, skeleton_of, to_stick_5
@@ -58,7 +58,7 @@ def text(*prompts: str) -> torch.Tensor:
 
 def test_it_is_the_rollout_of_the_prompts(base: Path) -> None:
     prompts = ["a person walks", "a person  runs fast "]
-    made = generate([str(base)], prompts, 7)
+    made = generate([str(base)], GenerationRequest(prompts, 7))
     assert [(m.model, m.prompt, m.given) for m in made] == [
         (str(base), "a person walks", 0),
         (str(base), "a person runs fast", 0),
@@ -73,19 +73,19 @@ def test_it_is_the_rollout_of_the_prompts(base: Path) -> None:
 
 def test_models_stand_beside_each_other_and_share_their_encoder(base: Path, tmp_path: Path) -> None:
     adapter = make_adapter(base, tmp_path / "adapter")
-    made = generate([f"plain={base}", f"adapted={adapter}"], ["a walk", "a run"], 5)
+    made = generate([f"plain={base}", f"adapted={adapter}"], GenerationRequest(["a walk", "a run"], 5))
     assert [(m.prompt, m.model) for m in made] == [
         ("a walk", "plain"), ("a walk", "adapted"), ("a run", "plain"), ("a run", "adapted"),
     ]  # fmt: skip
     assert Encoder.made == [ENCODER]
     assert not torch.allclose(made[0].motion, made[1].motion)
-    alone = generate([str(adapter)], ["a run"], 5)[0]
+    alone = generate([str(adapter)], GenerationRequest(["a run"], 5))[0]
     torch.testing.assert_close(made[3].motion, alone.motion)
 
 
 def test_given_frames_come_first(base: Path) -> None:
     seed = torch.tensor(rest_pose(20)) + 0.01 * torch.randn(4, 20, generator=torch.Generator().manual_seed(0))
-    (made,) = generate([str(base)], ["a walk"], 6, seed)
+    (made,) = generate([str(base)], GenerationRequest(["a walk"], 6, seed))
     assert made.given == 4
     assert made.motion.shape == (10, 20)
     assert torch.equal(made.motion[:4], seed)
@@ -96,12 +96,12 @@ def test_given_frames_come_first(base: Path) -> None:
 
 def test_the_larger_figure_is_reduced_for_a_model_of_the_smaller(base: Path) -> None:
     seed = torch.tensor(rest_pose(48)).repeat(3, 1)
-    (made,) = generate([str(base)], ["a walk"], 2, seed)
+    (made,) = generate([str(base)], GenerationRequest(["a walk"], 2, seed))
     assert torch.equal(made.motion[:3], to_stick_5(seed))
 
 
 def test_actions_are_what_the_model_predicts(base: Path) -> None:
-    (made,) = generate([str(base)], ["a walk"], 6)
+    (made,) = generate([str(base)], GenerationRequest(["a walk"], 6))
     motion = torch.cat((torch.tensor(rest_pose(20))[None], made.motion))
     with torch.no_grad():
         outputs = load_base(base).model.eval()(motion[:-1, None], text("a walk"), return_all_outputs=True)
@@ -112,7 +112,7 @@ def test_actions_are_what_the_model_predicts(base: Path) -> None:
 def test_a_bidirectional_base_generates_in_one_pass(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     base = make_base(tmp_path / "base.safetensors", causal=False)
     with caplog.at_level(logging.WARNING):
-        (made,) = generate([str(base)], ["a walk"], 5)
+        (made,) = generate([str(base)], GenerationRequest(["a walk"], 5))
     wanted = one_shot(load_model(base).model, text("a walk"), 5)
     torch.testing.assert_close(made.motion, wanted[:, 0])
     assert "bidirectional" in caplog.text
@@ -126,7 +126,7 @@ def test_a_bidirectional_base_generates_in_one_pass(tmp_path: Path, caplog: pyte
         ({"frames": 0}, GenerationError, r"0 frames \(0 s\): 1 to 15000"),
         ({"frames": 1_000_000}, GenerationError, "1000000 frames"),
         ({"models": []}, ConfigError, "model: none given"),
-        ({"models": ["a=one", "a=two"]}, ConfigError, "two figures are called 'a'"),
+        ({"models": ["a=one", "a=two"]}, ConfigError, "two models are called 'a'"),
         ({"models": ["gone.safetensors"]}, CheckpointError, "gone.safetensors"),
         ({"encoder": "org/other"}, ConfigError, f"org/other: the captions of base were embedded by {ENCODER}"),
         ({"encoder": ENCODER, "encoder_id": "mine"}, ConfigError, "text encoder mine: the captions of base"),
@@ -142,8 +142,9 @@ def test_a_bidirectional_base_generates_in_one_pass(tmp_path: Path, caplog: pyte
 )
 def test_mistakes_are_one_line(base: Path, changes: dict[str, Any], mistake: type[Exception], message: str) -> None:
     arguments: dict[str, Any] = {"models": [f"base={base}"], "prompts": ["a walk"], "frames": 2, **changes}
+    asked = {name: arguments.pop(name) for name in ("prompts", "frames", "seed_frames", "seed") if name in arguments}
     with pytest.raises(mistake, match=message) as caught:
-        generate(**arguments)
+        generate(request=GenerationRequest(**asked), **arguments)
     assert "\n" not in str(caught.value)
 
 
@@ -163,7 +164,7 @@ def test_an_encoder_that_embeds_in_another_way_is_refused(
     record = BaseRecord({}, "causal", {**SAMPLE_INFO["text_encoder"], **changes})
     save_base(model, record, tmp_path / "base.safetensors")
     with pytest.raises(ConfigError, match=message) as caught:
-        generate([f"mine={tmp_path / 'base.safetensors'}"], ["a walk"], 2)
+        generate([f"mine={tmp_path / 'base.safetensors'}"], GenerationRequest(["a walk"], 2))
     assert "\n" not in str(caught.value)
 
 
@@ -172,8 +173,8 @@ def test_a_base_that_names_no_encoder_needs_one(tmp_path: Path) -> None:
     model = StickFigureTransformer(d_model=48, nhead=4, num_layers=1, causal=True)
     save_base(model, BaseRecord({}, objective="causal"), tmp_path / "base.safetensors")
     with pytest.raises(ConfigError, match=r"does not say which text encoder .* --encoder"):
-        generate([str(tmp_path / "base.safetensors")], ["a walk"], 2)
-    (made,) = generate([str(tmp_path / "base.safetensors")], ["a walk"], 2, encoder="org/some")
+        generate([str(tmp_path / "base.safetensors")], GenerationRequest(["a walk"], 2))
+    (made,) = generate([str(tmp_path / "base.safetensors")], GenerationRequest(["a walk"], 2), encoder="org/some")
     assert isinstance(made, Generated)
 
 
@@ -183,12 +184,12 @@ def test_a_figure_that_falls_apart_is_told_of(tmp_path: Path, caplog: pytest.Log
     model = StickFigureTransformer(**sizes, causal=True, pose_scale=0.5, pose_output="residual")
     save_base(model, BaseRecord({}, "causal", SAMPLE_INFO["text_encoder"]), tmp_path / "base.safetensors")
     with caplog.at_level(logging.WARNING):
-        (made,) = generate([f"wild={tmp_path / 'base.safetensors'}"], ["a walk"], 50)
+        (made,) = generate([f"wild={tmp_path / 'base.safetensors'}"], GenerationRequest(["a walk"], 50))
     lengths = skeleton_of(20).segment_lengths(made.motion).amax(dim=-1)
     first = int((lengths > 1).nonzero()[0])
     assert f"wild: 'a walk': the figure falls apart after {first / 25:.1f} s" in caplog.text
     caplog.clear()
-    generate([f"wild={tmp_path / 'base.safetensors'}"], ["a walk"], first)
+    generate([f"wild={tmp_path / 'base.safetensors'}"], GenerationRequest(["a walk"], first))
     assert caplog.text == ""
 
 
@@ -199,4 +200,4 @@ def test_a_motion_that_explodes_is_named_with_its_model(tmp_path: Path) -> None:
     )
     save_base(model, BaseRecord({}, "causal", SAMPLE_INFO["text_encoder"]), tmp_path / "base.safetensors")
     with pytest.raises(GenerationError, match="wild: the motion exploded"):
-        generate([f"wild={tmp_path / 'base.safetensors'}"], ["a walk"], 100)
+        generate([f"wild={tmp_path / 'base.safetensors'}"], GenerationRequest(["a walk"], 100))

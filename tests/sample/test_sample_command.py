@@ -19,6 +19,9 @@ def test_sample_writes_a_data_file_and_keeps_an_older_one(tmp_path: Path) -> Non
     assert [s["description"] for s in sequences] == [s["description"] for s in expected]
     assert all(torch.equal(s["motion"], e["motion"]) for s, e in zip(sequences, expected, strict=True))
 
+    one = CliRunner().invoke(app, ["sample", str(tmp_path / "one.pt"), "--clips", "1"])
+    assert "one.pt: 1 clip of 1 take, " in one.output
+
     again = CliRunner().invoke(app, arguments)
     assert again.exit_code == 1
     assert "tired.pt: already exists and was kept" in again.stderr

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from stickgen.errors import DataError, StickgenError
-from stickgen.files import temporary_folder
+from stickgen.files import missing_file, temporary_folder
 from stickgen.mocap.importers.bvh_layout import canonical_bvh
 from stickgen.mocap.importers.joints import body_joints, find_joints, turn_up
 from stickgen.mocap.projection import Recording, body_height, floor_height
@@ -87,7 +87,7 @@ def read_positions(path: Path) -> tuple[list[str], np.ndarray, float]:
     except ImportError:
         raise StickgenError(f"{path}: pybvh is not installed; pip install 'stickgen[bvh]'") from None
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(missing_file(path))
     text = path.read_text(encoding="utf-8", errors="replace")
     canonical = canonical_bvh(text, str(path))
     with temporary_folder() as folder:

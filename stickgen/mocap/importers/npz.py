@@ -10,6 +10,7 @@ import numpy as np
 
 from stickgen.data.clips import checked_text
 from stickgen.errors import DataError
+from stickgen.files import missing_file
 from stickgen.mocap.importers.joints import body_joints, find_joints, turn_up
 from stickgen.mocap.projection import Recording, body_height, floor_height
 from stickgen.motion.skeleton import FPS
@@ -98,7 +99,7 @@ def read_npz(path: Path, *, joint_map: dict[str, str] | None = None, up: str = "
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
-        raise DataError(f"{path}: no such file")
+        raise DataError(missing_file(path))
     try:
         # NumPy takes whatever is no archive for a pickle.
         if not zipfile.is_zipfile(path):
