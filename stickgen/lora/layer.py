@@ -50,7 +50,7 @@ class LoRALinear(AdaptedLinear):
         """Return ``y [..., out]`` for ``x [..., in]``."""
         if not self.enabled:
             return F.linear(x, self.weight, self.bias)
-        if self.lean:
+        if self.lean:  # what follows, computed with less memory
             return self.forward_together(x, [self])[0]
         A, B = self.thin(self.factors())
         update = linear(linear(self.dropped(x), A), B)
