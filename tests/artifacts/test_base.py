@@ -499,7 +499,7 @@ def test_the_folder_of_a_run_that_trained_a_base(build, tmp_path: Path) -> None:
 def test_the_folder_of_an_adapter_is_no_base(adapter: Adapter, tmp_path: Path) -> None:
     save_adapter(adapter, tmp_path / "run" / "adapter")
     for folder in (tmp_path / "run", tmp_path / "run" / "adapter"):
-        refused(folder, r"holds an adapter, not a base; merge it first \(python merge\.py checkpoint=")
+        refused(folder, r"holds an adapter, not a base; merge it first \(stickgen merge checkpoint=")
 
 
 def test_any_other_folder(tmp_path: Path) -> None:

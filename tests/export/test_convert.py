@@ -59,7 +59,7 @@ def test_a_run_of_whole_weights_of_48_numbers_as_a_graph(tmp_path: Path) -> None
             "adapter",
             "x.onnx",
             {},
-            "a whole model expected for an .onnx; an adapter is merged into one: python",
+            "a whole model expected for an .onnx; an adapter is merged into one: stickgen merge",
         ),
         ("best.ckpt", "x.onnx", {}, "a whole model expected for an .onnx"),
         ("nowhere", "x.onnx", {}, "nowhere: no such file"),
