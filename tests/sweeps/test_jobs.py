@@ -211,9 +211,9 @@ def _command_line(pid: int) -> bytes:
             "launcher=joblib: launches the jobs of a sweep",
             marks=needs_launchers,
         ),
-        (["sweep=grid", "launcher=moon"], "Could not find 'launcher/moon' Available options in 'launcher': joblib ray"),
+        (["sweep=grid", "launcher=moon"], "launcher=moon: no such choice; choose from joblib, ray"),
         (["-m", "hydra/launcher=moon"], "hydra/launcher=moon: no such launcher installed"),
-        (["sweep=everything"], "Could not find 'sweep/everything' Available options in 'sweep': grid optuna"),
+        (["sweep=everything"], "sweep=everything: no such choice; choose from grid, optuna"),
     ],
 )
 def test_an_unknown_launcher_or_sweep_is_one_line(tmp_path: Path, overrides: list[str], message: str) -> None:
