@@ -29,7 +29,7 @@ def sweep(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_sweep_leaves_one_complete_folder_a_job(sweep: Path) -> None:
-    assert sorted(path.name for path in sweep.iterdir() if path.is_dir()) == ["0", "1", "2", "3"]
+    assert sorted(path.name for path in sweep.iterdir() if path.is_dir()) == ["0", "1", "2", "3", "tensorboard"]
     for job, (rank, alpha) in enumerate([(2, 8), (2, 16), (4, 8), (4, 16)]):
         run = RunFolder(sweep / str(job))
         config = run.read_config()
