@@ -1,6 +1,6 @@
-"""Contact sheets for judging motion by eye: models in an order that only the key tells.
+r"""Contact sheets for judging motion by eye: models in an order that only the key tells.
 
-    python benchmarks/blind_sheets.py base=assets/cmu_base.safetensors sneaky=outputs/sneaky \\
+    python benchmarks/blind_sheets.py base=assets/cmu_base.safetensors sneaky=outputs/sneaky \
         --prompts prompts.txt --out sheets
 
 writes a sheet for every prompt and seed, with the models as A, B, … in another order on each, and key.txt. Give the
