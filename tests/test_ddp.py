@@ -111,7 +111,7 @@ def test_a_job_of_a_sweep_that_has_two_processes_stays_one_job(tmp_path: Path) -
     )
     assert done.returncode == 0, done.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["base.safetensors", "jobs"]
-    jobs = sorted(p for p in (tmp_path / "jobs").iterdir() if p.is_dir())
+    jobs = sorted(p for p in (tmp_path / "jobs").iterdir() if p.name.isdigit())
     assert [RunFolder(job).read_config().lora.rank for job in jobs] == [2, 3]
     assert all(RunFolder(job).metrics.is_file() for job in jobs)
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stickgen.artifacts.run import runnable
+from stickgen.errors import CheckpointError
 from stickgen.files import check_absent
 from stickgen.sweeps.logs import LOGS
 from stickgen.sweeps.table import FINISHED, Job, Sweep, read_sweep
@@ -83,7 +84,11 @@ def print_table(console: Console, sweep: Sweep, jobs: Sequence[Job]) -> None:
 
 def log_end(folder: Path) -> None:
     """Log which job of a sweep is the best, and how to look at all of them."""
-    sweep = read_sweep(folder)
+    try:
+        sweep = read_sweep(folder)
+    except CheckpointError as error:
+        log.warning("%s", error)
+        return
     if (best := sweep.best) is not None:
         given = " ".join(f"{key}={_shown(value)}" for key, value in best.settings.items())
         log.info(
