@@ -154,15 +154,6 @@ def test_training_and_merging_from_the_command(tmp_path: Path) -> None:
     assert "layers merged" in merged.stdout
 
 
-def test_a_multirun_from_the_command_and_its_exit_status(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "base.safetensors")
-    sweep = ["train", "--multirun", *short_run(base), "hydra.sweep.dir=jobs"]
-    done = stickgen_command(*sweep, "lora.rank=2,0", cwd=tmp_path)
-    assert (tmp_path / "jobs" / "0" / "metrics.json").is_file()
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "error: lora.rank=0: a whole number of at least 1 expected"
-
-
 @pytest.mark.parametrize("program", ["train", "merge"])
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["--info", "defaults"]])
 def test_hydra_reads_the_arguments_of_train_and_merge(program: str, arguments: list[str], tmp_path: Path) -> None:

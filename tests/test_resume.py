@@ -1,6 +1,7 @@
 """A run that was killed goes on to the weights it would have had."""
 
 import pickle
+import shutil
 import signal
 from pathlib import Path
 
@@ -84,7 +85,7 @@ def test_a_killed_run_resumed_equals_the_uninterrupted_one(
     _assert_same(tmp_path / "run", uninterrupted, f"killed at step {killed_at}")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])  # SIGUSR1: tests/sweeps/test_jobs.py
 def test_a_run_that_is_asked_to_stop_saves_first_and_goes_on_from_there(
     base: Path, uninterrupted: RunFolder, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -101,11 +102,19 @@ def test_a_run_that_is_asked_to_stop_saves_first_and_goes_on_from_there(
     _assert_same(tmp_path / "run", uninterrupted, f"stopped at step {stopped_at}")
 
 
+@pytest.fixture(scope="module")
+def killed(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run that was killed after its third step."""
+    cwd = tmp_path_factory.mktemp("killed")
+    run_script("train.py", *_overrides(base, 1), cwd=cwd, stop=Stop(signal.SIGKILL, 3))
+    return cwd / "run"
+
+
 @pytest.mark.parametrize("damage", ["a flipped bit", "cut off", "missing"])
 def test_a_run_whose_last_checkpoint_is_damaged_continues_from_the_one_before(
-    base: Path, uninterrupted: RunFolder, tmp_path: Path, damage: str
+    killed: Path, uninterrupted: RunFolder, tmp_path: Path, damage: str
 ) -> None:
-    run_script("train.py", *_overrides(base, 1), cwd=tmp_path, stop=Stop(signal.SIGKILL, 3))
+    shutil.copytree(killed, tmp_path / "run")
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     content = bytearray(last.read_bytes())
     if damage == "missing":
