@@ -46,6 +46,7 @@ def short_run(base: Path, **changes: object) -> list[str]:
         "trainer.accelerator": "cpu",
         "optimizer.lr": 1e-2,
         "callbacks.progress_bar": "false",
+        "callbacks.show_motion.every_n_epochs": "null",
     }
     settings.update({key.replace("__", "."): value for key, value in changes.items()})
     return [f"{key}={value}" for key, value in settings.items()]

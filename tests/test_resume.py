@@ -32,6 +32,9 @@ def _overrides(base: Path, every_n_steps: int | None) -> list[str]:
         base__dropout=0.1,
         callbacks__show_motion__every_n_epochs=1,
         callbacks__show_motion__max_share=1,
+        callbacks__show_motion__clips=1,
+        callbacks__show_motion__captions=1,
+        callbacks__show_motion__frames=5,
         callbacks__checkpoint_every_n_steps="null" if every_n_steps is None else every_n_steps,
         **{"hydra.run.dir": "run"},
     )
