@@ -6,7 +6,7 @@ import re
 
 from stickgen.artifacts.run import RunFolder
 from stickgen.errors import CheckpointError
-from stickgen.sweeps.table import read_sweep
+from stickgen.sweeps.table import read_varied
 
 LOGS = "tensorboard"
 """In a sweep's folder: links to its jobs' event files. In a job's folder: the event files."""
@@ -22,11 +22,10 @@ def link_logs(run: RunFolder) -> None:
     TensorBoard calls a run by its folder, which of a job is a number. Where links cannot be made, it goes by that.
     """
     try:
-        sweep = read_sweep(run.path.parent)
+        varied = read_varied(run.path)
     except CheckpointError:  # a job whose folder was named by the user
         return
-    job = next(job for job in sweep.jobs if str(job.number) == run.path.name)
-    named = ",".join(f"{key}={value}" for key, value in job.settings.items())
+    named = ",".join(f"{key}={value}" for key, value in varied.items())
     name = re.sub(r"[^\w.,=+-]", "_", named)[:_LONGEST] or run.path.name
     folder = run.path.parent / LOGS
     target = os.path.join("..", run.path.name, LOGS)

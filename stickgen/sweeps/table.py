@@ -4,14 +4,15 @@ import csv
 import io
 import math
 import shlex
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -141,22 +142,10 @@ def read_sweep(folder: Path) -> Sweep:
     Raises:
         CheckpointError: it is no sweep's, or its record is damaged.
     """
-    record = folder / RECORD_FILE
-    if not record.is_file():
-        raise CheckpointError(f"{folder}: no {RECORD_FILE} in it; the folder of a sweep expected")
-    try:
-        plain = _plain(record)
-        composed: Any = OmegaConf.create(plain)
-        # All that is read of it; the rest may hold interpolations, which are never resolved.
-        sweeper = plain["hydra"]["sweeper"]
-        refuse_interpolations([plain["callbacks"]["monitor"], sweeper.get("params"), sweeper.get("trials")])
+    composed = _read_record(folder)
+    with _damage_of(folder / RECORD_FILE):
         planned = _planned(composed)
         monitor = str(composed.callbacks.monitor)
-    except (
-        OmegaConfBaseException, HydraException, ValueError, LookupError, TypeError, AttributeError, OSError,
-        OverflowError, RecursionError,
-    ) as error:  # fmt: skip
-        raise CheckpointError(f"{record}: damaged: {(str(error) or type(error).__name__).splitlines()[0]}") from None
     numbered = {int(path.name): path for path in folder.iterdir() if path.is_dir() and path.name.isdigit()}
     there = {number: numbered[number] for number in sorted(numbered)}
     asked = dict(enumerate(planned))
@@ -168,14 +157,60 @@ def read_sweep(folder: Path) -> Sweep:
     return Sweep(folder, monitor, varied, jobs)
 
 
+def read_varied(job: Path) -> dict[str, Any]:
+    """Return what a job was given of the settings that its sweep varies; no other job is read.
+
+    Raises:
+        CheckpointError: its folder does not lie in a sweep's, or the record is damaged.
+    """
+    composed, given = _read_record(job.parent), _given(job)
+    with _damage_of(job.parent / RECORD_FILE):
+        return {key: given[key] for key in _varied_keys(_overrides(composed)) if key in given}
+
+
+def _read_record(folder: Path) -> Any:
+    """Return the settings of a sweep's record; what may hold interpolations is never resolved."""
+    record = folder / RECORD_FILE
+    if not record.is_file():
+        raise CheckpointError(f"{folder}: no {RECORD_FILE} in it; the folder of a sweep expected")
+    with _damage_of(record):
+        plain = _plain(record)
+        # All that is read of it.
+        sweeper = plain["hydra"]["sweeper"]
+        refuse_interpolations([plain["callbacks"]["monitor"], sweeper.get("params"), sweeper.get("trials")])
+        return OmegaConf.create(plain)
+
+
+@contextmanager
+def _damage_of(record: Path) -> Iterator[None]:
+    """Report whatever a record makes its readers raise as damage, in one line."""
+    try:
+        yield
+    except (
+        OmegaConfBaseException, HydraException, ValueError, LookupError, TypeError, AttributeError, OSError,
+        OverflowError, RecursionError,
+    ) as error:  # fmt: skip
+        raise CheckpointError(f"{record}: damaged: {(str(error) or type(error).__name__).splitlines()[0]}") from None
+
+
+def _overrides(composed: Any) -> list[Override]:
+    """Return the overrides of a sweep: those of its sweeper, then those of the command line."""
+    params = [f"{key}={value}" for key, value in (composed.hydra.sweeper.params or {}).items()]
+    return OverridesParser.create().parse_overrides([*params, *composed.hydra.overrides.task])
+
+
+def _varied_keys(overrides: Sequence[Override]) -> list[str]:
+    varied = (override.get_key_element().lstrip("+") for override in overrides if override.is_sweep_override())
+    return list(dict.fromkeys(varied))
+
+
 def _planned(composed: Any) -> list[dict[str, Any]]:
     """Return the varied settings of every job that a sweep was to have, as far as its record tells."""
     sweeper = composed.hydra.sweeper
     if not str(sweeper["_target_"]).endswith("BasicSweeper"):  # a search draws them as it goes
         return [{} for _ in range(int(sweeper.trials))]
-    params = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    overrides = OverridesParser.create().parse_overrides([*params, *composed.hydra.overrides.task])
-    varied = {override.get_key_element().lstrip("+") for override in overrides if override.is_sweep_override()}
+    overrides = _overrides(composed)
+    varied = _varied_keys(overrides)
     jobs = [job for batch in BasicSweeper.split_arguments(overrides, None) for job in batch]
     pairs = [dict(override.lstrip("+").split("=", 1) for override in job) for job in jobs]
     return [{key: value_of(text) for key, text in job.items() if key in varied} for job in pairs]
