@@ -152,8 +152,7 @@ def _study(args: argparse.Namespace) -> None:
         "trainer.precision=auto",
         "callbacks.progress_bar=false",
         "callbacks.show_motion.every_n_epochs=null",
-        "logger.tensorboard=false",
-        "logger.csv=true",
+        "logger=csv",
         *([f"base.checkpoint={args.base}"] if args.base else []),
         *args.set,
     ]

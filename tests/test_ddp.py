@@ -145,7 +145,6 @@ def test_what_only_the_other_process_met_is_one_line_too(tmp_path: Path) -> None
     [
         (["trainer.devices=3"], "trainer.devices=3: does not divide the 2 micro-batches of a step"),
         (["trainer.devices=0"], "trainer.devices=0: a whole number of at least 1 expected"),
-        (["trainer.strategy=horovod"], "trainer.strategy=horovod: auto or ddp expected"),
     ],
 )
 def test_impossible_processes_are_one_line(tmp_path: Path, overrides: list[str], message: str) -> None:

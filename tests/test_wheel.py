@@ -14,7 +14,7 @@ import yaml
 from tests.warm import ROOT
 
 PARTS = ("stickgen", "conf", "assets", "pyproject.toml", "README.md", "LICENSE")
-ONE_STEP = ["trainer.max_epochs=1", "trainer.max_steps=1", "callbacks.progress_bar=false", "logger.tensorboard=false"]
+ONE_STEP = ["trainer.max_epochs=1", "trainer.max_steps=1", "callbacks.progress_bar=false", "logger.kinds=[]"]
 
 
 def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -9,7 +9,7 @@ from stickgen.config.compose import PROJECT, as_plain, register, run_to_resume, 
 from stickgen.config.data import AugmentConfig, DataConfig, SampleConfig
 from stickgen.config.merge import MergeConfig
 from stickgen.config.model import BaseConfig, LoRAConfig
-from stickgen.config.objective import LossWeights, ObjectiveConfig, OptimizerConfig, PhysicsWeights
+from stickgen.config.objective import LossWeights, ObjectiveConfig, OptimizerConfig
 from stickgen.config.running import (
     PRECISIONS,
     CallbacksConfig,
@@ -34,7 +34,6 @@ __all__ = [
     "MergeConfig",
     "ObjectiveConfig",
     "OptimizerConfig",
-    "PhysicsWeights",
     "SampleConfig",
     "ShowMotionConfig",
     "TrainConfig",

@@ -28,28 +28,9 @@ class LossWeights:
 
 
 @dataclass
-class PhysicsWeights:
-    """Weights inside the physics term."""
-
-    mse: float = 1.0
-    """Squared error of the six physics numbers."""
-    gravity: float = 0.0
-    """Vertical acceleration of a free fall, (ay + 9.8)²; 0.1 in stick-gen, which asks standing figures to fall."""
-    momentum: float = 0.1
-    """Squared changes of momentum."""
-    consistency: float = 0.2
-    """Squared differences of velocity changes from accelerations."""
-
-    def __post_init__(self) -> None:
-        check_loss_weights("objective.physics_weights", self)
-
-
-@dataclass
 class ObjectiveConfig:
     """What is predicted from what."""
 
-    name: str = "causal"
-    """Name of the objective in the base's record."""
     causal: bool = True
     """Must agree with the base. A bidirectional pass sees the frame it is asked for: its pose error is leaky."""
     feed_actions: float = 0.0
@@ -69,11 +50,13 @@ class ObjectiveConfig:
     """Clips that the frozen base makes of its own captions, trained on beside the data, so that adapters leave alone
     what they are not taught (stickgen/training/prior.py); for bases with motion codes."""
     weights: LossWeights = field(default_factory=LossWeights)
-    physics_weights: PhysicsWeights = field(default_factory=PhysicsWeights)
+    gravity: float = 0.0
+    """Weight of free fall, (ay + 9.8)², in the physics term; 0.1 in stick-gen, which asks standing figures to fall."""
     physics_scale: list[float] = field(default_factory=lambda: [1.0] * 6)
     """Typical sizes of the six physics numbers; the error is taken in these units."""
 
     def __post_init__(self) -> None:
+        check("objective.gravity", self.gravity, math.isfinite(self.gravity) and self.gravity >= 0, "0 or more")
         for name in ("feed_actions", "drop_text", "input_pace"):
             value = getattr(self, name)
             check(f"objective.{name}", value, 0 <= value <= 1, "a number from 0 to 1")
@@ -83,6 +66,11 @@ class ObjectiveConfig:
         check("objective.prior_clips", self.prior_clips, self.prior_clips >= 0, "a whole number of at least 0")
         good = len(self.physics_scale) == 6 and all(s > 0 for s in self.physics_scale)
         check("objective.physics_scale", self.physics_scale, good, "six numbers above 0")
+
+    @property
+    def name(self) -> str:
+        """The objective as conf/objective/ and a base's record name it."""
+        return "causal" if self.causal else "bidirectional"
 
 
 @dataclass
@@ -95,12 +83,6 @@ class OptimizerConfig:
     """Learning rate of the adapters' B over that of everything else: LoRA+ (Hayou et al. 2024, arXiv:2402.12354)."""
     weight_decay: float = 0.01
     """Weight decay of matrices; vectors have none."""
-    beta1: float = 0.9
-    """Decay of the mean of gradients."""
-    beta2: float = 0.999
-    """Decay of the mean of squared gradients."""
-    eps: float = 1e-8
-    """Added to the denominator."""
     warmup_fraction: float = 0.1
     """Share of the run's optimizer steps over which the learning rate rises."""
 
@@ -109,7 +91,5 @@ class OptimizerConfig:
         ratio = self.lora_plus_ratio
         check("optimizer.lora_plus_ratio", ratio, math.isfinite(ratio) and ratio > 0, "a number above 0")
         check("optimizer.weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
-        check("optimizer.eps", self.eps, math.isfinite(self.eps) and self.eps > 0, "a number above 0")
-        for name in ("beta1", "beta2", "warmup_fraction"):
-            value = getattr(self, name)
-            check(f"optimizer.{name}", value, 0 <= value < 1, "0 up to, not including, 1")
+        warmup = self.warmup_fraction
+        check("optimizer.warmup_fraction", warmup, 0 <= warmup < 1, "0 up to, not including, 1")

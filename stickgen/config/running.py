@@ -8,6 +8,9 @@ from stickgen.metrics import MONITORED
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "auto")
 """What training can compute in, auto: the faster of the first two; evaluation is always in float32."""
 
+LOGGERS = ("tensorboard", "csv", "wandb", "mlflow")
+"""Kinds of loggers (stickgen/training/loggers.py)."""
+
 MAX_THREADS = 1024
 """More crash PyTorch's thread pool."""
 
@@ -33,14 +36,10 @@ class TrainerConfig:
     accelerator: str = "auto"
     """cpu, gpu (a kind that PyTorch finds), cuda, mps or tpu; auto: the best that this machine has."""
     devices: int = 1
-    """Processes, each on a GPU of its own, or all on the CPU; they divide the micro-batches of a step among them, so a
-    step's clips and its gradient stay what they are, apart from dropout masks."""
-    strategy: str = "auto"
-    """How they work together: ddp sums their gradients (Li et al. 2020, arXiv:2006.15704); auto: if there are any."""
+    """Processes, each on a GPU of its own, or all on the CPU. They divide the micro-batches of a step and sum their
+    gradients (DDP; Li et al. 2020, arXiv:2006.15704), so the step stays the same, apart from dropout masks."""
     threads: int | None = None
     """CPU threads of each process; null: PyTorch's choice, divided by the processes."""
-    log_every_n_steps: int = 1
-    """Log losses every so many optimizer steps."""
     val_every_n_epochs: int = 1
     """Validate every so many epochs."""
 
@@ -49,9 +48,8 @@ class TrainerConfig:
         accelerators = ("auto", "cpu", "gpu", "cuda", "mps", "tpu")
         check("trainer.accelerator", self.accelerator, self.accelerator in accelerators, " or ".join(accelerators))
         check("trainer.max_epochs", self.max_epochs, self.max_epochs >= 1, "a whole number of at least 1")
-        check("trainer.strategy", self.strategy, self.strategy in ("auto", "ddp"), "auto or ddp")
         check("trainer.max_steps", self.max_steps, self.max_steps == -1 or self.max_steps >= 1, "-1, or at least 1")
-        for name in ("accumulate_grad_batches", "devices", "log_every_n_steps", "val_every_n_epochs"):
+        for name in ("accumulate_grad_batches", "devices", "val_every_n_epochs"):
             value = getattr(self, name)
             check(f"trainer.{name}", value, value >= 1, "a whole number of at least 1")
         check("trainer.gradient_clip_val", self.gradient_clip_val, self.gradient_clip_val >= 0, "0 (off) or more")
@@ -73,9 +71,7 @@ class ShowMotionConfig:
     max_share: float = 0.02
     """Leave out those that would bring their share of the training's time above this, also at its end; 1: none."""
     clips: int = 2
-    """Validation clips that the models go on with; always the same."""
-    given: int = 10
-    """First frames of a clip that the models go on from, drawn faded; 0: from the caption alone, standing at rest."""
+    """Validation clips, always the same, whose first ten frames the models continue."""
     prompts: list[str] = field(default_factory=list)
     """Texts that the models move to from rest, embedded by the base's text encoder as the run starts."""
     captions: int = 2
@@ -93,7 +89,6 @@ class ShowMotionConfig:
             check(f"{key}.{name}", getattr(self, name), 0 <= getattr(self, name) <= 16, "0 to 16")
         texts = len(self.prompts) <= 16 and all(prompt.strip() for prompt in self.prompts)
         check(f"{key}.prompts", self.prompts, texts, "at most 16 texts, none of them empty,")
-        check(f"{key}.given", self.given, self.given >= 0, "a whole number of at least 0")
         check(f"{key}.frames", self.frames, self.frames >= 2, "at least 2")
 
 
@@ -132,9 +127,12 @@ class CallbacksConfig:
 
 @dataclass
 class LoggerConfig:
-    """Where scalars go, inside the run folder."""
+    """Where losses, metrics and animations are logged."""
 
-    tensorboard: bool = True
-    """Write TensorBoard event files."""
-    csv: bool = False
-    """Write metrics.csv."""
+    kinds: list[str] = field(default_factory=lambda: ["tensorboard"])
+    """Any of tensorboard, csv, wandb and mlflow. Animations go to TensorBoard alone. The first two write to the run's
+    folder; wandb and mlflow need their packages, and read their own environment variables."""
+
+    def __post_init__(self) -> None:
+        known = all(kind in LOGGERS for kind in self.kinds) and len(set(self.kinds)) == len(self.kinds)
+        check("logger.kinds", self.kinds, known, f"a list of {', '.join(LOGGERS)}, each at most once,")

@@ -35,7 +35,7 @@ def fit_job(config: TrainConfig, console: Console | None = None) -> float:
             return float("nan") if monitored is None else float(monitored)
         if run.holds_results():
             config = resume_config(str(run.path))
-    if config.logger.tensorboard:
+    if "tensorboard" in config.logger.kinds:
         link_logs(run)
     return fit(config, console).monitored
 

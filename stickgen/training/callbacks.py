@@ -48,7 +48,7 @@ def make_callbacks(run: TrainConfig, checkpoints: Path, prompts: Tensor | None =
             check_on_train_epoch_end=False,
         )
         callbacks.append(stopping)
-    if config.show_motion.every_n_epochs is not None and run.logger.tensorboard:
+    if config.show_motion.every_n_epochs is not None and "tensorboard" in run.logger.kinds:
         # Here, since runs without pictures need no painter.
         from stickgen.training.show_motion import ShowMotion
 

@@ -232,7 +232,7 @@ def _check_goes_on(config: TrainConfig, resumed: Path) -> None:
 def _prompts(config: TrainConfig, built: BuiltModel) -> torch.Tensor | None:
     """Return the prompts of the animations ``[P, E]``, where the settings name any."""
     show = config.callbacks.show_motion
-    if not show.prompts or show.every_n_epochs is None or not config.logger.tensorboard:
+    if not show.prompts or show.every_n_epochs is None or "tensorboard" not in config.logger.kinds:
         return None
     base = (str(built.base_path or "the data"), built.record.text_encoder)
     return embed_prompts([base], show.prompts, show.encoder, option="callbacks.show_motion.encoder")[0]

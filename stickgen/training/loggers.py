@@ -1,19 +1,22 @@
-"""Where a run's numbers go while it trains: TensorBoard and CSV, in the run's folder."""
+"""Where a run's numbers are logged: TensorBoard and CSV in the run's folder, Weights & Biases, MLflow."""
 
+import hashlib
+import os
+import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from torch.utils.tensorboard.summary import hparams
 
 from stickgen.artifacts.run import RunFolder
 from stickgen.artifacts.tensors import read_torch
 from stickgen.config import TrainConfig, as_plain
-from stickgen.errors import OutputError
+from stickgen.errors import ConfigError, OutputError
 from stickgen.metrics import FROZEN_BASE, OF_TRAINING
 from stickgen.training.report import Scores
 
@@ -28,22 +31,79 @@ def make_loggers(config: TrainConfig, run: RunFolder, resumed: Path | None) -> l
         config: the run's settings.
         run: its folder.
         resumed: the checkpoint it continues from; None at a first start.
+
+    Raises:
+        ConfigError: the package of a kind of logger is not installed.
     """
-    loggers: list[Logger] = []
     # Steps after the checkpoint, or those of a start that did not get to one, happen again: TensorBoard is told to
     # forget their first time.
     step = 0 if resumed is None else int(read_torch(resumed)["global_step"])
-    if config.logger.tensorboard:
-        loggers.append(
-            TensorBoardLogger(
-                run.path, name="tensorboard", version="", default_hp_metric=False, purge_step=step, max_queue=100
-            )
+    return [_MAKERS[kind](run, step) for kind in config.logger.kinds]
+
+
+def _tensorboard(run: RunFolder, step: int) -> Logger:
+    return TensorBoardLogger(
+        run.path, name="tensorboard", version="", default_hp_metric=False, purge_step=step, max_queue=100
+    )
+
+
+def _csv(run: RunFolder, step: int) -> Logger:
+    # A file of its own for the continuation: the logger empties the folder it is given.
+    return CSVLogger(run.path, name="csv", version=f"from_step_{step}" if step else "")
+
+
+def _wandb(run: RunFolder, step: int) -> Logger:
+    # A continuation adds to the run that wandb's own folder names: [offline-]run-<time>-<id>.
+    begun = sorted(run.path.glob("wandb/*run-*-*"), key=lambda folder: folder.stat().st_mtime) if step else []
+    with _reached("wandb"):
+        logger = WandbLogger(
+            run.path.name, run.path, id=begun[-1].name.rpartition("-")[2] if begun else None, project="stickgen"
         )
-    if config.logger.csv:
-        # A file of its own for the continuation: the logger empties the folder it is given.
-        version = "" if resumed is None else f"from_step_{step}"
-        loggers.append(CSVLogger(run.path, name="csv", version=version))
-    return loggers
+        _ = logger.experiment  # connects
+    return logger
+
+
+def _mlflow(run: RunFolder, step: int) -> Logger:
+    tag = {"stickgen.folder": hashlib.sha256(str(run.path.resolve()).encode()).hexdigest()[:16]}
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"file:{run.path.resolve() / 'mlruns'}"
+    with _reached("mlflow"):
+        logger = MLFlowLogger("stickgen", run.path.name, uri, tag, run_id=_begun(uri, tag) if step else None)
+        _ = logger.experiment  # connects
+    return logger
+
+
+def _begun(uri: str, tag: Mapping[str, str]) -> str | None:
+    """Return MLflow's id of the run that a continuation adds to, by the tag of its folder."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("stickgen")
+    if experiment is None:
+        return None
+    (key, value), *_ = tag.items()
+    runs = client.search_runs([experiment.experiment_id], f"tags.`{key}` = '{value}'")
+    return runs[0].info.run_id if runs else None
+
+
+_MAKERS: Mapping[str, Callable[[RunFolder, int], Logger]] = {
+    "tensorboard": _tensorboard,
+    "csv": _csv,
+    "wandb": _wandb,
+    "mlflow": _mlflow,
+}
+"""Kind → what makes its logger, of a run's folder and the step it continues from, 0 at a first start."""
+
+
+@contextmanager
+def _reached(package: str) -> Iterator[None]:
+    """Let a logger that cannot be made or connect end the run in one line."""
+    try:
+        yield
+    except ModuleNotFoundError:
+        raise ConfigError(f"logger.kinds: {package} is not installed; pip install 'stickgen[{package}]'") from None
+    except Exception as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise ConfigError(f"logger.kinds: {package}: {lines[0]}") from None
 
 
 @contextmanager
@@ -71,6 +131,9 @@ def told_of_logs(run: RunFolder) -> Iterator[None]:
         raise OutputError(f"{run.path}: its logs: {error.strerror}; {run.saved()}") from None
     finally:
         threading.excepthook = former
+        wandb = sys.modules.get("wandb")
+        if wandb is not None and wandb.run is not None:  # the next job of a sweep would write into this one's
+            wandb.finish(exit_code=int(sys.exc_info()[0] is not None))
 
 
 def log_start(loggers: list[Logger], config: TrainConfig, scores: Scores, trained: str, resumed: bool) -> None:

@@ -6,17 +6,21 @@ reference system's mean.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stickgen.config import LossWeights, PhysicsWeights
+from stickgen.config import LossWeights
 from stickgen.data.batch import NO_ACTION, TargetCounts
 from stickgen.model.body_frame import BodyFrame, feet_speed
 from stickgen.motion.skeleton import FPS
 
 GRAVITY = 9.8
+
+MOMENTUM, CONSISTENCY = 0.1, 0.2
+"""Weights inside the physics term, as the reference system has them; its squared error counts as one."""
 
 PLANTED_SPEED = 0.25
 """Body heights a second below which a foot counts as planted; a stride's foot moves ten times as fast."""
@@ -87,59 +91,71 @@ def contact_sum(logits: Tensor, steps: Tensor, mask: Tensor) -> Tensor:
     return (F.binary_cross_entropy_with_logits(logits, planted, reduction="none").mean(-1) * mask).sum()
 
 
-def loss_terms(
-    outputs: Mapping[str, Tensor],
-    *,
-    target: Tensor,
-    mask: Tensor,
-    actions: Tensor,
-    physics: Tensor,
-    physics_mask: Tensor,
-    counts: TargetCounts,
-    physics_weights: PhysicsWeights,
-    pose_scale: float,
-    physics_scale: Tensor,
-    steps: Tensor | None = None,
-    body_frame: BodyFrame | None = None,
-    undisturbed: Tensor | bool = True,
-) -> dict[str, Tensor]:
-    """Return the terms pose, temporal, action and physics of a micro-batch, before their weights.
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """What a micro-batch of B clips and T frames asks of the model.
 
-    Args:
-        outputs: the model's pose ``[T, B, D]``, action_logits ``[T, B, K]`` and physics ``[T, B, 6]``.
-        target: poses asked for, ``[T, B, D]``.
+    Attributes:
+        pose: the next poses, ``[T, B, D]``.
         mask: bool ``[T, B]``, True at real frames.
         actions: labels ``[T, B]``, NO_ACTION where the action counts for nothing.
         physics: true physics ``[T, B, 6]``.
         physics_mask: bool ``[T, B]``, True where it counts.
         counts: targets of the whole optimizer step, which the sums are divided by.
-        physics_weights: weights inside the physics term.
+        steps: displacement of the clips after each frame, ``[T, B, D]``, for the terms contact and spread.
+        undisturbed: bool, broadcast to ``[T, B]``: where frames are read without noise. The spread is fitted there
+            alone.
+    """
+
+    pose: Tensor
+    mask: Tensor
+    actions: Tensor
+    physics: Tensor
+    physics_mask: Tensor
+    counts: TargetCounts
+    steps: Tensor | None = None
+    undisturbed: Tensor | bool = True
+
+
+def loss_terms(
+    outputs: Mapping[str, Tensor],
+    targets: Targets,
+    *,
+    pose_scale: float,
+    physics_scale: Tensor,
+    gravity: float = 0.0,
+    body_frame: BodyFrame | None = None,
+) -> dict[str, Tensor]:
+    """Return the terms pose, temporal, action and physics of a micro-batch, before their weights.
+
+    Args:
+        outputs: the model's pose ``[T, B, D]``, action_logits ``[T, B, K]`` and physics ``[T, B, 6]``.
+        targets: what is asked for.
         pose_scale: unit of pose errors: the model's own ``pose_scale``, so that a correction of typical size costs
             about one whatever the pose output is.
         physics_scale: ``[6]``, units of the physics numbers.
-        steps: how the clips go on from each frame, ``[T, B, D]``, for the terms contact and spread of a model with a
-            ``body_frame``.
-        body_frame: the model's.
-        undisturbed: bool, broadcast to ``[T, B]``: where frames are read without noise; the spread is fitted there
-            alone.
+        gravity: weight of free fall inside the physics term.
+        body_frame: the model's, if it has one: then there are the terms contact and spread too.
     """
-    parts = physics_sums(outputs["physics"], physics, physics_mask, physics_scale)
+    mask, counts = targets.mask, targets.counts
+    parts = physics_sums(outputs["physics"], targets.physics, targets.physics_mask, physics_scale)
     frames, pairs = _at_least_one(counts.physics_frames), _at_least_one(counts.physics_pairs)
     frames_asked = _at_least_one(counts.frames)
     of_body = {}
-    if body_frame is not None and steps is not None:
-        error = body_frame.relative(outputs["pose"] - target) / pose_scale
-        of_body["contact"] = contact_sum(outputs["contact"], steps, mask) / frames_asked
-        of_body["spread"] = spread_sum(error, outputs["spread"] / pose_scale, mask & undisturbed) / frames_asked
+    if body_frame is not None and targets.steps is not None:
+        error = body_frame.relative(outputs["pose"] - targets.pose) / pose_scale
+        read_clean = mask & targets.undisturbed
+        of_body["contact"] = contact_sum(outputs["contact"], targets.steps, mask) / frames_asked
+        of_body["spread"] = spread_sum(error, outputs["spread"] / pose_scale, read_clean) / frames_asked
     return {
-        "pose": pose_sum(outputs["pose"], target, mask, pose_scale) / frames_asked,
+        "pose": pose_sum(outputs["pose"], targets.pose, mask, pose_scale) / frames_asked,
         "temporal": temporal_sum(outputs["pose"], mask, pose_scale) / _at_least_one(counts.pairs),
-        "action": action_sum(outputs["action_logits"], actions) / _at_least_one(counts.action_frames),
+        "action": action_sum(outputs["action_logits"], targets.actions) / _at_least_one(counts.action_frames),
         "physics": (
-            physics_weights.mse * parts["mse"] / frames
-            + physics_weights.gravity * parts["gravity"] / frames
-            + physics_weights.momentum * parts["momentum"] / pairs
-            + physics_weights.consistency * parts["consistency"] / pairs
+            parts["mse"] / frames
+            + gravity * parts["gravity"] / frames
+            + MOMENTUM * parts["momentum"] / pairs
+            + CONSISTENCY * parts["consistency"] / pairs
         ),
         **of_body,
     }

@@ -21,7 +21,7 @@ from stickgen.evaluation.metrics import motion_metrics
 from stickgen.evaluation.next_frame import predict_next, update_metrics
 from stickgen.lora import adapted_layers
 from stickgen.model import StickFigureTransformer
-from stickgen.training.losses import loss_terms, total_loss
+from stickgen.training.losses import Targets, loss_terms, total_loss
 
 TERMS = ("pose", "temporal", "action", "physics")
 
@@ -132,8 +132,6 @@ class MotionModule(LightningModule):
         optimizer = AdamW(
             [group for group in groups if group["params"]],
             lr=settings.lr,
-            betas=(settings.beta1, settings.beta2),
-            eps=settings.eps,
         )
         total = int(self.trainer.estimated_stepping_batches)
         warmup = math.ceil(settings.warmup_fraction * total)
@@ -227,20 +225,23 @@ class MotionModule(LightningModule):
         # Action and physics: of the frame that is asked for, or as the reference labels them, of the one that is read.
         labelled = slice(1, None) if self.config.objective.causal else slice(None, -1)
         actions = batch.actions[labelled].where(mask, NO_ACTION)
-        return loss_terms(
-            outputs,
-            target=(batch.motion if batch.target_offset is None else batch.motion + batch.target_offset)[1:],
+        targets = Targets(
+            pose=(batch.motion if batch.target_offset is None else batch.motion + batch.target_offset)[1:],
             mask=mask,
             actions=actions if ask_action else torch.full_like(actions, NO_ACTION),
             physics=batch.physics[labelled],
             physics_mask=mask & batch.has_physics,
             counts=batch.step_counts,
-            physics_weights=self.config.objective.physics_weights,
+            steps=batch.motion.diff(dim=0) if batch.clip_steps is None else batch.clip_steps[:-1],
+            undisturbed=True if batch.input_offset is None else (batch.input_offset == 0).all(-1).all(0),
+        )
+        return loss_terms(
+            outputs,
+            targets,
+            gravity=self.config.objective.gravity,
             pose_scale=self.model.pose_scale,
             physics_scale=cast("Tensor", self.physics_scale),
-            steps=batch.motion.diff(dim=0) if batch.clip_steps is None else batch.clip_steps[:-1],
             body_frame=self.model.body_frame,
-            undisturbed=True if batch.input_offset is None else (batch.input_offset == 0).all(-1).all(0),
         )
 
     def _log_step(self, terms: Mapping[str, Tensor], ends_step: bool) -> None:

@@ -16,6 +16,9 @@ from stickgen.model import StickFigureTransformer
 from stickgen.motion.skeleton import FPS
 from stickgen.render import Panel
 
+GIVEN = 10
+"""First frames of a clip that the models continue."""
+
 _SHORTEST = FPS
 """Frames after the given ones; in less than a second nothing is to be seen."""
 
@@ -27,8 +30,7 @@ class Preview:
     """Clips to go on with, and prompts to move to from rest.
 
     Attributes:
-        clips: cut to what is shown of them.
-        given: their first frames, which models are given.
+        clips: cut to what is shown of them; models are given their first :data:`GIVEN` frames.
         prompts: texts.
         embedding: of the prompts ``[P, E]``.
         examples: for each prompt a real clip of that caption, or None.
@@ -37,7 +39,6 @@ class Preview:
     """
 
     clips: Sequence[Clip]
-    given: int
     prompts: Sequence[str]
     embedding: Tensor
     examples: Sequence[Clip | None]
@@ -53,11 +54,11 @@ class Preview:
             settings: how many clips and captions, or which prompts.
             embedded: the prompts of the settings ``[P, E]``; None where they name none, and captions are taken.
         """
-        most = settings.given + settings.frames
+        most = GIVEN + settings.frames
         val, train = data.split.val, data.split.train
-        clips = choose_clips(val.infos, settings.clips, settings.given + _SHORTEST)
+        clips = choose_clips(val.infos, settings.clips, GIVEN + _SHORTEST)
         if settings.clips and not clips:
-            log.info("no pictures of validation clips: none has %d frames", settings.given + _SHORTEST)
+            log.info("no pictures of validation clips: none has %d frames", GIVEN + _SHORTEST)
         prompts: Sequence[str] = settings.prompts
         examples: list[Clip | None] = [None] * len(prompts)
         if embedded is None:
@@ -67,7 +68,7 @@ class Preview:
             embedded = torch.stack([clip.embedding for clip in of_captions]) if chosen else torch.empty(0)
             examples = [*of_captions]
         cut = [val[index].first(most) for index in clips]
-        return cls(cut, settings.given, prompts, embedded, examples, settings.frames, data.config.conditions)
+        return cls(cut, prompts, embedded, examples, settings.frames, data.config.conditions)
 
     @property
     def names(self) -> list[str]:
@@ -77,21 +78,21 @@ class Preview:
 
     def shorter(self, frames: int) -> "Preview":
         """Return the same with fewer frames to be made."""
-        clips = [clip.first(self.given + frames) for clip in self.clips]
+        clips = [clip.first(GIVEN + frames) for clip in self.clips]
         return replace(self, clips=clips, frames=frames)
 
     def real(self) -> list[Panel | None]:
         """Return the motion that each is to be compared with, where there is one."""
-        clips = [Panel(clip.with_partner, "real clip", clip.description, self.given) for clip in self.clips]
+        clips = [Panel(clip.with_partner, "real clip", clip.description, GIVEN) for clip in self.clips]
         examples = [None if c is None else Panel(c.with_partner, "training clip", c.description) for c in self.examples]
         return [*clips, *examples]
 
     def made(self, model: StickFigureTransformer, whose: str) -> list[Panel]:
         """Return what a model makes of each, under a label that says whose it is and how it was made."""
         how = "rollout" if model.causal else "in one pass"
-        shown = [(clip.description, self.given) for clip in self.clips] + [(text, 0) for text in self.prompts]
+        shown = [(clip.description, GIVEN) for clip in self.clips] + [(text, 0) for text in self.prompts]
         model = stepping_copy(model)  # here, so that adapters are merged once for both ways
-        moved = continue_clips(model, self.clips, self.given, self.conditions) if self.clips else []
+        moved = continue_clips(model, self.clips, GIVEN, self.conditions) if self.clips else []
         if self.prompts:
             moved += move_from_rest(model, self.embedding, self.frames, self.conditions)
         return [

@@ -58,12 +58,12 @@ class Processes:
     environment and so starts nothing itself, under SLURM either.
 
     Args:
-        config: the run's settings; alone or with ``strategy: auto`` nothing is started or set.
+        config: the run's settings; of one process nothing is started or set.
     """
 
     def __init__(self, config: TrainConfig) -> None:
         self.count = config.trainer.devices
-        self.together = self.count > 1 or config.trainer.strategy == "ddp"
+        self.together = self.count > 1
         self._others: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
         self._before: dict[str, str | None] = {}
 

@@ -89,7 +89,7 @@ def print_next(console: Console, config: TrainConfig, data: ClipDataModule, fold
     prompt = min(filter(None, captions), key=len, default="a person walks")
     place = shlex.quote(os.path.relpath(folder))
     lines = {"run folder": place}
-    if config.logger.tensorboard:
+    if "tensorboard" in config.logger.kinds:
         lines["watch"] = f"tensorboard --logdir {place}"
     if config.lora.enabled:
         lines["see"] = f"stickgen generate {shlex.quote(prompt)} --adapter {place} --out motion.gif"

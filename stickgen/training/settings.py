@@ -47,7 +47,7 @@ def resume_config(folder: str, overrides: Sequence[str] = ()) -> TrainConfig:
         if key == "resume":
             continue
         # Checkpoints count the micro-batches of a process.
-        fixed = ("trainer.micro_batch", "trainer.accumulate_grad_batches", "trainer.devices", "trainer.strategy")
+        fixed = ("trainer.micro_batch", "trainer.accumulate_grad_batches", "trainer.devices")
         if key.partition(".")[0] not in ("trainer", "callbacks", "logger") or "." not in key or key in fixed:
             raise ConfigError(
                 f"{key}: a resumed run keeps its settings; only single values may change, trainer.…=, callbacks.…= "

@@ -56,10 +56,10 @@ def training_trainer(
         strategy=(
             # The buffers are constants, and processes need not score equally many batches.
             DDPStrategy(find_unused_parameters=module.some_may_rest, broadcast_buffers=False)
-            if settings.devices > 1 or settings.strategy == "ddp"
+            if settings.devices > 1
             else "auto"
         ),
-        log_every_n_steps=settings.log_every_n_steps,
+        log_every_n_steps=1,
         check_val_every_n_epoch=settings.val_every_n_epochs,
         callbacks=[*make_callbacks(config, run.checkpoints, prompts), preemption],
         logger=loggers or False,

@@ -24,7 +24,7 @@ SHORT = [
     "base.checkpoint=base.safetensors", "data.path=clips.pt", "data.batch_size=4", "data.val_fraction=0.2",
     "data.test_fraction=0.2", "trainer.accumulate_grad_batches=1", "trainer.max_epochs=2", "trainer.threads=1",
     "trainer.accelerator=cpu", "optimizer.lr=1e-2", "callbacks.progress_bar=false",
-    "callbacks.show_motion.every_n_epochs=null", "lora.dropout=0.1", "logger.tensorboard=false", "lora.rank=2",
+    "callbacks.show_motion.every_n_epochs=null", "lora.dropout=0.1", "logger.kinds=[]", "lora.rank=2",
 ]  # fmt: skip
 """Settings of a run of a second or two."""
 
@@ -56,7 +56,7 @@ COMMANDS = [
     Command("train", ["train.py", *SHORT, "hydra.run.dir=new"], resumes="new"),
     Command(
         "train with logs",
-        ["train.py", *SHORT, "logger.tensorboard=true", "hydra.run.dir=new"],
+        ["train.py", *SHORT, "logger=tensorboard", "hydra.run.dir=new"],
         resumes="new",
         logs_only=True,
     ),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stickgen.config import LossWeights, PhysicsWeights
+from stickgen.config import LossWeights
 from stickgen.data.batch import TargetCounts
 from stickgen.data.clips import Clip
 from stickgen.lora import (
@@ -17,7 +17,7 @@ from stickgen.lora import (
     merge_lora_weights,
 )
 from stickgen.model import StickFigureTransformer
-from stickgen.training.losses import loss_terms, physics_sums, total_loss
+from stickgen.training.losses import Targets, loss_terms, physics_sums, total_loss
 
 CASES = {
     "plain": (),
@@ -118,18 +118,15 @@ def losses(model: StickFigureTransformer, reference: dict[str, Any]) -> tuple[di
         ]
     )
     everywhere = torch.ones(frames, clips, dtype=torch.bool)
-    terms = loss_terms(
-        outputs,
-        target=given["target_motion"],
+    targets = Targets(
+        pose=given["target_motion"],
         mask=everywhere,
         actions=given["action_sequence"],
         physics=given["target_physics"],
         physics_mask=everywhere,
         counts=counts,
-        physics_weights=PhysicsWeights(gravity=0.1),
-        pose_scale=1.0,
-        physics_scale=torch.ones(6),
     )
+    terms = loss_terms(outputs, targets, gravity=0.1, pose_scale=1.0, physics_scale=torch.ones(6))
     weights = reference["loss"]["weights"]
     return terms, total_loss(terms, LossWeights(**weights))
 

@@ -112,7 +112,7 @@ def test_a_sweep_started_again_skips_what_is_finished_and_does_the_rest(base: Pa
     assert sorted(ours) == ["0", "1", "2"]
     assert all(torch.equal(value, theirs["0"][key]) for key, value in ours["1"].items())
 
-    harmless = ["trainer.threads=2", "callbacks.progress_bar=false", "logger.csv=true"]
+    harmless = ["trainer.threads=2", "callbacks.progress_bar=false", "logger=csv"]
     skipped = run_script("train.py", *overrides, *harmless, cwd=tmp_path)
     assert skipped.stdout.count("finished already, skipped") == 3, skipped.stderr
     other = run_script("train.py", "-m", "lora.rank=4,3", *overrides[2:], cwd=tmp_path)

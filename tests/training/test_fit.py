@@ -65,7 +65,7 @@ def settings_of(run_dir: Path, **groups: dict[str, Any]) -> TrainConfig:
             {"max_epochs": EPOCHS, "accumulate_grad_batches": 2, "accelerator": "cpu", "threads": 1},
         ),
         "callbacks": (CallbacksConfig, {"progress_bar": False}),
-        "logger": (LoggerConfig, {"tensorboard": False}),
+        "logger": (LoggerConfig, {"kinds": []}),
     }
     made = {name: kind(**{**values, **groups.pop(name, {})}) for name, (kind, values) in defaults.items()}
     sample = SampleConfig(**data.pop("sample"))
@@ -106,7 +106,7 @@ def base_bytes(base: Path) -> bytes:
 @pytest.fixture(scope="module")
 def run(folder: Path, base: Path, base_bytes: bytes) -> FitResult:
     """The run that most tests look at, with TensorBoard."""
-    return fit(settings_of(folder / "run", base={"checkpoint": str(base)}, logger={"tensorboard": True}))
+    return fit(settings_of(folder / "run", base={"checkpoint": str(base)}, logger={"kinds": ["tensorboard"]}))
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_the_run_folder_is_complete(run: FitResult) -> None:
 
 def test_the_settings_come_back_as_they_were(run: FitResult, base: Path) -> None:
     config = run.run.read_config()
-    assert config == settings_of(run.run.path, base={"checkpoint": str(base)}, logger={"tensorboard": True})
+    assert config == settings_of(run.run.path, base={"checkpoint": str(base)}, logger={"kinds": ["tensorboard"]})
     assert read_checkpoint(run.run.checkpoint("last")).config == config
     environment = json.loads((run.run.path / "environment.json").read_text())
     assert environment["packages"]["torch"] == version("torch")
@@ -302,7 +302,7 @@ def test_the_hparams_tab_knows_settings_and_final_metrics(events: Any) -> None:
 
 
 def test_one_seed_makes_one_adapter_whatever_is_logged(run: FitResult, folder: Path, base: Path) -> None:
-    again = fit(settings_of(folder / "again", base={"checkpoint": str(base)}, logger={"csv": True}))
+    again = fit(settings_of(folder / "again", base={"checkpoint": str(base)}, logger={"kinds": ["csv"]}))
     assert same(adapter_of(again), adapter_of(run))
     assert again.scores == run.scores
     lines = (again.run.path / "csv" / "metrics.csv").read_text().splitlines()
@@ -417,7 +417,7 @@ def test_the_weights_of_the_best_epoch_are_kept_or_the_last(tmp_path: Path, base
         settings_of(
             tmp_path / "run",
             base={"checkpoint": str(base)},
-            logger={"csv": True},
+            logger={"kinds": ["csv"]},
             callbacks={"keep_best": keep_best},
             trainer={**LIMITS, "max_epochs": 4},
         )
@@ -438,7 +438,7 @@ def test_an_accuracy_is_maximised(tmp_path: Path, base: Path) -> None:
             tmp_path / "run",
             base={"checkpoint": str(base)},
             lora={"targets": {"heads": ["action_predictor", "self_attn"]}},
-            logger={"csv": True},
+            logger={"kinds": ["csv"]},
             callbacks={"monitor": monitor},
             trainer={**LIMITS, "max_epochs": 4},
         )
@@ -524,7 +524,7 @@ def test_a_run_that_stopped_before_its_first_checkpoint_starts_anew(
     tmp_path: Path, base: Path, run: FitResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    config = settings_of(tmp_path / "run", base={"checkpoint": str(base)}, logger={"tensorboard": True})
+    config = settings_of(tmp_path / "run", base={"checkpoint": str(base)}, logger={"kinds": ["tensorboard"]})
     before_step = MotionModule.on_before_optimizer_step
 
     def interrupt(self: MotionModule, optimizer: Optimizer) -> None:
@@ -574,7 +574,7 @@ def test_a_split_may_lack_action_labels(tmp_path: Path, base: Path, split: str) 
             base={"checkpoint": str(base)},
             data={"path": str(path)},
             trainer={"max_epochs": 1},
-            logger={"tensorboard": True},
+            logger={"kinds": ["tensorboard"]},
         )
     )
     metrics = json.loads(result.run.metrics.read_text(), parse_constant=lambda constant: pytest.fail(constant))
@@ -585,7 +585,7 @@ def test_a_split_may_lack_action_labels(tmp_path: Path, base: Path, split: str) 
 
 def test_a_resumed_run_keeps_its_new_length_and_its_old_rows(tmp_path: Path, base: Path) -> None:
     settings = settings_of(
-        tmp_path / "run", base={"checkpoint": str(base)}, trainer={"max_epochs": 1}, logger={"csv": True}
+        tmp_path / "run", base={"checkpoint": str(base)}, trainer={"max_epochs": 1}, logger={"kinds": ["csv"]}
     )
     first = fit(settings).run
     rows = (first.path / "csv" / "metrics.csv").read_text()
@@ -603,7 +603,7 @@ def test_a_resumed_run_keeps_its_new_length_and_its_old_rows(tmp_path: Path, bas
 
 def test_steps_after_a_resume_stand_in_tensorboard_once(tmp_path: Path, base: Path) -> None:
     settings = settings_of(
-        tmp_path / "run", base={"checkpoint": str(base)}, trainer={"max_epochs": 1}, logger={"tensorboard": True}
+        tmp_path / "run", base={"checkpoint": str(base)}, trainer={"max_epochs": 1}, logger={"kinds": ["tensorboard"]}
     )
     run = fit(settings).run
     after_first_epoch = run.checkpoint("last").read_bytes()

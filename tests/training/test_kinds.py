@@ -51,7 +51,7 @@ def settings_of(run_dir: Path, base: Path, kind: str) -> TrainConfig:
         optimizer=OptimizerConfig(lr=1e-2),
         trainer=TrainerConfig(max_epochs=2, accumulate_grad_batches=1, accelerator="cpu", threads=1),
         callbacks=CallbacksConfig(progress_bar=False, checkpoint_every_n_steps=1),
-        logger=LoggerConfig(tensorboard=False),
+        logger=LoggerConfig(kinds=[]),
         run_dir=str(run_dir),
     )
 

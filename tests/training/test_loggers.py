@@ -1,51 +1,62 @@
-import errno
-import os
+"""Loggers besides TensorBoard and CSV; those two are tested with whole runs."""
+
+import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from stickgen.artifacts.run import RunFolder
-from stickgen.config import BaseConfig, LoRAConfig, TrainConfig, TrainerConfig
-from stickgen.errors import OutputError
-from stickgen.training.loggers import shown_settings, told_of_logs
+from stickgen.config import BaseConfig, LoggerConfig, LoRAConfig, TrainConfig
+from stickgen.config.running import LOGGERS
+from stickgen.errors import ConfigError
+from stickgen.training import loggers
 
 
-def test_a_full_disk_under_a_log_is_told_with_the_run_and_what_is_saved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    logger = TensorBoardLogger(tmp_path, name="tensorboard", version="")
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(logger.experiment, "add_scalar", full)
-    # Lightning puts an error of its own over the system's.
-    expected = rf"{tmp_path}: its logs: No space left on device; nothing is saved yet, the same command starts anew"
-    with pytest.raises(OutputError, match=expected), told_of_logs(RunFolder(tmp_path)):
-        logger.log_metrics({"loss": 0.5}, step=1)
-
-
-def test_other_errors_pass(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="another"), told_of_logs(RunFolder(tmp_path)):
-        raise ValueError("another")
-    with pytest.raises(FileNotFoundError), told_of_logs(RunFolder(tmp_path)):
-        (tmp_path / "missing").read_text()
-
-
-def test_the_hparams_tab_shows_the_adapter_first_and_then_what_was_changed() -> None:
-    lora = LoRAConfig(rank=4, targets={"attention": ["self_attn"], "ffn": ["linear1"]})
-    config = TrainConfig(
-        base=BaseConfig(checkpoint="base.pth"), lora=lora, trainer=TrainerConfig(max_steps=80), seed=3, name="mine"
+def settings(run: Path, *kinds: str) -> TrainConfig:
+    lora = LoRAConfig(targets={"attention": ["self_attn"]})
+    return TrainConfig(
+        base=BaseConfig(checkpoint="base.pth"), lora=lora, logger=LoggerConfig(kinds=[*kinds]), run_dir=str(run)
     )
-    assert list(shown_settings(config).items()) == [
-        ("lora.rank", 4),
-        ("lora.alpha", 16.0),
-        ("optimizer.lr", config.optimizer.lr),
-        ("lora.targets", "attention, ffn"),
-        ("base.checkpoint", "base.pth"),
-        ("trainer.max_steps", 80),
-        ("seed", 3),
-    ]
-    whole = TrainConfig(base=BaseConfig(checkpoint="base.pth"), lora=LoRAConfig(enabled=False))
-    assert list(shown_settings(whole)) == ["optimizer.lr", "base.checkpoint", "lora.enabled", "seed"]
+
+
+def test_every_kind_of_the_settings_has_a_maker() -> None:
+    assert tuple(loggers._MAKERS) == LOGGERS
+
+
+@pytest.mark.parametrize("package", ["wandb", "mlflow"])
+@pytest.mark.skipif(
+    any(importlib.util.find_spec(name) for name in ("wandb", "mlflow")), reason="the packages are installed"
+)
+def test_a_package_that_is_not_installed(tmp_path: Path, package: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        loggers.make_loggers(settings(tmp_path, package), RunFolder(tmp_path), None)
+    assert str(raised.value) == f"logger.kinds: {package} is not installed; pip install 'stickgen[{package}]'"
+
+
+def test_a_service_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("api_key not configured (no-tty). call wandb.login()\nmore\nlines")
+
+    monkeypatch.setattr(loggers, "WandbLogger", refuse)
+    with pytest.raises(ConfigError) as raised:
+        loggers.make_loggers(settings(tmp_path, "wandb"), RunFolder(tmp_path), None)
+    assert str(raised.value) == "logger.kinds: wandb: api_key not configured (no-tty). call wandb.login()"
+
+
+@pytest.mark.parametrize(("step", "expected"), [(0, None), (6, "0kme6f1z")])
+def test_a_continued_run_adds_to_its_run_of_wandb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, expected: str | None
+) -> None:
+    for name in ("offline-run-20261129_131651-0kme6f1z", "run-20261129_131836-0kme6f1z"):
+        (tmp_path / "wandb" / name).mkdir(parents=True)
+    given = {}
+
+    def make(name: str, folder: Path, **settings: Any) -> SimpleNamespace:
+        given.update(settings, name=name, folder=folder)
+        return SimpleNamespace(experiment=None)
+
+    monkeypatch.setattr(loggers, "WandbLogger", make)
+    loggers._wandb(RunFolder(tmp_path), step)
+    assert given == {"name": tmp_path.name, "folder": tmp_path, "id": expected, "project": "stickgen"}

@@ -8,13 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stickgen.config import LossWeights, PhysicsWeights
+from stickgen.config import LossWeights
 from stickgen.data.batch import NO_ACTION, Batch, TargetCounts, collate
 from stickgen.data.clips import Clip
 from stickgen.model.body_frame import BodyFrame
 from stickgen.motion.skeleton import FPS, rest_pose
 from stickgen.training.losses import (
     PLANTED_SPEED,
+    Targets,
     contact_sum,
     loss_terms,
     pose_sum,
@@ -26,7 +27,7 @@ from stickgen.training.module import MotionModule
 from tests.random_clips import ragged_clips, random_clip
 
 CLIPS = ragged_clips((9, 2, 5, 12, 3, 7, 4))
-WEIGHTS = PhysicsWeights(mse=1.0, gravity=0.3, momentum=0.1, consistency=0.2)
+WEIGHTS = {"mse": 1.0, "gravity": 0.3, "momentum": 0.1, "consistency": 0.2}
 SCALE = torch.tensor([0.5, 1.0, 2.0, 3.0, 0.7, 1.5])
 POSE_SCALE = 0.2
 TERMS = ("pose", "temporal", "action", "physics")
@@ -52,18 +53,23 @@ def padded_outputs(clips: Sequence[Clip], fill: float = 0.0) -> Outputs:
 
 def terms_of(batch: Batch, outputs: Outputs, counts: TargetCounts | None = None, **of_body: Any) -> dict[str, Tensor]:
     mask = ~batch.padding_mask.T[1:]
-    return loss_terms(
-        outputs,
-        target=batch.motion[1:],
+    body_frame = of_body.pop("body_frame", None)
+    targets = Targets(
+        pose=batch.motion[1:],
         mask=mask,
         actions=batch.actions[1:],
         physics=batch.physics[1:],
         physics_mask=mask & batch.has_physics,
         counts=counts or batch.step_counts,
-        physics_weights=WEIGHTS,
+        **of_body,
+    )
+    return loss_terms(
+        outputs,
+        targets,
+        gravity=WEIGHTS["gravity"],
         pose_scale=POSE_SCALE,
         physics_scale=SCALE,
-        **of_body,
+        body_frame=body_frame,
     )
 
 
@@ -90,7 +96,7 @@ def clip_by_clip(clips: Sequence[Clip]) -> dict[str, float]:
             parts["momentum"].append(((p[:, 4:].diff(dim=0) / SCALE[4:]) ** 2).sum(-1))
             drift = p[1:, :2] - p[:-1, :2] - p[:-1, 2:4] / 25
             parts["consistency"].append(((drift / SCALE[:2]) ** 2).sum(-1))
-    physics = sum(getattr(WEIGHTS, name) * mean(values) for name, values in parts.items())
+    physics = sum(WEIGHTS[name] * mean(values) for name, values in parts.items())
     return {"pose": mean(pose), "temporal": mean(temporal), "action": mean(action), "physics": physics}
 
 
