@@ -1,6 +1,7 @@
 """Where a run's numbers are logged: TensorBoard and CSV in the run's folder, Weights & Biases, MLflow."""
 
 import hashlib
+import importlib.util
 import os
 import sys
 import threading
@@ -65,7 +66,7 @@ def _wandb(run: RunFolder, step: int) -> Logger:
 
 def _mlflow(run: RunFolder, step: int) -> Logger:
     tag = {"stickgen.folder": hashlib.sha256(str(run.path.resolve()).encode()).hexdigest()[:16]}
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"file:{run.path.resolve() / 'mlruns'}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.path.resolve() / 'mlflow.db'}"
     with _reached("mlflow"):
         logger = MLFlowLogger("stickgen", run.path.name, uri, tag, run_id=_begun(uri, tag) if step else None)
         _ = logger.experiment  # connects
@@ -99,9 +100,10 @@ def _reached(package: str) -> Iterator[None]:
     """Let a logger that cannot be made or connect end the run in one line."""
     try:
         yield
-    except ModuleNotFoundError:
-        raise ConfigError(f"logger.kinds: {package} is not installed; pip install 'stickgen[{package}]'") from None
     except Exception as error:
+        if importlib.util.find_spec(package) is None:
+            message = f"logger.kinds: {package} is not installed; pip install 'stickgen[{package}]'"
+            raise ConfigError(message) from None
         lines = str(error).splitlines() or [type(error).__name__]
         raise ConfigError(f"logger.kinds: {package}: {lines[0]}") from None
 

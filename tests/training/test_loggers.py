@@ -40,6 +40,7 @@ def test_a_service_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch:
         raise RuntimeError("api_key not configured (no-tty). call wandb.login()\nmore\nlines")
 
     monkeypatch.setattr(loggers, "WandbLogger", refuse)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     with pytest.raises(ConfigError) as raised:
         loggers.make_loggers(settings(tmp_path, "wandb"), RunFolder(tmp_path), None)
     assert str(raised.value) == "logger.kinds: wandb: api_key not configured (no-tty). call wandb.login()"
