@@ -144,13 +144,15 @@ def rest_pose(dim: int) -> list[float]:
 
 
 def to_stick_5(motion: Array) -> Array:
-    """Reduce frames ``[..., 48]`` of the 12-segment figure to the ``[..., 20]`` of the 5-segment one.
+    """Reduce frames ``[..., dim]`` of a larger figure to the ``[..., 20]`` of the 5-segment one.
 
     Legs then run straight from the pelvis centre to the ankle and arms from the neck to the wrist.
+
+    Raises:
+        DataError: no figure has so many numbers.
     """
     if motion.shape[-1] == STICK_5.dim:
         return motion
-    if motion.shape[-1] != STICK_12.dim:
-        raise DataError(f"motion has {motion.shape[-1]} numbers a frame; {STICK_12.dim} expected")
-    joints = STICK_12.to_joints(motion)
-    return STICK_5.from_joints(joints[..., [STICK_12.joint(name) for name in STICK_5.joints], :])
+    larger = skeleton_of(motion.shape[-1])
+    joints = larger.to_joints(motion)
+    return STICK_5.from_joints(joints[..., [larger.joint(name) for name in STICK_5.joints], :])

@@ -11,7 +11,7 @@ from stickgen.errors import DataError
 from stickgen.motion.actions import action_index
 from stickgen.motion.physics import body_physics
 from stickgen.motion.quality import quality_score
-from stickgen.motion.skeleton import FPS, STICK_12, skeleton_of, to_stick_5
+from stickgen.motion.skeleton import FPS, STICK_12, skeleton_of
 from stickgen.sample.body import FRONT, SIDE, Floats, Pose, assemble, mirror
 from stickgen.sample.captions import CAPTIONS, caption_embeddings, encoder_record
 from stickgen.sample.gait import run, walk
@@ -135,8 +135,8 @@ def perform(
 
 
 def _layout(joints: Floats, dim: int) -> Floats:
-    motion = STICK_12.from_joints(joints)
-    return motion if dim == STICK_12.dim else to_stick_5(motion)
+    figure = skeleton_of(dim)
+    return figure.from_joints(joints[:, [STICK_12.joint(name) for name in figure.joints]])
 
 
 def _sequence(motion: Floats, description: str, meta: dict[str, Any]) -> dict[str, Any]:
