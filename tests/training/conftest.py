@@ -1,15 +1,28 @@
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from stickgen.config import BaseConfig, DataConfig, LoRAConfig, LossWeights, ObjectiveConfig, TrainConfig
+from stickgen.artifacts.base import save_base
+from stickgen.artifacts.record import BaseRecord
+from stickgen.config import (
+    BaseConfig,
+    DataConfig,
+    LoRAConfig,
+    LossWeights,
+    ObjectiveConfig,
+    TrainConfig,
+)
 from stickgen.lora import adapted_layers, inject_lora_adapters
 from stickgen.model import StickFigureTransformer
+from stickgen.sample import SAMPLE_INFO
+from stickgen.training import FitResult, fit
 from stickgen.training.module import MotionModule
 from tests.random_clips import EMBEDDING_DIM
+from tests.training.short_runs import settings_of
 
 SMALL = {"d_model": 48, "nhead": 4, "num_layers": 2, "embedding_dim": EMBEDDING_DIM, "dropout": 0.0}
 
@@ -87,3 +100,39 @@ def gradients() -> Callable[[MotionModule], dict[str, torch.Tensor]]:
         return {n: p.grad.clone() for n, p in motion_module.named_parameters() if p.grad is not None}
 
     return read
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    threads = torch.get_num_threads()
+    yield tmp_path_factory.mktemp("fit")
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def base(folder: Path) -> Path:
+    torch.manual_seed(0)
+    model = StickFigureTransformer(
+        d_model=48, nhead=4, num_layers=2, causal=True, pose_output="residual", pose_scale=0.05
+    )
+    record = BaseRecord(settings={}, objective="causal", text_encoder=SAMPLE_INFO["text_encoder"], origin={"seed": 0})
+    save_base(model, record, folder / "base.safetensors")
+    return folder / "base.safetensors"
+
+
+@pytest.fixture(scope="session")
+def base_bytes(base: Path) -> bytes:
+    return base.read_bytes()
+
+
+@pytest.fixture(scope="session")
+def run(folder: Path, base: Path, base_bytes: bytes) -> FitResult:
+    """The run that most tests look at, with TensorBoard."""
+    return fit(settings_of(folder / "run", base={"checkpoint": str(base)}, logger={"kinds": ["tensorboard"]}))
+
+
+@pytest.fixture(scope="session")
+def scratch(folder: Path) -> FitResult:
+    """A run that trains a new base."""
+    sizes = {"d_model": 48, "nhead": 4, "num_layers": 2, "causal": True, "pose_output": "velocity", "pose_scale": 0.02}
+    return fit(settings_of(folder / "scratch", base={"from_scratch": True, **sizes}, lora={"enabled": False}, seed=3))

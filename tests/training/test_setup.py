@@ -139,7 +139,7 @@ def test_a_foreign_base_without_a_record_is_bidirectional(
     torch.save(model(causal=False, pose_output="absolute", pose_scale=1.0).state_dict(), path)
     with pytest.raises(ConfigError, match="is a bidirectional base; use objective=bidirectional"):
         setup(path, base={"nhead": 4})
-    built = setup(path, objective={"name": "bidirectional", "causal": False}, data={"conditions": ["camera"]})
+    built = setup(path, objective={"causal": False}, data={"conditions": ["camera"]})
     assert built.model.causal is False
 
 
