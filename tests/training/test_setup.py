@@ -49,7 +49,7 @@ def setup(tmp_path: Path) -> Setup:
         config = TrainConfig(
             base=BaseConfig(**{"checkpoint": None if path is None else str(path), **groups.get("base", {})}),
             lora=LoRAConfig(**{"rank": 4, "targets": {"attention": ["self_attn"]}, **groups.get("lora", {})}),
-            objective=ObjectiveConfig(**{"name": "causal", "causal": True, **groups.get("objective", {})}),
+            objective=ObjectiveConfig(**{"causal": True, **groups.get("objective", {})}),
             data=DataConfig(path=str(tmp_path / "clips.pt"), **groups.get("data", {})),
             optimizer=OptimizerConfig(**groups.get("optimizer", {})),
             run_dir="run",
@@ -127,9 +127,9 @@ def test_an_objective_of_the_other_kind_is_refused(base_file: Callable[..., Path
     ours, theirs = ("bidirectional", "causal") if causal else ("causal", "bidirectional")
     path = base_file(causal=causal, pose_output="absolute")
     with pytest.raises(ConfigError) as caught:
-        setup(path, objective={"name": ours, "causal": not causal})
+        setup(path, objective={"causal": not causal})
     assert str(caught.value) == f"objective={ours}: {path} is a {theirs} base; use objective={theirs}"
-    setup(path, objective={"name": theirs, "causal": causal})
+    setup(path, objective={"causal": causal})
 
 
 def test_a_foreign_base_without_a_record_is_bidirectional(
