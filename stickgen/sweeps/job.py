@@ -7,10 +7,11 @@ from rich.console import Console
 
 from stickgen.artifacts.run import RunFolder, read_json
 from stickgen.config import TrainConfig, as_plain
-from stickgen.errors import ConfigError
+from stickgen.errors import CheckpointError, ConfigError
 from stickgen.files import remove_leftovers
 from stickgen.sweeps.logs import link_logs
 from stickgen.sweeps.settings import difference
+from stickgen.sweeps.table import read_varied
 from stickgen.training import fit, resume_config, with_absolute_paths
 
 log = logging.getLogger(__name__)
@@ -35,9 +36,13 @@ def fit_job(config: TrainConfig, console: Console | None = None) -> float:
             return float("nan") if monitored is None else float(monitored)
         if run.holds_results():
             config = resume_config(str(run.path))
-    if "tensorboard" in config.logger.kinds:
-        link_logs(run)
-    return fit(config, console).monitored
+    try:
+        varied = read_varied(run.path)
+    except CheckpointError:  # a job whose folder was named by the user
+        varied = {}
+    if varied and "tensorboard" in config.logger.kinds:
+        link_logs(run, varied)
+    return fit(config, console, varied=list(varied)).monitored
 
 
 def _check_same(run: RunFolder, config: TrainConfig) -> None:

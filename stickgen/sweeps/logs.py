@@ -3,10 +3,10 @@
 import logging
 import os
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from stickgen.artifacts.run import RunFolder
-from stickgen.errors import CheckpointError
-from stickgen.sweeps.table import read_varied
 
 LOGS = "tensorboard"
 """In a sweep's folder: links to its jobs' event files. In a job's folder: the event files."""
@@ -16,15 +16,11 @@ _LONGEST = 120
 log = logging.getLogger(__name__)
 
 
-def link_logs(run: RunFolder) -> None:
-    """Make a link to a job's event files, named after the settings that the sweep varies.
+def link_logs(run: RunFolder, varied: Mapping[str, Any]) -> None:
+    """Make a link to a job's event files, named after the settings that its sweep varies.
 
     TensorBoard calls a run by its folder, which of a job is a number. Where links cannot be made, it goes by that.
     """
-    try:
-        varied = read_varied(run.path)
-    except CheckpointError:  # a job whose folder was named by the user
-        return
     named = ",".join(f"{key}={value}" for key, value in varied.items())
     name = re.sub(r"[^\w.,=+-]", "_", named)[:_LONGEST] or run.path.name
     folder = run.path.parent / LOGS

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,12 +57,13 @@ class FitResult:
     monitored: float
 
 
-def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
+def fit(config: TrainConfig, console: Console | None = None, *, varied: Sequence[str] = ()) -> FitResult:
     """Train, evaluate beside the baselines, and write the run's folder.
 
     Args:
         config: the settings; where ``resume`` is set, those of the run to go on with.
         console: where the summary and the results are printed; None prints nothing.
+        varied: keys of the settings that a sweep varies, which TensorBoard compares its jobs by.
 
     Raises:
         StickgenError: settings, data or base are wrong, or another process uses the folder; the message says how to go
@@ -72,10 +74,12 @@ def fit(config: TrainConfig, console: Console | None = None) -> FitResult:
     run = RunFolder(Path(config.run_dir))
     preemption = Preemption(run)
     with preemption.listening(), folder_lock(run.path), told_of_logs(run):
-        return _run(config, run, preemption, console or Console(quiet=True))
+        return _run(config, run, preemption, console or Console(quiet=True), varied)
 
 
-def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: Console) -> FitResult:
+def _run(
+    config: TrainConfig, run: RunFolder, preemption: Preemption, console: Console, varied: Sequence[str]
+) -> FitResult:
     started = time.monotonic()
     _begin(config)
     resumed = _ready_folder(config, run)
@@ -92,7 +96,8 @@ def _run(config: TrainConfig, run: RunFolder, preemption: Preemption, console: C
         print_summary(console, config, data, built)
         processes.start(config)
         scores = _scores_before(parts)
-        log_start(loggers, config, scores, trained, resumed is not None)
+        if resumed is None:
+            log_start(loggers, config, scores, trained, varied)
         with data.shared(0, processes.count):
             run_training(trainer, module, data, resumed, preemption)
     with built.in_float32():

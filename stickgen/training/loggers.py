@@ -5,13 +5,15 @@ import importlib.util
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard.summary import hparams
 
 from stickgen.artifacts.run import RunFolder
@@ -138,17 +140,26 @@ def told_of_logs(run: RunFolder) -> Iterator[None]:
             wandb.finish(exit_code=int(sys.exc_info()[0] is not None))
 
 
-def log_start(loggers: list[Logger], config: TrainConfig, scores: Scores, trained: str, resumed: bool) -> None:
-    """Log the settings, with the names of the final metrics: the HParams tab shows none that it does not know yet."""
+def log_start(loggers: list[Logger], config: TrainConfig, scores: Scores, trained: str, varied: Sequence[str]) -> None:
+    """Log the settings, with the names of the final metrics: the HParams tab shows none that it does not know yet.
+
+    Args:
+        loggers: the run's.
+        config: its settings.
+        scores: of the frozen base and the baselines.
+        trained: what the trained model is called among them.
+        varied: keys of the settings that the run's sweep varies.
+    """
     frozen = scores.get(FROZEN_BASE, {})
     for logger in loggers:
-        if resumed:
-            continue
         if isinstance(logger, TensorBoardLogger):
             names = [f"final/{split}_{name}" for split in ("val", "test") for name in OF_TRAINING]
             writer = logger.experiment._get_file_writer()
             # Not by the logger's own way, which writes a point at step 0 for each: a line to the final one follows.
-            for summary in hparams(shown_settings(config), dict.fromkeys(names, 0.0)):
+            first, further = shown_settings(config, varied)
+            experiment, *start_and_end = hparams({**first, **further}, dict.fromkeys(names, 0.0))
+            _put_first(experiment, first)
+            for summary in (experiment, *start_and_end):
                 writer.add_summary(summary)
         else:
             logger.log_hyperparams(_flat(as_plain(config)))
@@ -160,21 +171,36 @@ def log_start(loggers: list[Logger], config: TrainConfig, scores: Scores, traine
                 logger.log_metrics({f"baseline/{tag}_{n}": v for n, v in by_split.get("val", {}).items()}, step=0)
 
 
-def shown_settings(config: TrainConfig) -> dict[str, Any]:
-    """Return the settings of the HParams tab: rank, alpha, learning rate and targets, then those that were changed."""
+def _put_first(experiment: Summary, names: Iterable[str]) -> None:
+    """Let the HParams tab begin with some settings: it ticks five, those marked as differing before all others."""
+    (value,) = experiment.value
+    data = HParamsPluginData.FromString(value.metadata.plugin_data.content)
+    for info in data.experiment.hparam_infos:
+        info.differs = info.name in names
+    value.metadata.plugin_data.content = data.SerializeToString()
+
+
+def shown_settings(config: TrainConfig, varied: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of the HParams tab: those that come first, and others that were changed.
+
+    A run's first ones are rank, alpha, learning rate and targets; those of a sweep's jobs are the settings that it
+    varies.
+    """
     settings, defaults = (_flat(values) for values in (as_plain(config), _defaults()))
-    first: dict[str, Any] = {}
+    usual = {"optimizer.lr": settings["optimizer.lr"]}
     if config.lora.enabled:
-        first = {key: settings[key] for key in ("lora.rank", "lora.alpha")}
-    first["optimizer.lr"] = settings["optimizer.lr"]
-    if config.lora.enabled:
-        first["lora.targets"] = ", ".join(config.lora.targets)
+        usual |= {key: settings[key] for key in ("lora.rank", "lora.alpha")}
+        usual["lora.targets"] = ", ".join(config.lora.targets)
+    named = [key.replace("/", ".") for key in varied]  # a group of conf, as lora/targets
+    known = {**settings, **usual}
+    first = {key: _scalar(known[key]) for key in named if key in known} or usual
     changed = {
         key: value
         for key, value in settings.items()
         if value != defaults.get(key) and key.partition(".")[0] not in _UNSHOWN and not key.startswith("lora.targets")
     }
-    return {**first, **{key: _scalar(value) for key, value in changed.items() if key not in first}}
+    others = {**usual, **{key: _scalar(value) for key, value in changed.items()}}
+    return first, {key: value for key, value in others.items() if key not in first}
 
 
 def _scalar(value: Any) -> bool | int | float | str:

@@ -57,6 +57,8 @@ def test_the_hparams_tab_knows_settings_and_final_metrics(events: Any) -> None:
     assert {f"final/{split}_{name}" for split in ("val", "test") for name in METRICS} <= {
         info.name.tag for info in experiment.metric_infos
     }
+    first = {info.name for info in experiment.hparam_infos if info.differs}
+    assert first == {"lora.rank", "lora.alpha", "lora.targets", "optimizer.lr"}, "those that the tab begins with"
     started = plugin.HParamsPluginData.FromString(content["_hparams_/session_start_info"]).session_start_info
     assert started.hparams["lora.rank"].number_value == 2
     assert started.hparams["optimizer.lr"].number_value == 1e-2
