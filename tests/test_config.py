@@ -547,7 +547,7 @@ def test_an_untyped_config_is_checked_against_the_schema() -> None:
 
 
 def test_plain_settings_go_through_json_and_back() -> None:
-    config = train("experiment=debug", "data.sources=[a]")
+    config = train("experiment=quickstart", "data.sources=[a]")
     again = OmegaConf.merge(OmegaConf.structured(TrainConfig), json.loads(json.dumps(as_plain(config))))
     assert typed(again, TrainConfig) == config
 

@@ -77,7 +77,7 @@ def test_an_installed_wheel_trains_and_merges_in_an_empty_folder(tmp_path: Path)
     stickgen = install(wheel, tmp_path) / "stickgen"
     empty = tmp_path / "empty"
     empty.mkdir()
-    trained = run(stickgen, "train", "experiment=debug", *ONE_STEP, "hydra.run.dir=run", cwd=empty)
+    trained = run(stickgen, "train", "experiment=quickstart", *ONE_STEP, "hydra.run.dir=run", cwd=empty)
     assert trained.returncode == 0, trained.stderr
     base = Path(yaml.safe_load((empty / "run" / "config.yaml").read_text())["base"]["checkpoint"])
     assert base.is_relative_to(tmp_path / "venv")

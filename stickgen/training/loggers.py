@@ -183,24 +183,20 @@ def _put_first(experiment: Summary, names: Iterable[str]) -> None:
 def shown_settings(config: TrainConfig, varied: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the settings of the HParams tab: those that come first, and others that were changed.
 
-    A run's first ones are rank, alpha, learning rate and targets; those of a sweep's jobs are the settings that it
-    varies.
+    The first ones are those that the run's sweep varies, rank, alpha, learning rate and targets.
     """
     settings, defaults = (_flat(values) for values in (as_plain(config), _defaults()))
-    usual = {"optimizer.lr": settings["optimizer.lr"]}
     if config.lora.enabled:
-        usual |= {key: settings[key] for key in ("lora.rank", "lora.alpha")}
-        usual["lora.targets"] = ", ".join(config.lora.targets)
+        settings["lora.targets"] = ", ".join(config.lora.targets)
+    usual = ("lora.rank", "lora.alpha", "optimizer.lr", "lora.targets") if config.lora.enabled else ("optimizer.lr",)
     named = [key.replace("/", ".") for key in varied]  # a group of conf, as lora/targets
-    known = {**settings, **usual}
-    first = {key: _scalar(known[key]) for key in named if key in known} or usual
+    first = {key: _scalar(settings[key]) for key in (*named, *usual) if key in settings}
     changed = {
         key: value
         for key, value in settings.items()
         if value != defaults.get(key) and key.partition(".")[0] not in _UNSHOWN and not key.startswith("lora.targets")
     }
-    others = {**usual, **{key: _scalar(value) for key, value in changed.items()}}
-    return first, {key: value for key, value in others.items() if key not in first}
+    return first, {key: _scalar(value) for key, value in changed.items() if key not in first}
 
 
 def _scalar(value: Any) -> bool | int | float | str:

@@ -34,7 +34,7 @@ VALUES = [
 
 VALID = [
     "lora.rank=4", "lora.alpha=8", "optimizer.lr=1e-3", "trainer.max_epochs=3", "trainer=cpu", "base=tiny", "seed=3",
-    "objective=bidirectional", "experiment=debug", "data.batch_size=4", "callbacks.monitor=val/loss", "logger=csv",
+    "objective=bidirectional", "experiment=quickstart", "data.batch_size=4", "callbacks.monitor=val/loss", "logger=csv",
     "lora/targets=[attention]", "lora.layers=[1,2]", "+lora.rank_pattern={out_proj: 4}", "base.dtype=auto",
     "data=sample",
 ]  # fmt: skip
