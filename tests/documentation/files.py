@@ -1,4 +1,4 @@
-"""What the reader of a page has before its commands: bases, data, motion capture, runs. See ``tests/doc_commands.py``."""
+"""What the reader of a page has before its commands: bases, data, motion capture, runs."""
 
 import shutil
 from collections.abc import Callable
@@ -22,16 +22,24 @@ RUNS = {
     "outputs/b": "lora.rank=4",
     "outputs/c": "lora.enabled=false",
     "outputs/sneaky": "experiment=style objective.prior_clips=2",
+    "outputs/tired": "lora.rank=3",
 }
+
+GIVEN = {
+    "prompt_embedding": torch.eye(1024)[0],
+    "prototypes": {"tired": torch.eye(1024)[:1], "sneaky": torch.eye(1024)[1:2]},
+    "text_embedding": torch.eye(1024)[:3],
+}
+"""What Python blocks use and do not make."""
 
 
 def import_all() -> None:
     """Import what the commands import, before they are forked."""
-    import matplotlib.pyplot
-    import onnxscript
-    import pybvh
-    import sentence_transformers
-    import sklearn.linear_model
+    import matplotlib.pyplot  # noqa: F401
+    import onnxscript  # noqa: F401
+    import pybvh  # noqa: F401
+    import sentence_transformers  # noqa: F401
+    import sklearn.linear_model  # noqa: F401
 
     import stickgen.evaluation.evaluate
     import stickgen.export.card
@@ -72,10 +80,10 @@ def make_files(folder: Path, run: Callable[[Path, str], None]) -> None:
 
 
 def _base(path: Path) -> None:
-    """Write a causal base like the shipped one, but small: in the body's frame, with motion codes, 8 layers."""
+    """Write a causal base like the shipped one, but small: in the body's frame, with motion codes."""
     torch.manual_seed(0)
     model = StickFigureTransformer(
-        d_model=24, nhead=2, num_layers=8, causal=True, pose_output="velocity", pose_scale=0.005,
+        d_model=24, nhead=2, num_layers=2, causal=True, pose_output="velocity", pose_scale=0.005,
         pose_frame="body", velocity_kept=0.5, pose_pull=0.1, motion_code=True,
     )  # fmt: skip
     texts = [torch.as_tensor(sequence["embedding"]) for sequence in sample_sequences(3)]
@@ -84,7 +92,7 @@ def _base(path: Path) -> None:
 
 
 def _base_of_stick_gen(path: Path) -> None:
-    model = StickFigureTransformer(d_model=24, nhead=2, num_layers=8)
+    model = StickFigureTransformer(d_model=24, nhead=2, num_layers=2)
     torch.save({"model_state_dict": dict(model.state_dict().items())}, path)
 
 
