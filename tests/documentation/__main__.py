@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.documentation.files import import_all, make_files
-from tests.documentation.pages import LISTED, PARSED, RUN, Command, commands_of
+from tests.documentation.pages import FIRST, LISTED, PARSED, RUN, Command, commands_of
 from tests.documentation.parse import parse
 from tests.documentation.run import run
 
@@ -37,7 +37,8 @@ def check(page: Path, made: Path | None = None) -> tuple[list[str], int, int, se
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "reader"
         if made is not None:
-            shutil.copytree(made, folder, symlinks=True)
+            without = shutil.ignore_patterns("outputs") if page in FIRST else None
+            shutil.copytree(made, folder, symlinks=True, ignore=without)
         for command in commands_of(page):
             used |= {command.listed} if command.listed else set()
             runs = made is not None and command.runs

@@ -16,6 +16,9 @@ RUN = [
         "first-run",
     )),
 ]  # fmt: skip
+FIRST = (ROOT / "README.md", DOCS / "index.md")
+"""Their readers have no run yet."""
+
 PARSED = [
     *(DOCS / f"{name}.md" for name in ("pretraining", "results", "performance", "reliability")),
     ROOT / "assets" / "README.md",
@@ -24,6 +27,7 @@ PARSED = [
 """Their commands take hours, or data that is not here; those of the tutorials run as notebooks."""
 
 LISTED = {
+    r"^#!/bin/bash": "a job of SLURM",
     r"^python3 -m venv|^source ": "make and enter an environment; .ci/run does",
     r"^pip install|/pip install": "of the environment; the extras are looked up",
     r"^tensorboard ": "runs until it is stopped",
@@ -32,7 +36,6 @@ LISTED = {
     r"launcher=joblib|sweep=grid lora\.rank": "many jobs; tests/sweeps/test_jobs.py",
     r"trainer=ddp": "several devices or processes; tests/test_ddp.py",
     r"resume=": "continues a run that was stopped; tests/test_resume.py",
-    r"^#!/bin/bash": "a job of SLURM",
     r"^for .*do$|^done$|^\w+=\S+$": "of the shell",
 }
 """What commands are not run, and why. Those of train.py, merge.py and stickgen are still parsed."""

@@ -30,13 +30,13 @@ def parse(command: Command) -> str | None:
         ]
         return f"no such extras: {unknown}" if unknown else None
     if program == "stickgen":
-        return _parse_typer(arguments)
+        return _parse_typer(arguments, whole=command.kind != "inline")
     if program in ("train", "merge"):
-        return _parse_hydra(program, arguments)
+        return _parse_hydra(program, arguments) if arguments else None
     return None if command.listed else "neither run nor listed in tests/documentation/pages.py"
 
 
-def _parse_typer(arguments: list[str]) -> str | None:
+def _parse_typer(arguments: list[str], *, whole: bool) -> str | None:
     group = typer.main.get_command(app)
     name, *rest = arguments
     if name.startswith("-"):
@@ -47,8 +47,8 @@ def _parse_typer(arguments: list[str]) -> str | None:
     try:
         found.make_context(name, list(rest))
     except typer.BadParameter.__mro__[1] as error:
-        missing = type(error).__name__ == "MissingParameter"  # a sentence may leave out what a command needs
-        return None if missing else f"stickgen {name}: {error.format_message()}"  # type: ignore[attr-defined]
+        incomplete = type(error).__name__ in ("MissingParameter", "BadOptionUsage")  # as sentences may be
+        return None if incomplete and not whole else f"stickgen {name}: {error.format_message()}"  # type: ignore[attr-defined]
     return None
 
 

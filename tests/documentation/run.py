@@ -16,7 +16,7 @@ from tests.documentation.pages import ROOT, Command
 
 SHORT = {
     "train": [
-        "trainer.max_steps=1", "trainer.threads=1", "data.max_frames=30", "data.sample.clips=12",
+        "trainer.max_steps=1", "trainer.threads=1", "data.max_frames=40", "data.sample.clips=12",
         "callbacks.progress_bar=false", "callbacks.show_motion.every_n_epochs=null",
     ],
     "generate": ["--seconds", "0.4", "--size", "64"],
