@@ -93,6 +93,7 @@ def _counterpart(pattern: str, paths: list[str]) -> list[str]:
     """
     if not pattern or len(pattern) > 200 or len(re.findall(r"[*+{?]", pattern)) > 3 or re.search(r"\)[*+{?]", pattern):
         return []
+    pattern = pattern.replace(r"\\", "\\")  # as copied from a YAML file; no module's name has a backslash
     try:
         meant = {path for path in paths if re.search(pattern, path)}
     except (re.error, RecursionError, OverflowError):

@@ -89,6 +89,7 @@ def test_without_a_near_one_the_models_parts_are_listed(transformer) -> None:
         (r"transformer_encoder\.layers\.\d+\.self_attn\.(in_proj|out_proj)", ["out_proj"]),
         (r"self_attn\.(q|v)_proj$", ["q_proj", "v_proj"]),
         (r"pose_decoder\.\d+", ["pose_decoder.*"]),
+        (r"self_attn\\.out_proj", ["self_attn.out_proj"]),  # as copied from a YAML file
         (r"layers\.[0-1]\.ffn", ["layers.[0-1].ffn"]),
         (r"layers\.1\..*[qk]_proj", ["layers.1.self_attn.q_proj", "layers.1.self_attn.k_proj"]),
         ("gate_proj|physics", ["gate_proj", "physics_decoder"]),
@@ -101,7 +102,8 @@ def test_a_regular_expression_is_told_its_counterpart(transformer, pattern: str,
         match_targets(model, [pattern])
     assert str(caught.value).endswith(f"as a regular expression it means [{', '.join(targets)}]; write these names")
     linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    assert match_targets(model, targets) == [path for path in linears if re.search(pattern, path)]
+    meant = re.compile(pattern.replace("\\\\", "\\"))
+    assert match_targets(model, targets) == [path for path in linears if meant.search(path)]
 
 
 def test_a_part_of_a_name_is_told_the_names_that_contain_it(transformer) -> None:
