@@ -23,7 +23,7 @@ html_title = f"stickgen {release}"
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
-# The tutorials are notebooks and run in a temporary folder; -D nb_execution_mode=off skips that. An error ends the build.
+# The tutorials are notebooks, run in a temporary folder; -D nb_execution_mode=off skips that. An error ends the build.
 nb_execution_mode = "auto"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
