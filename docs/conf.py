@@ -31,7 +31,7 @@ nb_execution_in_temp = True
 nb_merge_streams = True
 nb_output_stderr = "remove"
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # where stickgen is
-os.environ |= {"COLUMNS": "120", "TERM": "dumb"}  # tables on wide lines, without escape sequences
+os.environ |= {"COLUMNS": "90", "TERM": "dumb"}  # as wide as the page, no escape sequences
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads wait for each other where another program needs a core
 
 autodoc_member_order = "bysource"
