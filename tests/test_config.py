@@ -1,6 +1,7 @@
 import copy
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from stickgen.config import (
     as_plain,
     read_saved,
     register,
+    run_to_resume,
     setting_keys,
     typed,
 )
@@ -596,3 +598,14 @@ def test_help_needs_no_torch(script: str, tmp_path: Path) -> None:
 def test_the_module_itself_imports_no_torch() -> None:
     code = f"import sys; import {config_module.__name__}; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_latest_run_may_be_in_a_folder_of_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = ["outputs/lora/2026-01-31_12-00-00", "outputs/grid-sweep/2026-01-31_13-00-00/0", "outputs/sneaky"]
+    for age, folder in enumerate(folders):
+        Path(folder).mkdir(parents=True)
+        settings = Path(folder, "config.yaml")
+        settings.touch()
+        os.utime(settings, (age, age))
+        assert run_to_resume("latest") == folder

@@ -1,10 +1,14 @@
 """Pages that are written from the program, and the links between pages."""
 
+import dataclasses
 import re
 import runpy
 from pathlib import Path
 
 import pytest
+
+import stickgen.lora
+from stickgen.config import TrainConfig, setting_keys
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
@@ -45,3 +49,30 @@ def test_the_readme_is_one_page_whose_commands_can_be_pasted() -> None:
     assert len(readme.splitlines()) <= 150
     for block in re.findall(r"```bash\n(.*?)```", readme, flags=re.DOTALL):
         assert not re.search(r"<[a-z ]+>|…", block), block
+
+
+def test_the_counterparts_of_stick_gen_and_peft_exist() -> None:
+    text = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
+    counterparts = [re.split(r"(?<!\\)\|", line)[2] for line in text.splitlines() if line.startswith("| `")]
+    groups = "base|data|lora|trainer|optimizer|objective"
+    keys = set(re.findall(rf"(?:{groups})\.[a-z_.]*[a-z_]", " ".join(counterparts)))
+    assert len(keys) > 20
+    assert {key for key in keys if not key.endswith((".md", ".pt", ".pth"))} <= {
+        *setting_keys(TrainConfig),
+        "lora.targets.mine",
+    }
+
+    fields = {field.name for field in dataclasses.fields(pytest.importorskip("peft").LoraConfig)}
+    table = text[text.index("### LoraConfig") :].partition("### Functions")[0]
+    named = [
+        name for cell in re.findall(r"^\| (.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)[=`]", cell)
+    ]
+    assert set(named) - {"LoHaConfig"} <= fields
+    functions = {
+        "adapters_disabled",
+        "detach_lora_adapters",
+        "NamedAdapters",
+        *re.findall(r"`(\w+_lora_\w+)[(`]", text),
+    }
+    assert "inject_lora_adapters" in functions
+    assert [name for name in functions if not (hasattr(stickgen.lora, name) and name in text)] == []

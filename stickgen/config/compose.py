@@ -56,7 +56,7 @@ def run_to_resume(resume: str) -> str:
     if resume != "latest":
         return resume
     # A run writes its settings as it starts, and again as it is resumed.
-    settings = [path for runs in ("*/*", "*/*/*") for path in OUTPUTS.glob(f"{runs}/config.yaml")]
+    settings = [path for runs in ("*", "*/*", "*/*/*") for path in OUTPUTS.glob(f"{runs}/config.yaml")]
     if not settings:
         raise ConfigError(f"resume=latest: no run in {OUTPUTS}/ of this folder; name the folder of a training run")
     return str(max(settings, key=lambda path: path.stat().st_mtime).parent)

@@ -1,6 +1,7 @@
 """Which Linear layers a list of target names means."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
@@ -26,7 +27,8 @@ def match_targets(model: nn.Module, target_modules: Iterable[str], layers: Itera
             leaves it out). None: all.
 
     Raises:
-        AdapterError: the list is empty, or a target or a number names no Linear layer; the message lists near matches.
+        AdapterError: the list is empty, or a target or a number names no Linear layer. The message lists near matches,
+            or, for a regular expression that matches layers, the targets that mean the same layers.
     """
     targets = list(dict.fromkeys(target_modules))
     if not targets:
@@ -72,12 +74,49 @@ def _names(target: str, path: str) -> bool:
 
 def no_match(target: str, paths: list[str]) -> str:
     """Return what to say of a target that is none of a model's Linear layers, whose paths these are."""
-    names = dict.fromkeys(part for path in paths for part in (path, *path.split(".")))
     if not paths:
         return f"target module {target!r}: the model has no Linear layer below it"
-    near = difflib.get_close_matches(target, names, n=3, cutoff=0.5)
+    names = dict.fromkeys(part for path in paths for part in (path, *path.split(".")))
+    same = _counterpart(target, paths)
+    near = same or difflib.get_close_matches(target, names, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(_top_level(paths))}"
+    if same and not re.fullmatch(r"[\w.]+", target):
+        hint = f"as a regular expression it means [{', '.join(same)}]; write these names"
     return f"target module {target!r} matches no Linear layer of the model; {hint}"
+
+
+def _counterpart(pattern: str, paths: list[str]) -> list[str]:
+    """Return the targets for the layers that a regular expression of stick-gen means: those with a match in their path.
+
+    Returns an empty list if the pattern is no regular expression, matches no layer, or could take long to compare.
+    Targets may come from other people's files, so at most three repetitions are tried, and no repeated groups.
+    """
+    if not pattern or len(pattern) > 200 or len(re.findall(r"[*+{?]", pattern)) > 3 or re.search(r"\)[*+{?]", pattern):
+        return []
+    pattern = pattern.replace(r"\\", "\\")  # as copied from a YAML file; no module's name has a backslash
+    try:
+        meant = {path for path in paths if re.search(pattern, path)}
+    except (re.error, RecursionError, OverflowError):
+        return []
+    # The pattern as file names write it, such as layers.*.self_attn for layers\\.\\d+\\.self_attn.
+    plain = re.sub(r"(\\d|\[0-9\])\+?", "*", pattern).replace("\\.", ".").strip("^$.")
+    candidates = dict.fromkeys([plain, *(window for path in paths if path in meant for window in _windows(path))])
+    covers = {name: hits for name in candidates if (hits := {path for path in paths if _names(name, path)}) <= meant}
+    found: list[str] = []
+    while missing := meant - {path for name in found for path in covers[name]}:
+        found.append(
+            max(
+                covers,
+                key=lambda name: (len(covers[name] & missing), plain in name, not name[0].isdigit(), -name.count(".")),
+            )
+        )
+    return found
+
+
+def _windows(path: str) -> list[str]:
+    """Return every part of a path that is a target."""
+    parts = path.split(".")
+    return [".".join(parts[i:j]) for i in range(len(parts)) for j in range(i + 1, len(parts) + 1)]
 
 
 def _top_level(paths: list[str]) -> list[str]:

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from torch import nn
 
@@ -79,6 +81,41 @@ def test_a_target_without_a_match_is_named_with_near_ones(transformer, target: s
 def test_without_a_near_one_the_models_parts_are_listed(transformer) -> None:
     with pytest.raises(AdapterError, match=r"'xyzzy' .* there are text_projection, motion_embedding"):
         match_targets(transformer(), ["xyzzy"])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "targets"),
+    [
+        (r"transformer_encoder\.layers\.\d+\.self_attn\.(in_proj|out_proj)", ["out_proj"]),
+        (r"self_attn\.(q|v)_proj$", ["q_proj", "v_proj"]),
+        (r"pose_decoder\.\d+", ["pose_decoder.*"]),
+        (r"self_attn\\.out_proj", ["self_attn.out_proj"]),  # as copied from a YAML file
+        (r"layers\.[0-1]\.ffn", ["layers.[0-1].ffn"]),
+        (r"layers\.1\..*[qk]_proj", ["layers.1.self_attn.q_proj", "layers.1.self_attn.k_proj"]),
+        ("gate_proj|physics", ["gate_proj", "physics_decoder"]),
+    ],
+)
+def test_a_regular_expression_is_told_its_counterpart(transformer, pattern: str, targets: list[str]) -> None:
+    """stick-gen takes such targets: it adapts every layer whose path contains a match."""
+    model = transformer()
+    with pytest.raises(AdapterError) as caught:
+        match_targets(model, [pattern])
+    assert str(caught.value).endswith(f"as a regular expression it means [{', '.join(targets)}]; write these names")
+    linears = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    meant = re.compile(pattern.replace("\\\\", "\\"))
+    assert match_targets(model, targets) == [path for path in linears if meant.search(path)]
+
+
+def test_a_part_of_a_name_is_told_the_names_that_contain_it(transformer) -> None:
+    with pytest.raises(AdapterError, match=r"'q_pro' .* did you mean q_proj\?$"):
+        match_targets(transformer(), ["q_pro"])
+
+
+@pytest.mark.parametrize("pattern", ["(", "(a+)+$", "x*x*x*x*", "a" * 300 + "|ffn"])
+def test_what_is_no_pattern_or_might_take_long_is_not_tried(transformer, pattern: str) -> None:
+    with pytest.raises(AdapterError, match="matches no Linear layer") as caught:
+        match_targets(transformer(), [pattern])
+    assert "regular expression" not in str(caught.value)
 
 
 def test_one_bad_target_among_good_ones_leaves_the_model_alone(transformer) -> None:
