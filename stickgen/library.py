@@ -36,7 +36,7 @@ class Motion(Generated):
     """A generated motion. A notebook plays it; ``motion`` is the tensor ``[T, D]``, 25 frames a second."""
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
-        """Write the motion as ``.gif``, ``.mp4``, ``.png`` (contact sheet), ``.motion`` or ``.npz``.
+        """Write the motion in the form that the name asks for, see :data:`stickgen.render.FORMS`.
 
         Raises:
             StickgenError: see :func:`stickgen.render.save`.

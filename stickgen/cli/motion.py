@@ -25,7 +25,8 @@ def generate(
         typer.Option(
             "--out",
             "-o",
-            help=".gif, .mp4, .png (contact sheet), .motion or .npz; may be repeated. [default: motion.gif]",
+            help="Its name's end is the form: .gif, .mp4, .webp, .png (contact sheet), .svg, .lottie.json, .bvh, .glb, "
+            ".openpose.zip, .csv, .motion or .npz; may be repeated. [default: motion.gif]",
         ),
     ] = None,
     seconds: Annotated[float, typer.Option(help="How much to generate, at 25 frames a second.")] = 10.0,
