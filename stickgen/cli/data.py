@@ -139,23 +139,35 @@ def pack(
 def inspect_data(
     data: Annotated[Path, typer.Argument(help="Data file, as sft_data_embedded.pt, packed or not.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Draw clips here, a .png: some frames of each in a row.")
+        list[Path] | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="A sheet of frames (.png), a page on which the clips play (.html), or the flagged clips for "
+            "data.curation (.yaml); may be repeated.",
+        ),
     ] = None,
     order: Annotated[
         str, typer.Option(help="Which clips: quality, worst first; or action, the worst of every action in turn.")
     ] = "quality",
-    clips: Annotated[int, typer.Option(help="How many.")] = 24,
-    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
-    size: Annotated[int, typer.Option(help="Height of a frame in pixels.")] = 120,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing sheet.")] = False,
+    clips: Annotated[int | None, typer.Option(help="How many. [default: 24 of a sheet, all of a page]")] = None,
+    flag: Annotated[
+        list[str] | None, typer.Option(help="Flag clips by a rule, such as jerk>200 or duplicate<0.1; may be repeated.")
+    ] = None,
+    curation: Annotated[Path | None, typer.Option(help="A .yaml file of clips that are flagged already.")] = None,
+    theme: Annotated[str, typer.Option(help="light or dark, of a sheet.")] = "light",
+    size: Annotated[int, typer.Option(help="Height of a sheet's frame in pixels.")] = 120,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
 ) -> None:
-    """Show a data file: counts by split, length, action, source and quality, and a sheet of its clips."""
+    """Show a data file: counts, measures and leakage between splits; a sheet or a page of its clips; flags by rule."""
     from rich.console import Console
 
     from stickgen.render import Style
-    from stickgen.reports.inspect import inspect
+    from stickgen.reports.inspect import Shown, inspect
 
     style = Style(theme=theme, size=size)
-    inspect(data, Console(), out, order=order, clips=clips, style=style, overwrite=overwrite)
-    if out is not None:
-        typer.echo(f"sheet: {out}")
+    shown = Shown(tuple(out or ()), order, clips, tuple(flag or ()), curation, style)
+    inspect(data, Console(), shown, overwrite=overwrite)
+    kinds = {".png": "sheet", ".yaml": "flagged clips"}
+    for path in shown.outputs:
+        typer.echo(f"{kinds.get(path.suffix.lower(), 'page')}: {path}")

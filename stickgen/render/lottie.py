@@ -32,7 +32,7 @@ def write(path: Path, panels: Sequence[Panel], style: Style, fps: float) -> None
     painter = PanelPainter(panel, view, style)
     frames = panel.frames
     scale = painter.scale
-    layers = []
+    layers: list[dict[str, Any]] = []
     for actor in range(panel.actors.shape[1]):
         name = "figure" if actor == 0 else f"figure {actor + 1}"
         body = style.colours.of_limb("body", actor)

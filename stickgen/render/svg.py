@@ -1,6 +1,6 @@
 """An animated vector graphic, ``.svg``: SMIL moves it in every browser, as an image of a page too; no script."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -73,12 +73,12 @@ def write(path: Path, panels: Sequence[Panel], style: Style, fps: float) -> None
     ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True)
 
 
-def _and_last(track: np.ndarray) -> Iterable[np.ndarray]:
+def _and_last(track: np.ndarray) -> list[np.ndarray]:
     """Return the frames of a track, and the last one again."""
     return [*track, track[-1]]
 
 
-def _text(number: float) -> str:
+def _text(number: float | np.ndarray) -> str:
     return f"{round(float(number), _DIGITS) + 0.0:.10g}"
 
 
