@@ -16,7 +16,7 @@ from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from stickgen.artifacts.model import LoadedModel, load_model
+from stickgen.artifacts.model import LoadedModel, ModelOptions, load_model
 from stickgen.config import PROJECT, TrainConfig, register
 from stickgen.errors import ConfigError
 from stickgen.generation import Generated
@@ -88,7 +88,7 @@ class Model(LoadedModel):
             StickgenError: see :func:`stickgen.generation.generate`.
         """
         request = GenerationRequest([prompt], round(seconds * FPS), seed=seed)
-        made = generate_with([(self.label, self)], request, encoder=encoder, encoder_id=encoder_id)
+        made = generate_with([(self.label, self)], request, ModelOptions(encoder=encoder, encoder_id=encoder_id))
         return Motion(**vars(made[0]))
 
     def __repr__(self) -> str:
