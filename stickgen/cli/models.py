@@ -70,7 +70,7 @@ def convert(
         Path,
         typer.Argument(
             help="Run, .ckpt or adapter folder, or a .pth or .safetensors of the reference system; for an .onnx a "
-            "base, a merged model or a run of whole weights."
+            "base, a merged model or a run of whole weights; for motion a .motion, .npz or data file."
         ),
     ],
     output: Annotated[Path, typer.Argument(help="What to write; its name tells the form, if --to does not.")],
@@ -84,13 +84,26 @@ def convert(
     ] = None,
     alpha: Annotated[float | None, typer.Option(help="Of a bare source, which does not tell it.")] = None,
     base: Annotated[Path | None, typer.Option(help="Base to wrap. [default: the one the adapter names]")] = None,
+    clip: Annotated[int | None, typer.Option(help="Which motion of a data file or .npz.", min=0)] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Convert adapters between PEFT's folders and the reference system's files, and whole models to ONNX."""
+    """Convert adapters to other forms, whole models to ONNX, and motion to any form of stickgen generate."""
+    from stickgen.errors import ConfigError
     from stickgen.files import check_absent, check_exists
 
     check_exists(source)
     check_absent(output, overwrite=overwrite)
+
+    from stickgen.export.motion import convert_motion, is_motion
+
+    if is_motion(source, output):
+        for name, value in (("to", to), ("alpha", alpha), ("base", base)):
+            if value is not None:
+                raise ConfigError(f"{name}={value}: is for adapters and models, not for motion")
+        typer.echo(f"{output}: {convert_motion(source, output, clip, overwrite=overwrite)}")
+        return
+    if clip is not None:
+        raise ConfigError(f"clip={clip}: is for motion; {output} is a form of adapters and models")
 
     from stickgen.export.convert import convert as convert_adapter
 
