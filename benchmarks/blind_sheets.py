@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from stickgen.artifacts.model import label_and_path, load_model
+from stickgen.artifacts.model import ModelOptions, label_and_path, load_model
 from stickgen.generation import GenerationRequest, until_exploded
 from stickgen.generation.generate import generate_with
 from stickgen.motion.skeleton import FPS
@@ -40,7 +40,9 @@ def main() -> None:
     key = []
     for seed in args.seeds:
         request = GenerationRequest(prompts, round(args.seconds * FPS), seed=seed)
-        made = generate_with(loaded, request, encoder=args.encoder, encoder_id=args.encoder_id, check=False)
+        made = generate_with(
+            loaded, request, ModelOptions(encoder=args.encoder, encoder_id=args.encoder_id), check=False
+        )
         for number, prompt in enumerate(prompts):
             row = made[number * len(loaded) : (number + 1) * len(loaded)]
             random.Random(f"{seed} {number}").shuffle(row)

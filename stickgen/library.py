@@ -16,7 +16,7 @@ from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from stickgen.artifacts.model import LoadedModel, load_model
+from stickgen.artifacts.model import LoadedModel, ModelOptions, load_model
 from stickgen.config import PROJECT, TrainConfig, register
 from stickgen.errors import ConfigError
 from stickgen.generation import Generated
@@ -36,7 +36,7 @@ class Motion(Generated):
     """A generated motion. A notebook plays it; ``motion`` is the tensor ``[T, D]``, 25 frames a second."""
 
     def save(self, path: Path | str, *, overwrite: bool = False) -> None:
-        """Write the motion as ``.gif``, ``.mp4``, ``.png`` (contact sheet), ``.motion`` or ``.npz``.
+        """Write the motion in the form that the name asks for, see :data:`stickgen.render.FORMS`.
 
         Raises:
             StickgenError: see :func:`stickgen.render.save`.
@@ -88,7 +88,7 @@ class Model(LoadedModel):
             StickgenError: see :func:`stickgen.generation.generate`.
         """
         request = GenerationRequest([prompt], round(seconds * FPS), seed=seed)
-        made = generate_with([(self.label, self)], request, encoder=encoder, encoder_id=encoder_id)
+        made = generate_with([(self.label, self)], request, ModelOptions(encoder=encoder, encoder_id=encoder_id))
         return Motion(**vars(made[0]))
 
     def __repr__(self) -> str:

@@ -38,6 +38,35 @@ class LoadedModel:
     base_path: Path | None
 
 
+@dataclass(frozen=True)
+class ModelOptions:
+    """How models are loaded and how they read prompts; one choice for all models of a command.
+
+    Attributes:
+        base: the base of the adapters; None: the one that each names.
+        allow_other_base: put adapters on ``base`` even where they were trained on another, with a warning.
+        encoder: hub id or folder of the text encoder; None: the hub id that a base's record names.
+        encoder_id: the id of an encoder that is given as a folder, see :class:`~stickgen.text.encoder.TextEncoder`.
+    """
+
+    base: Path | None = None
+    allow_other_base: bool = False
+    encoder: str | None = None
+    encoder_id: str | None = None
+
+    def load(self, path: str) -> "LoadedModel":
+        """Return :func:`load_model` of a path.
+
+        Raises:
+            StickgenError: see there.
+        """
+        return load_model(Path(path), self.base, allow_other_base=self.allow_other_base)
+
+
+AS_RECORDED = ModelOptions()
+"""Every model with the base and the text encoder that its files name."""
+
+
 def load_model(path: Path, base: Path | None = None, *, allow_other_base: bool = False) -> LoadedModel:
     """Read a model: a base's file, a run folder, a .ckpt of a LoRA run, or an adapter folder.
 

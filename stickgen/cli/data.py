@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from stickgen.cli.options import DataOutput, DataSource, Dim, Overwrite, Theme
+
 
 def prepare(
     sources: Annotated[list[Path], typer.Argument(help="Joint archives (.npz), BVH files (.bvh), data files (.pt).")],
@@ -22,7 +24,7 @@ def prepare(
         bool, typer.Option("--name-views", help="Captions say from where a clip is seen, if not from the side.")
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the random views.")] = 0,
-    dim: Annotated[int, typer.Option(help="Numbers a frame: 20 (5 segments) or 48 (12 segments).")] = 20,
+    dim: Dim = 20,
     encoder: Annotated[
         str, typer.Option(help="Text encoder: hub id, or folder of a saved sentence-transformers model.")
     ] = "BAAI/bge-large-en-v1.5",
@@ -46,7 +48,7 @@ def prepare(
         bool,
         typer.Option("--fix-split", help="Write each clip's split into the file, every source divided for itself."),
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Make a data file of motion capture: project to stick figures, score, embed the captions."""
     from stickgen.data.clips import amount, counted
@@ -91,7 +93,7 @@ def prepare(
 
 
 def sample(
-    output: Annotated[Path, typer.Argument(help="Data file to write; .safetensors packs it.")],
+    output: DataOutput,
     clips: Annotated[int, typer.Option(help="How many clips.")] = 240,
     styles: Annotated[
         list[str] | None, typer.Option(help="neutral, tired, energetic or sneaky; may be repeated. [default: all]")
@@ -100,8 +102,8 @@ def sample(
         list[str] | None, typer.Option(help="walk, run, wave, …; may be repeated. [default: all ten]")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same clips.", min=0)] = 0,
-    dim: Annotated[int, typer.Option(help="Numbers a frame: 20 (5 segments) or 48 (12 segments).")] = 20,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    dim: Dim = 20,
+    overwrite: Overwrite = False,
 ) -> None:
     """Make a data file of the built-in sample: generated motion in several styles, nothing to download."""
     from stickgen.config import SampleConfig
@@ -125,7 +127,7 @@ def sample(
 def pack(
     source: Annotated[Path, typer.Argument(help="Data file, as sft_data_embedded.pt.")],
     output: Annotated[Path, typer.Argument(help="Packed file to write, as data.safetensors.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Pack a data file, checking every number: the result opens at once however many clips it holds."""
     from stickgen.data.clips import amount
@@ -137,25 +139,37 @@ def pack(
 
 
 def inspect_data(
-    data: Annotated[Path, typer.Argument(help="Data file, as sft_data_embedded.pt, packed or not.")],
+    data: DataSource,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Draw clips here, a .png: some frames of each in a row.")
+        list[Path] | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="A sheet of frames (.png), a page on which the clips play (.html), or the flagged clips for "
+            "data.curation (.yaml); may be repeated.",
+        ),
     ] = None,
     order: Annotated[
         str, typer.Option(help="Which clips: quality, worst first; or action, the worst of every action in turn.")
     ] = "quality",
-    clips: Annotated[int, typer.Option(help="How many.")] = 24,
-    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
-    size: Annotated[int, typer.Option(help="Height of a frame in pixels.")] = 120,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing sheet.")] = False,
+    clips: Annotated[int | None, typer.Option(help="How many. [default: 24 of a sheet, all of a page]")] = None,
+    flag: Annotated[
+        list[str] | None, typer.Option(help="Flag clips by a rule, such as jerk>200 or duplicate<0.1; may be repeated.")
+    ] = None,
+    curation: Annotated[Path | None, typer.Option(help="A .yaml file of clips that are flagged already.")] = None,
+    theme: Theme = "light",
+    size: Annotated[int, typer.Option(help="Height of a sheet's frame in pixels.")] = 120,
+    overwrite: Overwrite = False,
 ) -> None:
-    """Show a data file: counts by split, length, action, source and quality, and a sheet of its clips."""
+    """Show a data file: counts, measures and leakage between splits; a sheet or a page of its clips; flags by rule."""
     from rich.console import Console
 
     from stickgen.render import Style
-    from stickgen.reports.inspect import inspect
+    from stickgen.reports.inspect import Shown, inspect
 
     style = Style(theme=theme, size=size)
-    inspect(data, Console(), out, order=order, clips=clips, style=style, overwrite=overwrite)
-    if out is not None:
-        typer.echo(f"sheet: {out}")
+    shown = Shown(tuple(out or ()), order, clips, tuple(flag or ()), curation, style)
+    inspect(data, Console(), shown, overwrite=overwrite)
+    kinds = {".png": "sheet", ".yaml": "flagged clips"}
+    for path in shown.outputs:
+        typer.echo(f"{kinds.get(path.suffix.lower(), 'page')}: {path}")

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from stickgen.cli import options
+
 
 def evaluate(
     models: Annotated[
@@ -14,10 +16,8 @@ def evaluate(
     data: Annotated[
         list[str] | None, typer.Option(help="Data file; may be repeated. [default: that of the first run]")
     ] = None,
-    base: Annotated[Path | None, typer.Option(help="Base of the adapters. [default: the one they name]")] = None,
-    allow_other_base: Annotated[
-        bool, typer.Option("--allow-other-base", help="Put adapters on a base that they were not trained on.")
-    ] = False,
+    base: options.Base = None,
+    allow_other_base: options.AllowOtherBase = False,
     split: Annotated[str, typer.Option(help="Which clips: val or test.")] = "test",
     given: Annotated[
         int, typer.Option(help="Frames of each clip that a rollout is given; 0: rollouts from rest only.", min=0)
@@ -29,13 +29,14 @@ def evaluate(
     threads: Annotated[int | None, typer.Option(help="CPU threads. [default: PyTorch's choice]", min=1)] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw them here: .png, .svg or .pdf.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Score models on held-out clips: next frames and free rollouts, beside baselines and the frozen base."""
     import torch
     from rich.console import Console
     from rich.progress import Progress
 
+    from stickgen.artifacts.model import ModelOptions
     from stickgen.evaluation.evaluate import evaluate as score
     from stickgen.evaluation.plot import check_plot, save_plot
     from stickgen.evaluation.rollouts import RolloutProtocol
@@ -54,7 +55,7 @@ def evaluate(
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("")
         scores = score(
-            models, data or (), base=base, allow_other_base=allow_other_base, split=split, protocol=protocol, by=by,
+            models, data or (), ModelOptions(base, allow_other_base), split=split, protocol=protocol, by=by,
             progress=lambda what, done, batches: bar.update(task, description=what, completed=done, total=batches),
         )  # fmt: skip
     print_scores(Console(), scores)
@@ -69,7 +70,7 @@ def convert(
         Path,
         typer.Argument(
             help="Run, .ckpt or adapter folder, or a .pth or .safetensors of the reference system; for an .onnx a "
-            "base, a merged model or a run of whole weights."
+            "base, a merged model or a run of whole weights; for motion a .motion, .npz or data file."
         ),
     ],
     output: Annotated[Path, typer.Argument(help="What to write; its name tells the form, if --to does not.")],
@@ -83,13 +84,26 @@ def convert(
     ] = None,
     alpha: Annotated[float | None, typer.Option(help="Of a bare source, which does not tell it.")] = None,
     base: Annotated[Path | None, typer.Option(help="Base to wrap. [default: the one the adapter names]")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    clip: Annotated[int | None, typer.Option(help="Which motion of a data file or .npz.", min=0)] = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
-    """Convert adapters between PEFT's folders and the reference system's files, and whole models to ONNX."""
+    """Convert adapters to other forms, whole models to ONNX, and motion to any form of stickgen generate."""
+    from stickgen.errors import ConfigError
     from stickgen.files import check_absent, check_exists
 
     check_exists(source)
     check_absent(output, overwrite=overwrite)
+
+    from stickgen.export.motion import convert_motion, is_motion
+
+    if is_motion(source, output):
+        for name, value in (("to", to), ("alpha", alpha), ("base", base)):
+            if value is not None:
+                raise ConfigError(f"{name}={value}: is for adapters and models, not for motion")
+        typer.echo(f"{output}: {convert_motion(source, output, clip, overwrite=overwrite)}")
+        return
+    if clip is not None:
+        raise ConfigError(f"clip={clip}: is for motion; {output} is a form of adapters and models")
 
     from stickgen.export.convert import convert as convert_adapter
 
@@ -100,7 +114,7 @@ def unmerge(
     merged: Annotated[Path, typer.Argument(help="A model that merge.py wrote.")],
     output: Annotated[Path, typer.Argument(help="The base's file to write: .safetensors or .pth.")],
     base: Annotated[Path | None, typer.Option(help="The base. [default: where it lay at the merge]")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Write the base that a merged model was made from, bit for bit: the stored one, checked by its fingerprint."""
     from stickgen.export.unmerge import unmerge as write_base

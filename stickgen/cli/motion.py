@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from stickgen.cli import options
+
 
 def generate(
     prompts: Annotated[
@@ -25,18 +27,15 @@ def generate(
         typer.Option(
             "--out",
             "-o",
-            help=".gif, .mp4, .png (contact sheet), .motion or .npz; may be repeated. [default: motion.gif]",
+            help="Its name's end is the form: .gif, .mp4, .webp, .png (contact sheet), .svg, .lottie.json, .bvh, .glb, "
+            ".openpose.zip, .csv, .motion or .npz; may be repeated. [default: motion.gif]",
         ),
     ] = None,
-    seconds: Annotated[float, typer.Option(help="How much to generate, at 25 frames a second.")] = 10.0,
-    base: Annotated[Path | None, typer.Option(help="Base of the adapters. [default: the one they name]")] = None,
-    allow_other_base: Annotated[
-        bool, typer.Option("--allow-other-base", help="Put adapters on a base that they were not trained on.")
-    ] = False,
-    encoder: Annotated[
-        str | None, typer.Option(help="Text encoder, hub id or folder. [default: the one that the base names]")
-    ] = None,
-    encoder_id: Annotated[str | None, typer.Option(help="Id of an encoder that is given as a folder.")] = None,
+    seconds: options.Seconds = 10.0,
+    base: options.Base = None,
+    allow_other_base: options.AllowOtherBase = False,
+    encoder: options.Encoder = None,
+    encoder_id: options.EncoderId = None,
     seed: Annotated[
         int | None, typer.Option(help="Draws another motion of the same prompt. [default: the most typical motion]")
     ] = None,
@@ -54,11 +53,11 @@ def generate(
         str | None,
         typer.Option(help="For models that were trained with a camera: x,y,zoom, or x,y,zoom..x,y,zoom to move it."),
     ] = None,
-    theme: Annotated[str, typer.Option(help="light or dark.")] = "light",
+    theme: options.Theme = "light",
     camera: Annotated[str, typer.Option(help="follow the figures, or fixed with their whole way in view.")] = "follow",
     trail: Annotated[float, typer.Option(help="Seconds of the way of hands and feet to draw.")] = 0.0,
     size: Annotated[int, typer.Option(help="Height of a panel in pixels.")] = 320,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")] = False,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Make motion of text and show it: models side by side, prompts below each other."""
     import math
@@ -77,6 +76,7 @@ def generate(
     if not math.isfinite(seconds):
         raise ConfigError(f"seconds={seconds}: a number expected")
 
+    from stickgen.artifacts.model import ModelOptions
     from stickgen.generation import GenerationRequest, read_seed_frames
     from stickgen.generation import generate as make_motions
     from stickgen.generation.conditions import read_actions, read_cameras
@@ -88,14 +88,7 @@ def generate(
         cameras=None if filmed is None else read_cameras(filmed, frames),
         seed_frames=None if seed_frames is None else read_seed_frames(seed_frames, seed_length or 10, seed_clip or 0),
     )
-    motions = make_motions(
-        model,
-        request,
-        base=base,
-        encoder=encoder,
-        encoder_id=encoder_id,
-        allow_other_base=allow_other_base,
-    )
+    motions = make_motions(model, request, ModelOptions(base, allow_other_base, encoder, encoder_id))
     labelled = len(model) > 1
     panels = [Panel(m.motion, m.model if labelled else "", m.prompt, m.given, m.actions) for m in motions]
     for path in out:
@@ -120,23 +113,20 @@ def compare(
     split: Annotated[str, typer.Option(help="Which of its clips: test, val or train.")] = "test",
     clips: Annotated[int, typer.Option(help="Most clips.")] = 6,
     given: Annotated[int, typer.Option(help="First frames of a clip that the models are given.", min=1)] = 10,
-    seconds: Annotated[float, typer.Option(help="How much to generate, at 25 frames a second.")] = 4.0,
+    seconds: options.Seconds = 4.0,
     scores: Annotated[
         Path | None, typer.Option(help="Figures of stickgen evaluate --json. [default: those the runs ended with]")
     ] = None,
-    base: Annotated[Path | None, typer.Option(help="Base of the adapters. [default: the one they name]")] = None,
-    allow_other_base: Annotated[
-        bool, typer.Option("--allow-other-base", help="Put adapters on a base that they were not trained on.")
-    ] = False,
-    encoder: Annotated[
-        str | None, typer.Option(help="Text encoder, hub id or folder. [default: the one that the base names]")
-    ] = None,
-    encoder_id: Annotated[str | None, typer.Option(help="Id of an encoder that is given as a folder.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing page.")] = False,
+    base: options.Base = None,
+    allow_other_base: options.AllowOtherBase = False,
+    encoder: options.Encoder = None,
+    encoder_id: options.EncoderId = None,
+    overwrite: options.Overwrite = False,
 ) -> None:
     """Write a page that plays models, their frozen base and the real clips in step, with errors and figures."""
     import math
 
+    from stickgen.artifacts.model import ModelOptions
     from stickgen.errors import ConfigError
     from stickgen.motion.skeleton import FPS
     from stickgen.reports.compare import Shown, read_prompts
@@ -146,15 +136,6 @@ def compare(
         raise ConfigError(f"seconds={seconds}: a number expected")
     texts = () if prompts is None else read_prompts(prompts)
     shown = Shown(texts, data, split, clips, given, round(seconds * FPS))
-    scenes = write_page(
-        models,
-        out,
-        shown,
-        scores=scores,
-        base=base,
-        allow_other_base=allow_other_base,
-        encoder=encoder,
-        encoder_id=encoder_id,
-        overwrite=overwrite,
-    )
+    loading = ModelOptions(base, allow_other_base, encoder, encoder_id)
+    scenes = write_page(models, out, shown, loading, scores=scores, overwrite=overwrite)
     typer.echo(f"{out}: {len(scenes)} scene{'s' * (len(scenes) > 1)}, {len(scenes[0].panels)} figures side by side")

@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
+from stickgen.cli.options import Overwrite
+
 
 def sweep_report(
     folder: Annotated[Path, typer.Argument(help="Folder of a sweep, with multirun.yaml and its jobs.")],
     sort: Annotated[str | None, typer.Option(help="Column to sort by. [default: the best job first]")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write to. [default: the sweep's]")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an older report.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Compare a sweep's jobs: a table, its CSV, a rank × alpha heat map, parallel coordinates, and the best job."""
     from rich.console import Console

@@ -77,6 +77,8 @@ class DataConfig:
     """Whether clips without a quality score pass the filter."""
     sources: list[str] = field(default_factory=list)
     """Keep clips of these sources only; empty: all."""
+    curation: str | None = None
+    """A file that names clips to leave out, as `stickgen inspect` writes it; null: none (docs/data.md)."""
     conditions: list[str] = field(default_factory=list)
     """What is given to the model beside the caption: camera, partner. A clip without one gets the neutral value:
     a still camera, an absent partner."""

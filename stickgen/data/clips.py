@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stickgen.digests import short_digest
 from stickgen.errors import DataError
 from stickgen.motion.skeleton import to_stick_5
 from stickgen.untrusted import check_text
@@ -173,6 +174,16 @@ class ClipStore(Protocol):
             DataError: a number is not finite; the message names the file, the sequence and the key.
         """
 
+    def digest(self, position: int) -> str:
+        """Return :func:`clip_digest` of a clip's whole motion, however many frames of it are read."""
+
+
+def clip_digest(motion: Tensor, description: str) -> str:
+    """Return a digest of a clip's motion ``[T, D]`` and caption, 16 hexadecimal digits."""
+    return short_digest(
+        motion.float(), torch.frombuffer(bytearray(description.encode()) or bytearray(1), dtype=torch.uint8)
+    )
+
 
 class ClipsInMemory:
     """A store of clips that no file holds.
@@ -189,6 +200,11 @@ class ClipsInMemory:
     def load(self, position: int) -> Clip:
         """Return a clip."""
         return self._clips[position]
+
+    def digest(self, position: int) -> str:
+        """Return a clip's digest; see :class:`ClipStore`."""
+        clip = self._clips[position]
+        return clip_digest(clip.motion, clip.description)
 
 
 class JoinedClips:
@@ -208,6 +224,11 @@ class JoinedClips:
         """Read a clip; see :class:`ClipStore`."""
         part, index = self._places[position]
         return part[index]
+
+    def digest(self, position: int) -> str:
+        """Return a clip's digest; see :class:`ClipStore`."""
+        part, index = self._places[position]
+        return part.store.digest(part.infos[index].position)
 
 
 class ClipSet(Sequence[Clip]):

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from stickgen.config import DataConfig
 from stickgen.data.clips import ClipInfo, ClipSet, ClipStore, check_one_width
+from stickgen.data.curation import Curation, read_curation
 from stickgen.data.file import open_clips
 from stickgen.data.sequences import SequenceClips
 from stickgen.data.split import Split, split_by_take
@@ -32,6 +34,8 @@ class DataReport:
     """Clips left out, by reason."""
     text_encoder: dict[str, Any]
     """The record of the encoder of the captions; {} where the file does not tell."""
+    curation: Curation | None = None
+    """What data.curation says; None without one."""
 
     def record(self, split: Split[ClipSet]) -> dict[str, Any]:
         """Return what a run keeps of its data: where from, what was left out, and how much each split holds."""
@@ -40,6 +44,7 @@ class DataReport:
             "source": self.source,
             "sequences": self.sequences,
             "left_out": self.dropped,
+            "curation": self.curation and {"path": str(self.curation.path), "sha256": self.curation.digest},
             "sources": dict(Counter(clip.source for clip in clips if clip.source)),
             "splits": {
                 name: {
@@ -60,13 +65,16 @@ def open_dataset(config: DataConfig) -> tuple[Split[ClipSet], DataReport]:
             training clips than are wanted.
     """
     store, info, source = _open(config)
-    kept, dropped = filter_clips(store.infos, config)
+    curation = None if config.curation is None else read_curation(Path(config.curation))
+    flagged = frozenset() if curation is None else curation.positions(store, source)
+    kept, dropped = filter_clips(store.infos, config, flagged)
     if not kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         raise DataError(
-            f"{source}: no clip left of {len(store.infos)} ({reasons}); see data.min_quality and data.sources"
+            f"{source}: no clip left of {len(store.infos)} ({reasons}); see data.min_quality, data.sources and "
+            "data.curation"
         )
-    report = DataReport(source, store.sequences, len(kept), dropped, info.get("text_encoder") or {})
+    report = DataReport(source, store.sequences, len(kept), dropped, info.get("text_encoder") or {}, curation)
     kept = [_as_configured(clip, config) for clip in kept]
     check_one_width(kept, "motion", source, "data.dim=20 reduces the 48 numbers of the larger figures to 20")
     parts = split_by_take(kept, config.val_fraction, config.test_fraction, config.split_seed, source)
@@ -111,12 +119,22 @@ def _make_sample(
     return SequenceClips(sequences, source, max_frames), SAMPLE_INFO, source
 
 
-def filter_clips(clips: Sequence[ClipInfo], config: DataConfig) -> tuple[list[ClipInfo], dict[str, int]]:
-    """Return the clips to keep, and how many were left out for which reason."""
+def filter_clips(
+    clips: Sequence[ClipInfo], config: DataConfig, flagged: AbstractSet[int] = frozenset()
+) -> tuple[list[ClipInfo], dict[str, int]]:
+    """Return the clips to keep, and how many were left out for which reason.
+
+    Args:
+        clips: the clips.
+        config: of the filters.
+        flagged: positions of clips that ``data.curation`` leaves out.
+    """
 
     def objection(clip: ClipInfo) -> str | None:
         if clip.length < MIN_FRAMES:
             return "of a single frame"
+        if clip.position in flagged:
+            return "flagged in data.curation"
         if config.sources and clip.source not in config.sources:
             return "of other sources"
         if clip.quality is None:

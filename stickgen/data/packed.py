@@ -15,7 +15,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from stickgen.data.clips import CAMERA_DIM, PHYSICS_DIM, Clip, ClipInfo, ClipStore, check_finite, count_actions
+from stickgen.data.clips import (
+    CAMERA_DIM,
+    PHYSICS_DIM,
+    Clip,
+    ClipInfo,
+    ClipStore,
+    check_finite,
+    clip_digest,
+    count_actions,
+)
 from stickgen.digests import (
     DIGEST_KEY,
     DIGEST_LENGTH,
@@ -137,6 +146,10 @@ class PackedClips:
         for one in {position, position if info.partner is None else info.partner} - self._compared:
             self._compare(one, at)
         return clip
+
+    def digest(self, position: int) -> str:
+        """Return a clip's digest; see :class:`~stickgen.data.clips.ClipStore`."""
+        return clip_digest(self._track("motion", position, whole=True), self.infos[position].description)
 
     def _compare(self, position: int, at: str) -> None:
         """Compare a clip with its digest, where the file has some."""

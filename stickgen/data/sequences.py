@@ -16,6 +16,7 @@ from stickgen.data.clips import (
     check_finite,
     check_one_width,
     checked_text,
+    clip_digest,
     count_actions,
 )
 from stickgen.errors import DataError
@@ -85,6 +86,12 @@ class SequenceClips:
             actor=info.actor,
             style=info.style,
         )
+
+    def digest(self, position: int) -> str:
+        """Return a clip's digest; see :class:`~stickgen.data.clips.ClipStore`."""
+        info = self.infos[position]
+        motion = self._sequences[info.index]["motion"]
+        return clip_digest(motion if motion.ndim == 2 else motion[:, info.actor], info.description)
 
     def _at(self, index: int) -> str:
         return f"{self._where}: clip {index}"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from stickgen.artifacts.model import LoadedModel, label_and_path, load_model
+from stickgen.artifacts.model import AS_RECORDED, LoadedModel, ModelOptions, label_and_path
 from stickgen.config import DataConfig
 from stickgen.data.clips import ClipSet
 from stickgen.data.datamodule import ClipDataModule
@@ -38,9 +38,8 @@ SAMPLE = "built-in sample motion"
 def evaluate(
     models: Sequence[str],
     data: Sequence[str] = (),
+    options: ModelOptions = AS_RECORDED,
     *,
-    base: Path | None = None,
-    allow_other_base: bool = False,
     split: str = "test",
     protocol: RolloutProtocol | None = None,
     by: str | None = None,
@@ -53,8 +52,7 @@ def evaluate(
             label are runs of one thing, and summarised together.
         data: data files, such as the target style's and the base's own, each scored once; empty: that of the first
             model's run. Figures of 48 numbers are reduced for models of 20.
-        base: the base of the adapters; None: the one they name.
-        allow_other_base: put adapters on ``base`` even where they were trained on another, with a warning.
+        options: of the base.
         split: "val" or "test", as the first model's run splits, else as the defaults do.
         protocol: of the rollouts, and the most frames of a clip. A file whose clips are too short for any rollout has
             next-frame metrics alone.
@@ -74,7 +72,7 @@ def evaluate(
     for label, _ in map(label_and_path, models):
         if label in RESERVED or is_frozen(label):
             raise ConfigError(f"{label}: the table has a column of that name already; give the model another label")
-    loaded = [_load(model, base, allow_other_base) for model in models]
+    loaded = [_load(model, options) for model in models]
     fingerprints = _fingerprints(loaded)
     if len({one.model.settings["input_dim"] for _, one in loaded}) > 1:
         raise ConfigError("models of 20 and of 48 numbers a frame have no scores in common; evaluate them apart")
@@ -100,10 +98,10 @@ def evaluate(
     return ScoresFile(split, protocol, fingerprints, report, groups if by else {})
 
 
-def _load(model: str, base: Path | None, allow_other_base: bool) -> tuple[str, LoadedModel]:
+def _load(model: str, options: ModelOptions) -> tuple[str, LoadedModel]:
     label, path = label_and_path(model)
     try:
-        return label, load_model(Path(path), base, allow_other_base=allow_other_base)
+        return label, options.load(path)
     except CheckpointError as error:
         # What was meant as a label may be the beginning of a mistyped path.
         raise CheckpointError(str(error) if label == path else f"{model}: {error}") from None

@@ -3,12 +3,11 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from stickgen.artifacts.model import LoadedModel, label_and_path, load_model
+from stickgen.artifacts.model import AS_RECORDED, LoadedModel, ModelOptions, label_and_path
 from stickgen.errors import ConfigError, GenerationError
 from stickgen.generation.conditions import conditions_for
 from stickgen.generation.request import GenerationRequest
@@ -47,11 +46,7 @@ class Generated:
 def generate(
     models: Sequence[str],
     request: GenerationRequest,
-    *,
-    base: Path | None = None,
-    encoder: str | None = None,
-    encoder_id: str | None = None,
-    allow_other_base: bool = False,
+    options: ModelOptions = AS_RECORDED,
 ) -> list[Generated]:
     """Generate motion of every prompt with every model.
 
@@ -61,10 +56,7 @@ def generate(
     Args:
         models: paths as of :func:`~stickgen.artifacts.model.load_model`, each bare or as ``label=path``.
         request: prompts, and how long.
-        base: the base of the adapters; None: the one they name.
-        encoder: hub id or folder of the text encoder; None: the hub id that the base's record names.
-        encoder_id: the id of an encoder that is given as a folder, see :class:`~stickgen.text.encoder.TextEncoder`.
-        allow_other_base: put adapters on ``base`` even where they were trained on another.
+        options: of the base and the text encoder.
 
     Returns:
         the motions, those of the first prompt first, in the order of the models.
@@ -80,16 +72,14 @@ def generate(
         raise ConfigError("model: none given; name a run folder, an adapter or a base")
     named = [label_and_path(model) for model in models]
     check_labels([label for label, _ in named])
-    loaded = [(label, load_model(Path(path), base, allow_other_base=allow_other_base)) for label, path in named]
-    return generate_with(loaded, request, encoder=encoder, encoder_id=encoder_id)
+    return generate_with([(label, options.load(path)) for label, path in named], request, options)
 
 
 def generate_with(
     loaded: Sequence[tuple[str, LoadedModel]],
     request: GenerationRequest,
+    options: ModelOptions = AS_RECORDED,
     *,
-    encoder: str | None = None,
-    encoder_id: str | None = None,
     check: bool = True,
 ) -> list[Generated]:
     """Generate motion of every prompt with every model, as :func:`generate`, with models that are loaded already.
@@ -97,15 +87,14 @@ def generate_with(
     Args:
         loaded: label and model.
         request: see :func:`generate`.
-        encoder: see :func:`generate`.
-        encoder_id: see :func:`generate`.
+        options: of the text encoder.
         check: stop where a motion explodes; without, its numbers are returned as they are.
 
     Raises:
         StickgenError: see :func:`generate`.
     """
     bases = [(label, one.record.text_encoder) for label, one in loaded]
-    texts = embed_prompts(bases, request.prompts, encoder, encoder_id)
+    texts = embed_prompts(bases, request.prompts, options.encoder, options.encoder_id)
     columns = [_of_model(label, one, text, request, check) for (label, one), text in zip(loaded, texts, strict=True)]
     return [made for row in zip(*columns, strict=True) for made in row]
 

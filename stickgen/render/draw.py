@@ -14,8 +14,8 @@ _OVERSAMPLING = 4
 _WIDEST_PANEL = 3.0
 """Width over height; a wider view is shown smaller."""
 # In body heights.
-_LINE, _HEAD_RADIUS, _TICK = 0.036, 0.075, 0.5
-_FADED = 0.4
+LINE, HEAD_RADIUS, TICK = 0.036, 0.075, 0.5
+FADED = 0.4
 """Strength of frames that were given."""
 
 
@@ -36,6 +36,8 @@ class PanelPainter:
         pixels_a_unit = min(style.size / height, _WIDEST_PANEL * style.size / view.width)
         self.size = (_even(view.width * pixels_a_unit), _even(height * pixels_a_unit))
         """Width and height in pixels."""
+        self.scale = pixels_a_unit
+        """Pixels a body height."""
         self._scale = pixels_a_unit * _OVERSAMPLING
 
     def frame(self, index: int) -> Image.Image:
@@ -45,7 +47,7 @@ class PanelPainter:
         image = Image.new("RGB", (width, height), self._style.colours.background)
         draw = ImageDraw.Draw(image)
         self._ground(draw, index)
-        strength = _FADED if index < self._panel.given else 1.0
+        strength = FADED if index < self._panel.given else 1.0
         for actor in range(self._panel.actors.shape[1]):
             self._trails(draw, index, actor)
             self._figure(draw, index, actor, strength)
@@ -55,9 +57,15 @@ class PanelPainter:
         """Return where points ``[..., 2]`` of the motion's world lie in the picture of a frame, in pixels."""
         return self._place(points, index) / _OVERSAMPLING
 
+    def track(self, points: np.ndarray) -> np.ndarray:
+        """Return where points ``[T, ..., 2]`` of all frames lie in their pictures, in pixels; y is down."""
+        left = self._view.centre - self._view.width / 2
+        corner = np.stack((left, np.full_like(left, self._view.top)), axis=1)
+        return (points - corner.reshape(len(left), *[1] * (points.ndim - 2), 2)) * [self.scale, -self.scale]
+
     @cached_property
     def _line_width(self) -> int:
-        return max(round(_LINE * self._scale), _OVERSAMPLING)
+        return max(round(LINE * self._scale), _OVERSAMPLING)
 
     def _place(self, points: np.ndarray, index: int) -> np.ndarray:
         left = self._view.centre[index] - self._view.width / 2
@@ -69,11 +77,11 @@ class PanelPainter:
     def _ground(self, draw: ImageDraw.ImageDraw, index: int) -> None:
         colour = self._style.colours.ground
         left = self._view.centre[index] - self._view.width / 2
-        first, last = np.ceil(left / _TICK), np.floor((left + self._view.width) / _TICK)
+        first, last = np.ceil(left / TICK), np.floor((left + self._view.width) / TICK)
         thickness = self._line_width // 3
         y = self._place(np.zeros(2), index)[1]
         draw.rectangle((0, y, self.size[0] * _OVERSAMPLING, y + thickness), fill=colour)
-        for x, _ in self._place(np.stack([np.arange(first, last + 1) * _TICK] * 2, axis=1), index):
+        for x, _ in self._place(np.stack([np.arange(first, last + 1) * TICK] * 2, axis=1), index):
             draw.rectangle((x - thickness / 2, y, x + thickness / 2, y + 3 * thickness), fill=colour)
 
     def _trails(self, draw: ImageDraw.ImageDraw, index: int, actor: int) -> None:
@@ -90,7 +98,7 @@ class PanelPainter:
         for limb, ends in self._panel.lines:
             start, end = self._place(ends[index, actor], index)
             _stroke(draw, start, end, self._line_width, theme.faded(theme.of_limb(limb, actor), strength))
-        radius = _HEAD_RADIUS * self._scale
+        radius = HEAD_RADIUS * self._scale
         head = self._place(self._panel.heads[index, actor], index)
         _disc(draw, head, radius, theme.faded(theme.of_limb("body", actor), strength))
 

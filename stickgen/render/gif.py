@@ -1,15 +1,28 @@
 """Animated GIFs: one palette for all frames, and as long as the motion is."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image
 
 from stickgen.errors import ConfigError
+from stickgen.render.layout import Picture
+from stickgen.render.panel import Panel
+from stickgen.render.style import Style
 
 _FASTEST = 50
 """Frames a second; browsers slow down a delay below 2/100 s."""
+
+
+def write(path: Path, panels: Sequence[Panel], style: Style, fps: float) -> None:
+    """Write panels side by side, moving.
+
+    Raises:
+        ConfigError: see :func:`delays`.
+    """
+    picture = Picture(panels, style)
+    write_gif(path, picture, style.colours.palette(), delays(picture.frames, fps))
 
 
 def delays(frames: int, fps: float) -> list[int]:
@@ -22,7 +35,7 @@ def delays(frames: int, fps: float) -> list[int]:
         ConfigError: ``fps`` is not above 0 or is more than 50.
     """
     if not 0 < fps <= _FASTEST:
-        raise ConfigError(f"fps={fps}: a GIF shows more than 0 and at most {_FASTEST} frames a second")
+        raise ConfigError(f"fps={fps}: an animated picture shows more than 0 and at most {_FASTEST} frames a second")
     ends = [round(100 * (index + 1) / fps) for index in range(frames)]
     return [10 * (end - start) for start, end in zip([0, *ends], ends, strict=False)]
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 
 from PIL import Image
 
@@ -18,6 +19,11 @@ _GAP = 12
 _CAPTION_LINES = 3
 _WIDEST_SHEET = 2800
 """Pixels, where a panel does not need more."""
+
+
+def write(path: Path, panels: Sequence[Panel], style: Style, fps: float) -> None:
+    """Write a contact sheet, rows of single frames; ``fps`` has no effect on it."""
+    Picture(panels, style).contact_sheet().save(path)
 
 
 class Picture:

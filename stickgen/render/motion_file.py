@@ -14,6 +14,8 @@ import stickgen
 from stickgen.errors import DataError
 from stickgen.files import missing_file
 from stickgen.motion.skeleton import FPS, SKELETONS, skeleton_of
+from stickgen.render.panel import Panel
+from stickgen.render.style import Style
 from stickgen.untrusted import check_fps, parse_json
 
 _VERSION = "1.0"
@@ -35,6 +37,12 @@ class MotionFile:
     description: str = ""
     fps: float = FPS
     actions: tuple[str, ...] = ()
+
+
+def write(path: Path, panels: Sequence[Panel], style: Style, fps: float) -> None:
+    """Write the motion of one panel with one figure, see :func:`write_motion`."""
+    (panel,) = panels
+    write_motion(path, panel.actors[:, 0], description=panel.caption, fps=fps, actions=panel.actions)
 
 
 def write_motion(

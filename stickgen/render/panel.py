@@ -81,20 +81,26 @@ class Panel:
         return neck + _HEAD_ABOVE_NECK * direction
 
     @cached_property
-    def lines(self) -> list[tuple[str, np.ndarray]]:
-        """The lines of a figure from back to front: limb, ends ``[T, A, 2, 2]``.
+    def named_lines(self) -> list[tuple[str, str, np.ndarray]]:
+        """The lines of a figure from back to front: name, limb, ends ``[T, A, 2, 2]``.
 
-        Left before right: someone who walks to the right shows their right side. The shoulders of the 12-segment figure
-        are joined, for its arms not to float.
+        Left before right: someone who walks to the right shows their right side. Beside the segments, the shoulders of
+        the 12-segment figure are joined, for its arms not to float, and the head of the other one to its neck.
         """
         ends = self.actors.reshape(*self.actors.shape[:2], -1, 2, 2)
-        lines = [(limb_of(s.name), ends[:, :, i]) for i, s in enumerate(self.skeleton.segments)]
+        lines = [(s.name, limb_of(s.name), ends[:, :, i]) for i, s in enumerate(self.skeleton.segments)]
         if "left_shoulder" in self.skeleton.joints:
             shoulders = [self._joint("left_shoulder"), self._joint("right_shoulder")]
-            lines.append(("body", np.stack(shoulders, axis=2)))
-        lines.append(("body", np.stack([self._joint("neck"), self.heads], axis=2)))
+            lines.append(("shoulders", "body", np.stack(shoulders, axis=2)))
+        if "head" not in self.skeleton.joints:
+            lines.append(("head", "body", np.stack([self._joint("neck"), self.heads], axis=2)))
         order = ("left_arm", "left_leg", "body", "right_leg", "right_arm")
-        return sorted(lines, key=lambda line: order.index(line[0]))
+        return sorted(lines, key=lambda line: order.index(line[1]))
+
+    @property
+    def lines(self) -> list[tuple[str, np.ndarray]]:
+        """Limb and ends of the :attr:`named_lines`."""
+        return [(limb, ends) for _, limb, ends in self.named_lines]
 
     @cached_property
     def tips(self) -> list[tuple[str, np.ndarray]]:

@@ -1,14 +1,27 @@
 """MP4 video in H.264, which every browser and editor plays."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 from PIL import Image
 
 from stickgen.errors import ConfigError, StickgenError
+from stickgen.render.layout import Picture
+from stickgen.render.panel import Panel
+from stickgen.render.style import Style
 
 _CODEC = "libx264"
+
+
+def write(path: Path, panels: Sequence[Panel], style: Style, fps: float) -> None:
+    """Write panels side by side, moving.
+
+    Raises:
+        StickgenError: see :func:`write_mp4`.
+    """
+    picture = Picture(panels, style)
+    write_mp4(path, picture, picture.size, fps)
 
 
 def require_av(path: Path) -> None:

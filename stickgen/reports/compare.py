@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stickgen.artifacts.model import label_and_path, load_model
+from stickgen.artifacts.model import AS_RECORDED, ModelOptions, label_and_path
 from stickgen.artifacts.run import RunFolder, read_json
 from stickgen.config import DataConfig
 from stickgen.errors import CheckpointError, ConfigError
@@ -80,12 +80,9 @@ def compare(
     models: Sequence[str],
     output: Path,
     shown: Shown,
+    options: ModelOptions = AS_RECORDED,
     *,
     scores: Path | None = None,
-    base: Path | None = None,
-    allow_other_base: bool = False,
-    encoder: str | None = None,
-    encoder_id: str | None = None,
     overwrite: bool = False,
 ) -> list[Scene]:
     """Write a page that plays what models make of the same prompts and clips, and return its scenes.
@@ -94,11 +91,8 @@ def compare(
         models: paths as of :func:`~stickgen.artifacts.model.load_model`, each bare or as ``label=path``.
         output: the page; one file that needs no network.
         shown: prompts, clips and lengths.
+        options: of the base and the text encoder.
         scores: figures of ``stickgen evaluate --json`` for the table; None: those of the models' runs.
-        base: the base of the adapters; None: the one they name.
-        allow_other_base: put adapters on ``base`` even where they were trained on another, with a warning.
-        encoder: see :func:`stickgen.generation.generate`.
-        encoder_id: see :func:`stickgen.generation.generate`.
         overwrite: replace an existing page.
 
     Raises:
@@ -115,7 +109,7 @@ def compare(
     named = [label_and_path(model) for model in models]
     check_labels([REAL, *(label for label, _ in named)])
     tables = _tables_of_scores(scores) if scores is not None else _tables_of_runs(named)
-    loaded = [(label, load_model(Path(path), base, allow_other_base=allow_other_base)) for label, path in named]
+    loaded = [(label, options.load(path)) for label, path in named]
     settings = next((model.run.data for _, model in loaded if model.run is not None), None)
     if shown.data is None and not shown.prompts and settings is None:
         raise ConfigError("nothing to show: no model comes from a run that names data; give --prompts or --data")
@@ -127,7 +121,7 @@ def compare(
         config = config if shown.data is None else replace(config, path=shown.data)
         scenes += scenes_of_clips(loaded, config, shown.split, shown.clips, shown.given, shown.frames)
     if shown.prompts:
-        scenes += scenes_of_prompts(loaded, shown.prompts, shown.frames, encoder, encoder_id)
+        scenes += scenes_of_prompts(loaded, shown.prompts, shown.frames, options)
     text = page(scenes, tables, title=" · ".join(label for label, _ in loaded))
     with atomic_write(output, overwrite=overwrite) as scratch:
         scratch.write_text(text, encoding="utf-8")

@@ -1,76 +1,168 @@
-"""``stickgen inspect``: a data file in tables, and in a sheet of its clips, for bad ones to be found by eye."""
+"""``stickgen inspect``: a data file in tables, a sheet or a page of its clips, and the clips that a rule flags."""
 
-import statistics
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain, pairwise, zip_longest
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from stickgen.config import DataConfig
 from stickgen.data.clips import ClipInfo, ClipStore, counted
+from stickgen.data.curation import read_curation, write_curation
 from stickgen.data.dataset import filter_clips
 from stickgen.data.file import open_clips
-from stickgen.data.split import SPLITS, divide_takes
+from stickgen.data.split import divide_takes
 from stickgen.errors import ConfigError, DataError
-from stickgen.motion.actions import action_name
-from stickgen.motion.skeleton import FPS, skeleton_of
+from stickgen.files import atomic_write, check_absent, check_writable
+from stickgen.motion.skeleton import skeleton_of
 from stickgen.render import Panel, Style, check_output, save
+from stickgen.reports.clip_tables import NO_SCORE, action_of, grouped, table_of_measures, tables_of
+from stickgen.reports.clips_page import clips_page
+from stickgen.reports.measures import MOST_CLIPS, Measured, Rule, leaks, measure
 
 ORDERS = ("quality", "action")
-NO_ACTION, NO_SCORE, NO_SOURCE = "no label", "no score", "not named"
-_BOUNDS = (0.5, 0.8, 0.9, 0.95)
-"""Of the counts by quality; 0.8 is data.min_quality."""
-_SHARES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
-MOST_CLIPS = 200
-"""Of a sheet, whose height is some hundred pixels a clip."""
+MOST_ON_A_SHEET = 200
+"""Clips of a sheet, whose height is some hundred pixels a clip."""
+_ON_A_SHEET = 24
+_LEAKS_SHOWN = 5
 
 
-def inspect(
-    path: Path,
-    console: Console,
-    sheet: Path | None = None,
-    *,
-    order: str = "quality",
-    clips: int = 24,
-    style: Style | None = None,
-    overwrite: bool = False,
-) -> None:
-    """Print what a data file holds, and draw a sheet of its clips.
+@dataclass(frozen=True)
+class Shown:
+    """What ``stickgen inspect`` shows beside the tables.
+
+    Attributes:
+        outputs: at most one each of a sheet (``.png``), a page (``.html``) and a file of flagged clips (``.yaml``).
+        order: "quality", worst first, or "action", the worst of every action in turn.
+        clips: how many clips the sheet or page has; None: 24 of a sheet, all of a page.
+        flags: rules, see :class:`~stickgen.reports.measures.Rule`; clips for which one holds are flagged.
+        curation: a file of clips that are flagged already.
+        style: how the sheet looks.
+    """
+
+    outputs: Sequence[Path] = ()
+    order: str = "quality"
+    clips: int | None = None
+    flags: Sequence[str] = ()
+    curation: Path | None = None
+    style: Style = field(default_factory=lambda: Style(size=120))
+
+    def check(self, *, overwrite: bool) -> None:
+        """Refuse what cannot be shown, before the data file is opened.
+
+        Raises:
+            StickgenError: a choice is none, or an output cannot be written.
+        """
+        if self.order not in ORDERS:
+            raise ConfigError(f"order={self.order}: {' or '.join(ORDERS)} expected")
+        if self.clips is not None and not 1 <= self.clips <= MOST_CLIPS:
+            raise ConfigError(f"clips={self.clips}: 1 to {MOST_CLIPS} expected")
+        for output in self.outputs:
+            kind = output.suffix.lower()
+            if kind == ".png":
+                if self.clips is not None and self.clips > MOST_ON_A_SHEET:
+                    raise ConfigError(f"clips={self.clips}: 1 to {MOST_ON_A_SHEET} expected for a sheet")
+                check_output(output, overwrite=overwrite)
+            elif kind not in (".html", ".htm", ".yaml"):
+                raise ConfigError(f"{output}: a name that ends in .png, .html or .yaml expected")
+            check_absent(output, overwrite=overwrite, file=True)
+            check_writable(output)
+
+    def output(self, *kinds: str) -> Path | None:
+        """Return the output whose name ends in one of some ways, None where there is none."""
+        return next((path for path in self.outputs if path.suffix.lower() in kinds), None)
+
+
+def inspect(path: Path, console: Console, shown: Shown | None = None, *, overwrite: bool = False) -> None:
+    """Print what a data file holds, and write a sheet, a page or the flagged clips.
 
     Args:
         path: the file, see docs/data.md.
         console: where to.
-        sheet: a ``.png``; None: no sheet, and no clip's motion is read.
-        order: "quality", worst first, or "action", the worst of every action in turn.
-        clips: how many the sheet has.
-        style: how it looks.
-        overwrite: replace an existing sheet.
+        shown: what else; None: nothing.
+        overwrite: replace existing outputs.
 
     Raises:
-        ConfigError: an argument is none of those.
+        StickgenError: see :meth:`Shown.check`; the curation is of other data.
+        ConfigError: a rule is none.
         DataError: the file cannot be read, or no clip of the sheet can be drawn.
-        OutputExistsError: the sheet exists and ``overwrite`` is false.
     """
-    if order not in ORDERS:
-        raise ConfigError(f"order={order}: {' or '.join(ORDERS)} expected")
-    if not 1 <= clips <= MOST_CLIPS:
-        raise ConfigError(f"clips={clips}: 1 to {MOST_CLIPS} expected")
-    if sheet is not None:
-        if sheet.suffix.lower() != ".png":
-            raise ConfigError(f"{sheet}: a name that ends in .png expected")
-        check_output(sheet, clips, overwrite=overwrite)
+    shown = shown or Shown()
+    shown.check(overwrite=overwrite)
+    rules = [Rule.parse(text) for text in shown.flags]
     store, record = open_clips(path)
+    curation = None if shown.curation is None else read_curation(shown.curation)
+    flagged_before = frozenset() if curation is None else curation.positions(store, str(path))
     _print_head(console, path, store, record)
-    for table in tables_of(store.infos, str(path)):
+    config = DataConfig()
+    kept, left_out = filter_clips(store.infos, config, flagged_before)
+    split_of = divide_takes(kept, config.val_fraction, config.test_fraction, config.split_seed, str(path))
+    for table in tables_of(store.infos, kept, left_out, split_of):
         console.print(table)
+    page, flags = shown.output(".html", ".htm"), shown.output(".yaml")
+    measured = _measured(store, console, needed=bool(rules or page or flags))
+    if measured is not None:
+        console.print(table_of_measures(measured))
+        _print_leaks(console, measured, split_of)
+        flagged = {p: "flagged before" for p, info in enumerate(measured.infos) if info.position in flagged_before}
+        flagged |= _flag(console, measured, rules)
+        if flags is not None:
+            remarks = {place: f"{why} · {measured.infos[place].description}" for place, why in sorted(flagged.items())}
+            clips = [(measured.infos[p].label, store.digest(measured.infos[p].position), remarks[p]) for p in remarks]
+            write_curation(flags, clips, overwrite=overwrite)
+        if page is not None:
+            chosen = ordered(store.infos, shown.order)[: shown.clips]
+            text = clips_page(store, measured, flagged, split_of, path.name, {info.position for info in chosen})
+            with atomic_write(page, overwrite=overwrite) as scratch:
+                scratch.write_text(text, encoding="utf-8")
+    sheet = shown.output(".png")
     if sheet is not None:
-        chosen = one_of_each_pair(ordered(store.infos, order))[:clips]
-        save(sheet, _readable(store, chosen, console), style or Style(size=120), overwrite=overwrite)
+        chosen = one_of_each_pair(ordered(store.infos, shown.order))[: shown.clips or _ON_A_SHEET]
+        save(sheet, _readable(store, chosen, console), shown.style, overwrite=overwrite)
+
+
+def _measured(store: ClipStore, console: Console, *, needed: bool) -> Measured | None:
+    """Return the measures of all clips; None for too many, or none that can be read.
+
+    Raises:
+        ConfigError: there are too many, and something needs them.
+    """
+    if len(store.infos) > MOST_CLIPS:
+        if needed:
+            raise ConfigError(f"{len(store.infos)} clips: at most {MOST_CLIPS} can be measured; inspect a part of them")
+        _say(console, f"measures and leakage: not looked for in more than {MOST_CLIPS:,} clips")
+        return None
+    measured = measure(store, store.infos)
+    for line in measured.unreadable:
+        _say(console, f"not measured: {line}")
+    return measured if measured.infos else None
+
+
+def _print_leaks(console: Console, measured: Measured, split_of: Mapping[str, str]) -> None:
+    found = leaks(measured, split_of)
+    for split in ("val", "test"):
+        here = [leak for leak in found if leak.split == split]
+        held_out = sum(split_of.get(info.take) == split for info in measured.infos)
+        _say(console, f"leakage: {len(here)} of {counted(held_out, f'{split} clip')} have a near-duplicate in train")
+        for leak in here[:_LEAKS_SHOWN]:
+            names = f"{leak.held_out.label} (take {leak.held_out.take}) and {leak.train.label} (take {leak.train.take})"
+            _say(console, f"  {names}: distance {leak.distance:.2f}")
+
+
+def _flag(console: Console, measured: Measured, rules: Sequence[Rule]) -> dict[int, str]:
+    """Return place → why of the clips for which a rule holds, and print how many that are of each."""
+    flagged: dict[int, str] = {}
+    for rule in rules:
+        places = rule.flags(measured).nonzero()[0].tolist()
+        _say(console, f"{rule}: {counted(len(places), 'clip')} of {len(measured.infos)}")
+        flagged = {place: rule.remark(measured, place) for place in places} | flagged
+    return flagged
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def _print_head(console: Console, path: Path, store: ClipStore, record: Mapping[str, Any]) -> None:
@@ -79,51 +171,11 @@ def _print_head(console: Console, path: Path, store: ClipStore, record: Mapping[
     widths = " and ".join(str(width) for width in sorted({info.width for info in infos}))
     encoder = (record.get("text_encoder") or {}).get("id") or "an encoder that is not named"
     takes = len({info.take for info in infos})
-    console.print(
+    _say(
+        console,
         f"{path}: {counted(store.sequences, 'sequence')} → {counted(len(infos), 'clip')} of {counted(takes, 'take')}, "
         f"{figures}; captions in {widths} numbers by {encoder}",
-        soft_wrap=True,
-        markup=False,
-        highlight=False,
     )
-
-
-def tables_of(infos: Sequence[ClipInfo], where: str) -> list[Table]:
-    """Return the tables: by split, length, action, source and quality, and which labels there are.
-
-    Args:
-        infos: the clips.
-        where: their file, for messages.
-
-    Raises:
-        DataError: a take is fixed in two splits.
-    """
-    config = DataConfig()
-    kept, left_out = filter_clips(infos, config)
-    split_of = divide_takes(kept, config.val_fraction, config.test_fraction, config.split_seed, where)
-    by_split = {split: [info for info in kept if split_of[info.take] == split] for split in SPLITS}
-    splits = _groups("split, as training divides by default", by_split)
-    for reason, count in left_out.items():
-        splits.add_row(f"left out: {reason}", str(count))
-    labels = Table(title="labels", title_justify="left")
-    labels.add_column("")
-    labels.add_column("clips", justify="right")
-    for name, has in (
-        ("actions", lambda info: info.has_actions),
-        ("physics", lambda info: info.has_physics),
-        ("camera", lambda info: info.has_camera),
-        ("a partner", lambda info: info.partner is not None),
-        ("a fixed split", lambda info: info.split is not None),
-    ):
-        labels.add_row(name, str(sum(map(has, infos))))
-    return [
-        splits,
-        _lengths(infos),
-        _groups("main action", _grouped(infos, _action)),
-        _groups("source", _grouped(infos, lambda info: info.source or NO_SOURCE)),
-        _groups("quality", {name: of for name, of in _by_quality(infos).items() if of}),
-        labels,
-    ]
 
 
 def ordered(infos: Sequence[ClipInfo], order: str) -> list[ClipInfo]:
@@ -137,7 +189,7 @@ def ordered(infos: Sequence[ClipInfo], order: str) -> list[ClipInfo]:
     worst = sorted(infos, key=lambda info: (info.quality is None, info.quality))
     if order == "quality":
         return worst
-    turns = zip_longest(*_grouped(worst, _action).values())
+    turns = zip_longest(*grouped(worst, action_of).values())
     return [info for info in chain.from_iterable(turns) if info is not None]
 
 
@@ -161,7 +213,7 @@ def panels_of(store: ClipStore, infos: Iterable[ClipInfo]) -> list[Panel]:
     panels = []
     for info in infos:
         quality = NO_SCORE if info.quality is None else f"quality {info.quality:.2f}"
-        facts = (info.label, quality, _action(info), f"{info.length} frames", info.source)
+        facts = (info.label, quality, action_of(info), f"{info.length} frames", info.source)
         panels.append(Panel(store.load(info.position).with_partner, " · ".join(filter(None, facts)), info.description))
     return panels
 
@@ -179,61 +231,7 @@ def _readable(store: ClipStore, infos: Iterable[ClipInfo], console: Console) -> 
             panels += panels_of(store, [info])
         except DataError as error:
             refused.append(error)
-            console.print(f"not drawn: {error}", soft_wrap=True, markup=False, highlight=False)
+            _say(console, f"not drawn: {error}")
     if refused and not panels:
         raise refused[0]
     return panels
-
-
-def _action(info: ClipInfo) -> str:
-    return NO_ACTION if info.main_action is None else action_name(info.main_action)
-
-
-def _grouped(infos: Iterable[ClipInfo], key: Callable[[ClipInfo], str]) -> dict[str, list[ClipInfo]]:
-    """Return clips by what they have in common, the largest group first."""
-    groups: dict[str, list[ClipInfo]] = defaultdict(list)
-    for info in infos:
-        groups[key(info)].append(info)
-    return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
-
-
-def _by_quality(infos: Iterable[ClipInfo]) -> dict[str, list[ClipInfo]]:
-    bounds = (0.0, *_BOUNDS, 1.0)
-    names = [f"{low:g} to {high:g}" for low, high in pairwise(bounds)]
-    groups: dict[str, list[ClipInfo]] = {name: [] for name in [*names, NO_SCORE]}
-    for info in infos:
-        at = NO_SCORE if info.quality is None else names[sum(info.quality >= bound for bound in _BOUNDS)]
-        groups[at].append(info)
-    return groups
-
-
-def _groups(title: str, groups: Mapping[str, Sequence[ClipInfo]]) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("")
-    for name in ("clips", "takes", "frames", "minutes", "mean quality", "lowest"):
-        table.add_column(name, justify="right")
-    for name, infos in groups.items():
-        frames = sum(info.length for info in infos)
-        scores = [info.quality for info in infos if info.quality is not None]
-        table.add_row(
-            escape(name),  # a source's name is the file's own
-            str(len(infos)),
-            str(len({info.take for info in infos})),
-            f"{frames:,}",
-            f"{frames / FPS / 60:.1f}",
-            f"{statistics.fmean(scores):.2f}" if scores else "–",
-            f"{min(scores):.2f}" if scores else "–",
-        )
-    return table
-
-
-def _lengths(infos: Sequence[ClipInfo]) -> Table:
-    lengths = sorted(info.length for info in infos)
-    table = Table(title="length", title_justify="left")
-    table.add_column("")
-    for share in _SHARES:
-        table.add_column({0: "shortest", 0.5: "median", 1: "longest"}.get(share, f"{share:.0%}"), justify="right")
-    shown = [lengths[round(share * (len(lengths) - 1))] for share in _SHARES]
-    table.add_row("frames", *(str(length) for length in shown))
-    table.add_row("seconds", *(f"{length / FPS:.1f}" for length in shown))
-    return table

@@ -5,7 +5,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -49,18 +49,53 @@ def page(scenes: Sequence[Scene], tables: Sequence[Table], title: str) -> str:
         tables: figures to stand under it.
         title: of the window.
     """
-    style = _theme_variables() + _resource("page.css")
-    script = _resource("page.js")
+    return document(
+        title,
+        {"fps": FPS, "scenes": [scene_data(scene) for scene in scenes]},
+        scripts=("player.js", "scenes.js"),
+        parts={
+            "kind": "scenes",
+            "chooser": _SCENES,
+            "hint": "scene",
+            "legend": _ERRORS,
+            "tables": "\n".join(_table(table) for table in tables),
+        },
+    )
+
+
+_SCENES = """<button id="previous" type="button" aria-label="previous scene">‹</button>
+<select id="scene" aria-label="scene"></select>
+<button id="next" type="button" aria-label="next scene">›</button>"""
+_ERRORS = (
+    "Frames that were given are faded. Errors: mean distance of a limb's ends from the real clip's, in body heights; "
+    "click on the curves to go there."
+)
+
+
+def document(
+    title: str, data: Any, *, scripts: Sequence[str], parts: Mapping[str, str], styles: Sequence[str] = ()
+) -> str:
+    """Return a page around the player.
+
+    Args:
+        title: of the window.
+        data: what the scripts read; it becomes JSON.
+        scripts: files of this folder, the player first; one script in the page.
+        parts: HTML for the places of ``page.html``; those that are not named stay empty.
+        styles: files of this folder that follow the player's own style.
+    """
+    style = _theme_variables() + "".join(_resource(name) for name in ("page.css", *styles))
+    script = "".join(_resource(name) for name in scripts)
     policy = f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'"
-    parts = {
+    filled = {
+        **parts,
         "policy": html.escape(policy),
         "title": html.escape(title),
         "style": style,
         "script": script,
-        "data": _json({"fps": FPS, "scenes": [_scene(scene) for scene in scenes]}),
-        "tables": "\n".join(_table(table) for table in tables),
+        "data": _json(data),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _resource("page.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: filled.get(found[1], ""), _resource("page.html"))
 
 
 def _resource(name: str) -> str:
@@ -77,37 +112,43 @@ def _json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _scene(scene: Scene) -> dict[str, Any]:
+def scene_data(scene: Scene, step: int = 1) -> dict[str, Any]:
+    """Return a scene as the player reads it.
+
+    Args:
+        scene: the scene.
+        step: keep every so many frames.
+    """
     views = views_of(scene.panels, "follow")
     reference = scene.panels[0] if scene.has_reference else None
     return {
         "caption": scene.caption,
-        "frames": max(panel.frames for panel in scene.panels),
+        "frames": -(-max(panel.frames for panel in scene.panels) // step),
         "width": views[0].width,
         "bottom": views[0].bottom,
         "top": views[0].top,
         "panels": [
-            _panel(panel, view, None if panel is reference else reference)
+            _panel(panel, view, None if panel is reference else reference, step)
             for panel, view in zip(scene.panels, views, strict=True)
         ],
     }
 
 
-def _panel(panel: Panel, view: View, reference: Panel | None) -> dict[str, Any]:
+def _panel(panel: Panel, view: View, reference: Panel | None, step: int) -> dict[str, Any]:
     bodies = [_body(actor) for actor in range(panel.actors.shape[1])]
     return {
         "label": panel.label,
-        "given": panel.given,
-        "frames": panel.frames,
+        "given": -(-panel.given // step),
+        "frames": -(-panel.frames // step),
         "bodies": bodies,
         "limbs": [body if limb == "body" else limb for body in bodies for limb, _ in panel.lines],
         # Frame by frame, actor by actor x1, y1, x2, y2 of every line.
-        "lines": _packed(np.stack([ends for _, ends in panel.lines], axis=2)),
-        "heads": _packed(panel.heads),
-        "centre": _packed(view.centre),
+        "lines": _packed(np.stack([ends for _, ends in panel.lines], axis=2)[::step]),
+        "heads": _packed(panel.heads[::step]),
+        "centre": _packed(view.centre[::step]),
         "errors": None
         if reference is None
-        else {limb: _packed(error) for limb, error in limb_errors(panel, reference).items()},
+        else {limb: _packed(error[::step]) for limb, error in limb_errors(panel, reference).items()},
     }
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stickgen.artifacts.model import LoadedModel
+from stickgen.artifacts.model import LoadedModel, ModelOptions
 from stickgen.config import DataConfig
 from stickgen.errors import DataError
 from stickgen.evaluation.evaluate import clips_for
@@ -40,17 +40,13 @@ class Scene:
     has_reference: bool
 
 
-def scenes_of_prompts(
-    models: Models, prompts: Sequence[str], frames: int, encoder: str | None, encoder_id: str | None
-) -> list[Scene]:
+def scenes_of_prompts(models: Models, prompts: Sequence[str], frames: int, options: ModelOptions) -> list[Scene]:
     """Return a scene for every prompt: what each model makes of it from the rest pose.
 
     Raises:
         StickgenError: see :func:`stickgen.generation.generate`.
     """
-    made = generate_with(
-        models, GenerationRequest(prompts, frames), encoder=encoder, encoder_id=encoder_id, check=False
-    )
+    made = generate_with(models, GenerationRequest(prompts, frames), options, check=False)
     scenes = []
     for first in range(0, len(made), len(models)):
         row = made[first : first + len(models)]

@@ -24,8 +24,10 @@ from stickgen.artifacts.reference import write_reference_adapter
 from stickgen.artifacts.run import CHECKPOINT_KEY, RunFolder, checkpoint_record, read_checkpoint, read_json
 from stickgen.artifacts.wrapped import read_wrapped_base
 from stickgen.config import BaseConfig, LoRAConfig, TrainConfig
+from stickgen.data.curation import read_curation, write_curation
 from stickgen.data.file import open_clips, pack, write_sequences
 from stickgen.evaluation.scores import ScoresFile
+from stickgen.export.motion import read_panels
 from stickgen.generation.seed import read_seed_frames
 from stickgen.lora import get_lora_state_dict, inject_lora_adapters, lora_settings
 from stickgen.mocap.captions import read_captions
@@ -34,6 +36,7 @@ from stickgen.mocap.importers.joints import read_joint_map
 from stickgen.mocap.importers.npz import read_npz
 from stickgen.mocap.projection import BODY_JOINTS
 from stickgen.model import StickFigureTransformer
+from stickgen.render import Panel, save
 from stickgen.render.motion_file import write_motion
 from stickgen.sweeps.table import read_sweep
 from tests.random_clips import random_sequences
@@ -86,6 +89,8 @@ KINDS = [
     Kind("joint archive", "joints.npz", lambda at: read_npz(at / "joints.npz")),
     Kind("BVH", "walk.bvh", lambda at: read_bvh(at / "walk.bvh")),
     Kind("motion", "walk.motion", lambda at: read_seed_frames(at / "walk.motion", 2)),
+    Kind("arrays of motion", "walks.npz", lambda at: read_panels(at / "walks.npz")),
+    Kind("flagged clips", "curation.yaml", lambda at: read_curation(at / "curation.yaml")),
     Kind("caption table, JSON", "captions.json", lambda at: read_captions(at / "captions.json")),
     Kind("caption table, CSV", "captions.csv", lambda at: read_captions(at / "captions.csv")),
     Kind("joint map", "map.json", lambda at: read_joint_map(at / "map.json")),
@@ -134,6 +139,8 @@ def make_corpus(folder: Path) -> None:
     np.savez(folder / "joints.npz", joints=walk, joint_names=np.array(BODY_JOINTS), fps=np.array(50.0))
     (folder / "walk.bvh").write_text(_bvh(), encoding="utf-8")
     write_motion(folder / "walk.motion", np.zeros((4, 20), dtype=np.float32), description="a person waits")
+    save(folder / "walks.npz", Panel(np.zeros((4, 20)), caption="a person waits"))
+    write_curation(folder / "curation.yaml", [("clip 1", "0a1b2c3d4e5f6071", "jerk 212")])
     rows = [{"file": "walk", "caption": "A person walks.", "action": "walk", "take": "1"}]
     (folder / "captions.json").write_text(json.dumps(rows))
     table = io.StringIO()
@@ -193,7 +200,7 @@ def hostile_files(kind: Kind, folder: Path, canary: Path) -> list[bytes]:
         return [pickle.dumps(Hostile(canary)), saved.getvalue(), huge.getvalue(), _compressed(valid)]
     if name.endswith(".npz"):
         objects, bomb = io.BytesIO(), io.BytesIO()
-        np.savez(objects, joints=np.array([Hostile(canary)], dtype=object))
+        np.savez(objects, **{key: np.array([Hostile(canary)], dtype=object) for key in ("joints", "motion")})
         with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("joints.npy", _npy_header((10**9, 14, 3)) + bytes(2**20))
         return [objects.getvalue(), bomb.getvalue(), pickle.dumps(Hostile(canary))]

@@ -12,7 +12,7 @@ from rich.console import Console
 from stickgen import cli
 from stickgen.artifacts import model as model_files
 from stickgen.artifacts.base import load_base, save_base
-from stickgen.artifacts.model import read_adapter, trained_fingerprint
+from stickgen.artifacts.model import ModelOptions, read_adapter, trained_fingerprint
 from stickgen.artifacts.record import BaseRecord
 from stickgen.data.file import write_sequences
 from stickgen.errors import CheckpointError, ConfigError, DataError
@@ -86,8 +86,8 @@ def test_a_summary_without_a_value_has_none() -> None:
 def test_another_base_is_refused_unless_asked_for(adapter: Path, data: str, tmp_path: Path) -> None:
     other = make_base(tmp_path / "other.safetensors", seed=1)
     with pytest.raises(CheckpointError, match="trained on another base"):
-        evaluate([str(adapter)], [data], base=other, protocol=SHORT)
-    assert evaluate([str(adapter)], [data], base=other, allow_other_base=True, protocol=SHORT)
+        evaluate([str(adapter)], [data], ModelOptions(other), protocol=SHORT)
+    assert evaluate([str(adapter)], [data], ModelOptions(other, allow_other_base=True), protocol=SHORT)
 
 
 def test_without_data_there_is_nothing_to_score_on(base: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stickgen.artifacts.base import load_base, save_base
-from stickgen.artifacts.model import load_model
+from stickgen.artifacts.model import ModelOptions, load_model
 from stickgen.artifacts.record import BaseRecord
 from stickgen.errors import CheckpointError, ConfigError, DataError, GenerationError
 from stickgen.generation import Generated, GenerationRequest, generate, one_shot, rollout
@@ -128,8 +128,16 @@ def test_a_bidirectional_base_generates_in_one_pass(tmp_path: Path, caplog: pyte
         ({"models": []}, ConfigError, "model: none given"),
         ({"models": ["a=one", "a=two"]}, ConfigError, "two models are called 'a'"),
         ({"models": ["gone.safetensors"]}, CheckpointError, "gone.safetensors"),
-        ({"encoder": "org/other"}, ConfigError, f"org/other: the captions of base were embedded by {ENCODER}"),
-        ({"encoder": ENCODER, "encoder_id": "mine"}, ConfigError, "text encoder mine: the captions of base"),
+        (
+            {"options": ModelOptions(encoder="org/other")},
+            ConfigError,
+            f"org/other: the captions of base were embedded by {ENCODER}",
+        ),
+        (
+            {"options": ModelOptions(encoder=ENCODER, encoder_id="mine")},
+            ConfigError,
+            "text encoder mine: the captions of base",
+        ),
         ({"seed_frames": torch.zeros(3, 20), "seed": 1}, ConfigError, "base: seed=1 draws how a motion begins"),
         ({"seed_frames": torch.zeros(3, 21)}, DataError, "21 numbers a frame"),
         (
@@ -174,7 +182,9 @@ def test_a_base_that_names_no_encoder_needs_one(tmp_path: Path) -> None:
     save_base(model, BaseRecord({}, objective="causal"), tmp_path / "base.safetensors")
     with pytest.raises(ConfigError, match=r"does not say which text encoder .* --encoder"):
         generate([str(tmp_path / "base.safetensors")], GenerationRequest(["a walk"], 2))
-    (made,) = generate([str(tmp_path / "base.safetensors")], GenerationRequest(["a walk"], 2), encoder="org/some")
+    (made,) = generate(
+        [str(tmp_path / "base.safetensors")], GenerationRequest(["a walk"], 2), ModelOptions(encoder="org/some")
+    )
     assert isinstance(made, Generated)
 
 

@@ -50,7 +50,7 @@ def test_names_in_capitals_are_names_too(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("name", ["walk", "walk.avi", "walk.GIFF"])
 def test_other_names_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match=r"ends in \.gif, \.mp4, \.png, \.motion, \.npz expected"):
+    with pytest.raises(ConfigError, match=r"ends in \.gif, \.mp4, .*\.npz expected"):
         save(tmp_path / name, Panel(walking()))
 
 

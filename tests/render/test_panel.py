@@ -29,7 +29,7 @@ def test_the_head_goes_on_from_the_torso() -> None:
 def test_lines_are_the_segments_by_limb(dim: int) -> None:
     panel = Panel(walking(1, dim))
     limbs = [limb for limb, _ in panel.lines]
-    arms, body = (1, 2) if dim == 20 else (2, 6)
+    arms, body = (1, 2) if dim == 20 else (2, 5)
     assert (
         limbs
         == ["left_arm"] * arms + ["left_leg"] * arms + ["body"] * body + ["right_leg"] * arms + ["right_arm"] * arms

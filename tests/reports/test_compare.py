@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from stickgen.artifacts.base import MODEL_FILE, load_base, save_base
+from stickgen.artifacts.model import ModelOptions
 from stickgen.artifacts.run import RunFolder, write_json
 from stickgen.config import BaseConfig, DataConfig, LoRAConfig, SampleConfig, TrainConfig
 from stickgen.data.file import write_sequences
@@ -126,7 +127,7 @@ def test_the_figures_of_a_run_are_shown_under_its_label(base: Path, tmp_path: Pa
         ({"shown": Shown(data="clips.pt", split="all")}, ConfigError, "split=all: train, val or test"),
         ({"shown": Shown(data="gone.pt")}, StickgenError, "gone.pt: no such file"),
         ({"scores": Path("gone.json")}, CheckpointError, "gone.json: no such file"),
-        ({"encoder": "org/other"}, ConfigError, "org/other: the captions of base"),
+        ({"options": ModelOptions(encoder="org/other")}, ConfigError, "org/other: the captions of base"),
     ],
 )
 def test_mistakes_leave_no_page(base: Path, changes: dict[str, Any], mistake: type[Exception], message: str) -> None:

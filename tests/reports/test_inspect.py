@@ -9,10 +9,11 @@ from PIL import Image
 from rich.console import Console
 
 from stickgen.data.clips import ClipInfo
+from stickgen.data.curation import read_curation
 from stickgen.data.file import open_clips, pack, write_sequences
 from stickgen.errors import ConfigError, DataError, OutputExistsError, StickgenError
 from stickgen.motion.actions import action_name
-from stickgen.reports.inspect import inspect, one_of_each_pair, ordered, panels_of
+from stickgen.reports.inspect import Shown, inspect, one_of_each_pair, ordered, panels_of
 from stickgen.sample import SAMPLE_INFO, sample_sequences
 from tests.runs import help_without, run_command
 
@@ -36,11 +37,16 @@ def action_of(info: ClipInfo) -> str:
     return "no label" if info.main_action is None else action_name(info.main_action)
 
 
-def printed(path: Path, sheet: Path | None = None, **options: object) -> dict[str, list[str]]:
-    """The rows of every table that is printed, by their first cell."""
+def text_of(path: Path, **options: object) -> str:
+    """What is printed."""
     console = Console(file=StringIO(), width=160, force_terminal=False)
-    inspect(path, console, sheet, **options)  # type: ignore[arg-type]
-    text = console.file.getvalue()  # type: ignore[attr-defined]
+    inspect(path, console, Shown(**options))  # type: ignore[arg-type]
+    return console.file.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+def printed(path: Path, **options: object) -> dict[str, list[str]]:
+    """The rows of every table that is printed, by their first cell."""
+    text = text_of(path, **options)
     cells = [[cell.strip() for cell in line.strip("│┃").split("│")] for line in text.splitlines() if "│" in line]
     return {"head": [text.splitlines()[0]], **{first: rest for first, *rest in cells}}
 
@@ -110,14 +116,14 @@ def test_a_clip_that_cannot_be_drawn_is_named_and_the_others_drawn(tmp_path: Pat
     clips[1]["motion"][3, 2] = float("nan")
     torch.save(clips, tmp_path / "clips.pt")
     out = StringIO()
-    inspect(tmp_path / "clips.pt", Console(file=out, width=200), tmp_path / "sheet.png", clips=3)
+    inspect(tmp_path / "clips.pt", Console(file=out, width=200), Shown([tmp_path / "sheet.png"], clips=3))
     assert "clip 1: motion: finite numbers expected, NaN" in next(
         line for line in out.getvalue().splitlines() if line.startswith("not drawn: ")
     )
     assert (tmp_path / "sheet.png").is_file()
     torch.save([{**one, "motion": one["motion"] * float("nan")} for one in clips], tmp_path / "clips.pt")
     with pytest.raises(DataError, match="finite numbers expected"):
-        inspect(tmp_path / "clips.pt", Console(file=out), tmp_path / "none.png")
+        inspect(tmp_path / "clips.pt", Console(file=out), Shown([tmp_path / "none.png"]))
 
 
 def test_a_pair_of_figures_is_one_picture(tmp_path: Path) -> None:
@@ -135,6 +141,45 @@ def test_a_pair_of_figures_is_one_picture(tmp_path: Path) -> None:
         np.testing.assert_allclose(np.abs(panel.motion[:, 1] - panel.motion[:, 0]), 0.5, atol=1e-6)
 
 
+def test_measures_and_leakage_are_printed(file: Path) -> None:
+    clips = sample_sequences(12, seed=1, actions=["walk", "wave", "run"])
+    clips[8] |= {"motion": clips[2]["motion"].clone(), "actions": None, "physics": None}
+    for place, clip in enumerate(clips):
+        clip["meta"] = {"take": str(place), "split": "test" if place == 8 else "val" if place == 9 else "train"}
+    write_sequences(file, clips, SAMPLE_INFO, overwrite=True)
+    text = text_of(file)
+    assert "leakage: 1 of 1 test clip have a near-duplicate in train" in text
+    assert "clip 8 (take 8) and clip 2 (take 2): distance 0.00" in text
+    rows = printed(file)
+    assert rows["duplicate"][3:] == ["0", "clip 8"]
+    assert {"jerk", "skating", "bones", "stillness", "outlier"} <= set(rows)
+
+
+def test_flags_by_rule_are_written_and_continued(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flag = ["inspect", file, "--flag", "quality<0.9", "--out", "curation.yaml"]
+    assert run_command(monkeypatch, *flag) == 0
+    out = capsys.readouterr().out
+    assert "quality<0.9: 1 clip of 12" in out
+    assert "flagged clips: curation.yaml" in out
+    assert list(read_curation(Path("curation.yaml")).leave_out) == ["clip 4"]
+    assert "# quality 0.25 · " in Path("curation.yaml").read_text()
+    assert run_command(monkeypatch, *flag) == 1
+    assert "already exists and was kept" in capsys.readouterr().err
+    more = ["--curation", "curation.yaml", "--flag", "jerk>1e9", "--out", "more.yaml"]
+    assert run_command(monkeypatch, "inspect", file, *more[:3], "frames>1000", *more[4:]) == 0
+    assert list(read_curation(Path("more.yaml")).leave_out) == ["clip 4"]
+    assert "left out: flagged in data.curation" in capsys.readouterr().out
+
+
+def test_too_many_clips_are_not_measured(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stickgen.reports.inspect.MOST_CLIPS", 11)
+    assert "measures and leakage: not looked for in more than 11 clips" in text_of(file)
+    with pytest.raises(ConfigError, match="12 clips: at most 11 can be measured"):
+        text_of(file, flags=["jerk>1"])
+
+
 def test_a_packed_file_says_the_same(file: Path, tmp_path: Path) -> None:
     pack(file, tmp_path / "packed.safetensors")
     plain, packed = printed(file), printed(tmp_path / "packed.safetensors")
@@ -146,12 +191,14 @@ def test_a_packed_file_says_the_same(file: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "mistake", "message"),
     [
-        ({"sheet": Path("sheet.gif")}, ConfigError, "sheet.gif: a name that ends in .png"),
-        ({"sheet": Path("clips.pt/sheet.png")}, StickgenError, "is a file"),
+        ({"outputs": [Path("sheet.gif")]}, ConfigError, "sheet.gif: a name that ends in .png, .html or .yaml"),
+        ({"outputs": [Path("clips.pt/sheet.png")]}, StickgenError, "is a file"),
         ({"order": "beauty"}, ConfigError, "order=beauty: quality or action"),
-        ({"clips": 0}, ConfigError, "clips=0: 1 to 200"),
-        ({"clips": 201}, ConfigError, "clips=201"),
-        ({"sheet": Path("folder.png")}, OutputExistsError, "folder.png: is a folder"),
+        ({"clips": 0}, ConfigError, "clips=0: 1 to 20000"),
+        ({"outputs": [Path("s.png")], "clips": 201}, ConfigError, "clips=201: 1 to 200 expected for a sheet"),
+        ({"outputs": [Path("folder.png")]}, OutputExistsError, "folder.png: is a folder"),
+        ({"flags": ["jerk>"]}, ConfigError, "flag=jerk>: a measure"),
+        ({"curation": Path("gone.yaml")}, DataError, "gone.yaml: no such file"),
         ({"path": Path("gone.pt")}, DataError, "gone.pt: no such file"),
     ],
 )

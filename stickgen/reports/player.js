@@ -9,9 +9,12 @@ const state = { scene: 0, time: 0, playing: !calm, speed: 1, last: null };
 let panels = [];
 
 function unpacked(text) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const view = new DataView(bytes.buffer);
-  return Float32Array.from({ length: bytes.length / 2 }, (_, i) => view.getInt16(2 * i, true) / 1000);
+  const letters = atob(text), numbers = new Float32Array(letters.length / 2);
+  for (let i = 0; i < numbers.length; i++) {
+    const low = letters.charCodeAt(2 * i), high = letters.charCodeAt(2 * i + 1);
+    numbers[i] = ((((high << 8) | low) << 16) >> 16) / 1000; // the upper bit is the sign
+  }
+  return numbers;
 }
 
 function element(name, properties = {}, ...children) {
@@ -24,9 +27,12 @@ const scene = () => data.scenes[state.scene];
 const frame = () => Math.min(Math.floor(state.time * data.fps + 1e-6), scene().frames - 1);
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 
-/* A canvas in device pixels, cleared, drawn on in CSS pixels. */
+/* What chooses the scene: scenes.js or clips.js. */
+const chooser = { shown() {}, step() {}, tick() {}, keys: {} };
+
+/* A canvas in device pixels, cleared, drawn on in CSS pixels. To ask for its size costs a layout, so some know it. */
 function cleared(canvas) {
-  const ratio = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
+  const ratio = devicePixelRatio || 1, [width, height] = canvas.known || [canvas.clientWidth, canvas.clientHeight];
   if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);
@@ -37,9 +43,10 @@ function cleared(canvas) {
   return [context, width, height];
 }
 
-function drawFigure(panel, index, colours) {
+/* A panel's frame on its canvas; `shown` is its scene, which has the view. */
+function drawFigure(panel, shown, index, colours) {
   const [context, width] = cleared(panel.canvas);
-  const shown = scene(), scale = width / shown.width, now = Math.min(index, panel.frames - 1);
+  const scale = width / shown.width, now = Math.min(index, panel.frames - 1);
   const left = panel.centre[now] - shown.width / 2;
   const x = (value) => (value - left) * scale, y = (value) => (shown.top - value) * scale;
   context.fillStyle = colours.ground;
@@ -88,21 +95,29 @@ function drawCurves(panel, index, colours) {
   context.fillRect(x(index), 0, 1, height);
 }
 
-function draw() {
-  const index = frame(), shown = scene();
+function coloursOf(panels) {
   const names = ["background", "ground", "text", ...new Set(panels.flatMap((panel) => [...panel.bodies, ...panel.limbs]))];
-  const colours = Object.fromEntries(names.map((name) => [name, colour(name)]));
+  return Object.fromEntries(names.map((name) => [name, colour(name)]));
+}
+
+function draw() {
+  const index = frame(), shown = scene(), colours = coloursOf(panels);
   for (const panel of panels) {
-    drawFigure(panel, index, colours);
+    drawFigure(panel, shown, index, colours);
     if (panel.errors) drawCurves(panel, index, colours);
   }
   at("scrubber").value = index;
   at("time").textContent = `${(index / data.fps).toFixed(2)} s · frame ${index + 1} of ${shown.frames}`;
 }
 
-function panelOf(given) {
+function tracksOf(given) {
   const made = { ...given };
   for (const name of ["lines", "heads", "centre"]) made[name] = unpacked(given[name]);
+  return made;
+}
+
+function panelOf(given) {
+  const made = tracksOf(given);
   made.canvas = element("canvas", { role: "img", ariaLabel: `${given.label}: ${scene().caption}` });
   made.canvas.style.aspectRatio = `${scene().width} / ${scene().top - scene().bottom}`;
   made.box = element("section", { className: "panel" }, element("h2", { textContent: given.label }), made.canvas);
@@ -129,7 +144,6 @@ function panelOf(given) {
 function showScene(index) {
   state.scene = (index + data.scenes.length) % data.scenes.length;
   state.time = 0;
-  at("scene").value = state.scene;
   at("caption").textContent = scene().caption;
   at("scrubber").max = scene().frames - 1;
   panels = scene().panels.map(panelOf);
@@ -137,6 +151,7 @@ function showScene(index) {
   scene().worst = Math.min(Math.max(0.05, ...all), 1);
   at("panels").style.maxWidth = `${30 * panels.length}rem`; // one figure alone need not fill the window
   at("panels").replaceChildren(...panels.map((panel) => panel.box));
+  chooser.shown();
   draw();
 }
 
@@ -160,6 +175,7 @@ function tick(now) {
   state.last = now;
   if (state.time * data.fps >= scene().frames) state.time = 0;
   if (frame() !== before) draw();
+  chooser.tick(now);
   requestAnimationFrame(tick);
 }
 
@@ -180,16 +196,16 @@ const keys = {
   ArrowRight: (event) => seek(frame() + (event.shiftKey ? 10 : 1)),
   Home: () => seek(0),
   End: () => seek(scene().frames - 1),
-  ArrowUp: () => showScene(state.scene - 1),
-  ArrowDown: () => showScene(state.scene + 1),
+  ArrowUp: () => chooser.step(-1),
+  ArrowDown: () => chooser.step(1),
   "-": () => faster(-1),
   "+": () => faster(1),
 };
 
 document.addEventListener("keydown", (event) => {
   // What a control does with a key of its own goes first.
-  const own = event.target.closest("select") || (event.key === " " && event.target.closest("button"));
-  const action = keys[event.key];
+  const own = event.target.closest("select, input:not([type=range])") || (event.key === " " && event.target.closest("button"));
+  const action = keys[event.key] || chooser.keys[event.key];
   if (!action || own || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();
   action(event);
@@ -199,18 +215,9 @@ at("back").addEventListener("click", () => seek(frame() - 1));
 at("on").addEventListener("click", () => seek(frame() + 1));
 at("scrubber").addEventListener("input", (event) => seek(Number(event.target.value)));
 at("speed").addEventListener("change", (event) => { state.speed = Number(event.target.value); });
-at("scene").addEventListener("change", (event) => showScene(Number(event.target.value)));
-at("previous").addEventListener("click", () => showScene(state.scene - 1));
-at("next").addEventListener("click", () => showScene(state.scene + 1));
 at("theme").addEventListener("click", () => {
   document.documentElement.dataset.theme = dark() ? "light" : "dark";
   draw();
 });
 addEventListener("resize", draw);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-
-data.scenes.forEach((each, index) => {
-  at("scene").append(element("option", { value: index, textContent: `${index + 1}. ${each.caption}` }));
-});
-showScene(0);
-play(state.playing);

@@ -1,0 +1,108 @@
+"""``curation.yaml``: clips of a data file that training leaves out, while the data file stays as it is.
+
+The file is YAML, for people to read and edit; ``stickgen inspect`` and its page write it::
+
+    format: stickgen curation 1
+    leave_out:
+      clip 17: "0a1b2c3d4e5f6071"  # a person walks · jerk 212
+      clip 20 actor 1: "…"
+
+A clip is named by its place and by a digest of its motion and caption, so that a changed data file is noticed.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stickgen.data.clips import ClipStore
+from stickgen.errors import DataError
+from stickgen.files import atomic_write, missing_file
+from stickgen.untrusted import MAX_YAML_BYTES, parse_yaml
+
+FORMAT = "stickgen curation 1"
+_LONGEST_REMARK = 80
+
+
+@dataclass(frozen=True)
+class Curation:
+    """What a file says.
+
+    Attributes:
+        path: the file.
+        leave_out: label of a clip → digest.
+        digest: the SHA-256 of the file's content, for the record of a run.
+    """
+
+    path: Path
+    leave_out: Mapping[str, str]
+    digest: str
+
+    def positions(self, store: ClipStore, where: str) -> frozenset[int]:
+        """Return the positions of the clips to leave out.
+
+        Args:
+            store: the clips; only those to leave out are read.
+            where: their file, for messages.
+
+        Raises:
+            DataError: a clip is not in the store, or is another one.
+        """
+        places = {info.label: info.position for info in store.infos}
+        found = set()
+        for label, digest in self.leave_out.items():
+            place = places.get(label)
+            if place is None or store.digest(place) != digest:
+                raise DataError(
+                    f"{self.path}: {label} is {'not in' if place is None else 'another clip in'} {where}; the file was "
+                    "made for other data: flag the clips again with stickgen inspect"
+                )
+            found.add(place)
+        return frozenset(found)
+
+
+def read_curation(path: Path) -> Curation:
+    """Read a file.
+
+    Raises:
+        DataError: it is missing, or is none.
+    """
+    if not path.is_file():
+        raise DataError(missing_file(path))
+    content = path.read_bytes()
+    try:
+        if len(content) > MAX_YAML_BYTES:
+            raise ValueError(f"{len(content)} bytes; at most {MAX_YAML_BYTES} expected")
+        given = parse_yaml(content.decode("utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: not a curation file: {error}") from None
+    if not isinstance(given, dict) or given.get("format") != FORMAT:
+        raise DataError(f"{path}: not a curation file: 'format: {FORMAT}' expected; stickgen inspect writes one")
+    clips = given.get("leave_out")
+    clips = {} if clips is None else clips
+    if not isinstance(clips, dict) or {type(part) for pair in clips.items() for part in pair} > {str}:
+        raise DataError(f"{path}: leave_out: lines such as 'clip 17: \"0a1b2c3d4e5f6071\"' expected")
+    return Curation(path, clips, hashlib.sha256(content).hexdigest())
+
+
+def write_curation(path: Path, clips: Iterable[tuple[str, str, str]], *, overwrite: bool = False) -> None:
+    """Write a file.
+
+    Args:
+        path: where to.
+        clips: label, digest and a remark of each clip to leave out.
+        overwrite: replace an existing file.
+
+    Raises:
+        OutputExistsError: the file exists and ``overwrite`` is false, or it is a folder.
+    """
+    lines = [f"format: {FORMAT}", "leave_out:"]
+    lines += [f'  {label}: "{digest}"  # {_in_one_line(remark)}' for label, digest, remark in clips]
+    with atomic_write(path, overwrite=overwrite) as scratch:
+        scratch.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _in_one_line(remark: str) -> str:
+    """Return a remark that cannot end its line: a caption is the data file's own."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in remark).split())
+    return text if len(text) <= _LONGEST_REMARK else text[: _LONGEST_REMARK - 1] + "…"

@@ -1,0 +1,115 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+
+from stickgen.config import DataConfig
+from stickgen.data.clips import ClipSet, ClipsInMemory, JoinedClips
+from stickgen.data.curation import FORMAT, read_curation, write_curation
+from stickgen.data.dataset import open_dataset
+from stickgen.data.file import open_clips, pack, write_sequences
+from stickgen.errors import DataError, OutputExistsError
+from stickgen.sample import SAMPLE_INFO, sample_sequences
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    clips = sample_sequences(12, seed=1)
+    clips[3]["description"] = 'a\nwalk: "x" ${HOME} # \x00 \u2028 [red]' + "y" * 200
+    write_sequences(tmp_path / "data.pt", clips, SAMPLE_INFO)
+    return tmp_path / "data.pt"
+
+
+def flags(data: Path, positions: list[int], path: Path) -> Path:
+    store, _ = open_clips(data)
+    clips = [(store.infos[at].label, store.digest(at), f"why · {store.infos[at].description}") for at in positions]
+    write_curation(path, clips, overwrite=True)
+    return path
+
+
+def test_flagged_clips_are_left_out_and_the_run_records_it(data: Path, tmp_path: Path) -> None:
+    path = flags(data, [3, 7], tmp_path / "curation.yaml")
+    before, _ = open_dataset(DataConfig(path=str(data)))
+    after, report = open_dataset(DataConfig(path=str(data), curation=str(path)))
+    indices = [{info.index for part in (s.train, s.val, s.test) for info in part.infos} for s in (before, after)]
+    assert indices[0] - indices[1] == {3, 7}
+    assert report.dropped == {"flagged in data.curation": 2}
+    record = report.record(after)["curation"]
+    assert record == {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert open_dataset(DataConfig(path=str(data)))[1].record(before)["curation"] is None
+
+
+def test_a_file_says_what_was_flagged_in_lines_of_its_own(data: Path, tmp_path: Path) -> None:
+    path = flags(data, [3], tmp_path / "curation.yaml")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[:2] == [f"format: {FORMAT}", "leave_out:"]
+    assert len(lines) == 3
+    assert lines[2].startswith('  clip 3: "')
+    assert len(lines[2]) < 120
+    with pytest.raises(OutputExistsError):
+        write_curation(path, [])
+    write_curation(path, [], overwrite=True)
+    assert read_curation(path).leave_out == {}
+
+
+def test_a_packed_file_and_cut_clips_have_the_same_digests(data: Path, tmp_path: Path) -> None:
+    pack(data, tmp_path / "packed.safetensors")
+    stores = [open_clips(data)[0], open_clips(tmp_path / "packed.safetensors")[0], open_clips(data, max_frames=5)[0]]
+    stores.append(open_clips(tmp_path / "packed.safetensors", max_frames=5)[0])
+    memory = ClipsInMemory([stores[0].load(at) for at in range(12)])
+    stores += [memory, JoinedClips([ClipSet(memory, memory.infos)])]
+    digests = [[store.digest(at) for at in range(12)] for store in stores]
+    assert all(one == digests[0] for one in digests)
+    assert len(set(digests[0])) == 12
+
+
+def test_a_clip_of_two_figures_has_a_digest_of_its_own(tmp_path: Path) -> None:
+    pairs = [
+        {**one, "motion": torch.stack((one["motion"], one["motion"] + 0.5), dim=1), "physics": None, "actions": None}
+        for one in sample_sequences(4, seed=1)
+    ]
+    write_sequences(tmp_path / "pairs.pt", pairs, SAMPLE_INFO)
+    path = flags(tmp_path / "pairs.pt", [1], tmp_path / "curation.yaml")
+    assert list(read_curation(path).leave_out) == ["clip 0 actor 1"]
+    store, _ = open_clips(tmp_path / "pairs.pt")
+    assert read_curation(path).positions(store, "pairs.pt") == {1}
+
+
+def test_changed_data_are_noticed(data: Path, tmp_path: Path) -> None:
+    path = flags(data, [3, 7], tmp_path / "curation.yaml")
+    clips = sample_sequences(12, seed=1)
+    clips[7]["motion"][-1, 0] += 1e-3
+    clips[3]["description"] = "x"
+    write_sequences(tmp_path / "other.pt", clips, SAMPLE_INFO)
+    with pytest.raises(DataError, match=r"curation.yaml: clip 3 is another clip in .*other.pt; .*flag the clips again"):
+        open_dataset(DataConfig(path=str(tmp_path / "other.pt"), curation=str(path)))
+    write_sequences(tmp_path / "fewer.pt", sample_sequences(5, seed=1), SAMPLE_INFO)
+    path = flags(data, [7], tmp_path / "curation.yaml")
+    with pytest.raises(DataError, match=r"clip 7 is not in .*fewer.pt"):
+        open_dataset(DataConfig(path=str(tmp_path / "fewer.pt"), curation=str(path)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no such file"),
+        ("", "not a curation file: 'format: stickgen curation 1' expected"),
+        ("[1, 2]", "not a curation file"),
+        ("format: stickgen curation 2\nleave_out: {}", "not a curation file"),
+        (f"format: {FORMAT}\nleave_out: [clip 1]", "leave_out: lines such as"),
+        (f'format: {FORMAT}\nleave_out:\n  1: "0a"', "leave_out: lines such as"),
+        (f"format: {FORMAT}\nleave_out:\n  clip 1: 1234", "leave_out: lines such as"),
+        (f"format: {FORMAT}\nleave_out: &a\n  clip 1: *a", "not a curation file"),
+        ("format: [" * 200, "not a curation file"),
+        (b"\xff\xfe", "not a curation file"),
+        ("x" * (2**20 + 1), "1048577 bytes; at most"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path: Path, text: str | bytes | None, message: str) -> None:
+    path = tmp_path / "curation.yaml"
+    if text is not None:
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(DataError, match=message) as caught:
+        read_curation(path)
+    assert "\n" not in str(caught.value)
