@@ -1,0 +1,111 @@
+"""Who is who from frame to frame: people found in single frames become tracks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from stickgen.mocap.projection import BODY_JOINTS
+
+MAX_STEP = 0.35
+"""Farthest that a person may be from the predicted place, in body sizes; beyond, it is someone else."""
+
+_STEADINESS = 0.6
+"""Share of the former velocity in the new one: a single frame's displacement is mostly noise."""
+
+_MIRRORED = [
+    BODY_JOINTS.index(name.replace("left", "LEFT").replace("right", "left").replace("LEFT", "right"))
+    for name in BODY_JOINTS
+]
+
+
+@dataclass(frozen=True)
+class Track:
+    """One person over time.
+
+    Attributes:
+        start: its first frame.
+        points: ``[T, 14, 2]``, NaN where a joint was not found.
+    """
+
+    start: int
+    points: np.ndarray
+
+
+@dataclass
+class _Person:
+    start: int
+    seen: int
+    latest: np.ndarray
+    size: float
+    velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    frames: dict[int, np.ndarray] = field(default_factory=dict)
+
+
+def track_people(frames: Sequence[np.ndarray], patience: int) -> list[Track]:
+    """Follow people through a video.
+
+    In every frame the people found are assigned to those that are followed, so that the sum of their distances to the
+    predicted places is least (the Hungarian method). The prediction moves a person on at a constant velocity.
+
+    Args:
+        frames: of every frame ``[P, 14, 2]``, NaN where a joint was not found.
+        patience: frames that a person may be missing; who returns later is someone new.
+
+    Returns:
+        one track a person, in the order of their first frames.
+    """
+    followed: list[_Person] = []
+    finished: list[_Person] = []
+    for now, people in enumerate(frames):
+        finished += [person for person in followed if now - person.seen > patience]
+        followed = [person for person in followed if now - person.seen <= patience]
+        people = people[~np.isnan(people).any(axis=2).all(axis=1)]
+        costs = np.array([[_distance(person, found, now) for found in people] for person in followed])
+        taken: set[int] = set()
+        if costs.size:
+            for row, column in zip(*linear_sum_assignment(np.minimum(costs, 2 * MAX_STEP)), strict=True):
+                if costs[row, column] <= MAX_STEP:
+                    _move_on(followed[row], people[column], now)
+                    taken.add(int(column))
+        followed += [
+            _Person(now, now, found, _size(found), frames={now: found})
+            for index, found in enumerate(people)
+            if index not in taken
+        ]
+    tracks = []
+    for person in sorted(finished + followed, key=lambda person: person.start):
+        points = np.full((person.seen - person.start + 1, len(BODY_JOINTS), 2), np.nan)
+        for frame, found in person.frames.items():
+            points[frame - person.start] = found
+        tracks.append(Track(person.start, points))
+    return tracks
+
+
+def _distance(person: _Person, found: np.ndarray, now: int) -> float:
+    """Return how far someone is from the predicted place of a person, in body sizes; exchanged sides do not count."""
+    predicted = person.latest + person.velocity * (now - person.seen)
+    distances = [np.linalg.norm(found[order] - predicted, axis=1) for order in (slice(None), _MIRRORED)]
+    shared = ~np.isnan(distances[0])
+    if not shared.any():
+        return 2 * MAX_STEP
+    size = max(person.size, _size(found), 1e-9)
+    return float(min(np.nanmedian(distance) for distance in distances)) / size if shared.sum() > 1 else 2 * MAX_STEP
+
+
+def _move_on(person: _Person, found: np.ndarray, now: int) -> None:
+    moved = found - person.latest
+    if not np.isnan(moved).all():
+        step = np.nanmedian(moved, axis=0) / (now - person.seen)
+        known = len(person.frames) > 1
+        person.velocity = _STEADINESS * person.velocity + (1 - _STEADINESS) * step if known else step
+    person.latest = np.where(np.isnan(found), person.latest + person.velocity * (now - person.seen), found)
+    person.size = max(0.9 * person.size, _size(found))
+    person.seen = now
+    person.frames[now] = found
+
+
+def _size(found: np.ndarray) -> float:
+    """Return the larger side of the box around a person."""
+    return float(np.max(np.nanmax(found, axis=0) - np.nanmin(found, axis=0)))
