@@ -12,12 +12,15 @@ import numpy as np
 import torch
 
 from stickgen.errors import ConfigError, DataError
-from stickgen.mocap.importers.bvh import SKIP_SECONDS
+from stickgen.mocap.importers.importer import SKIP_SECONDS
 from stickgen.mocap.projection import VIEWS, Recording, project, view_yaw
 from stickgen.motion.actions import ACTIONS, action_index
 from stickgen.motion.physics import body_physics
 from stickgen.motion.quality import quality_score
 from stickgen.motion.skeleton import skeleton_of
+
+CAMERA_VIEW = "camera"
+"""View of a clip whose joints lie on a plane already."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,9 @@ class PrepareOptions:
         return tuple(dict.fromkeys(spelt))
 
     def views_of(self, clip: Recording) -> tuple[str, ...]:
-        """The views of one clip, its random ones drawn."""
+        """The views of one clip, its random ones drawn; the camera's own for a body on a plane."""
+        if clip.flat:
+            return (CAMERA_VIEW,)
         rng = np.random.default_rng([self.seed, zlib.crc32(f"{clip.take}/{clip.clip_id}".encode())])
         return (*self.all_views, *(f"{yaw:.1f}" for yaw in rng.uniform(-90, 90, size=self.random_views)))
 
@@ -134,12 +139,14 @@ def _sequences_of(clip: Recording, options: PrepareOptions) -> Iterator[dict[str
         action = _action_class(clip)
         for view in options.views_of(clip):
             motion = project(clip.joints, dim=options.dim, view=view, height=clip.height, floor=clip.floor)
-            physics = body_physics(motion)
+            bodies = [motion] if motion.ndim == 2 else [motion[:, actor] for actor in range(motion.shape[1])]
+            physics = [body_physics(body) for body in bodies]
             sequence: dict[str, Any] = {
                 "motion": torch.from_numpy(motion),
-                "physics": torch.from_numpy(physics),
+                "physics": torch.from_numpy(physics[0] if motion.ndim == 2 else np.stack(physics, axis=1)),
                 "source": options.source or clip.source or "mocap",
-                "quality_score": round(quality_score(motion, physics), 4),
+                # A clip of several bodies is as good as its worst.
+                "quality_score": round(min(map(quality_score, bodies, physics)), 4),
                 "meta": _meta(clip, view),
             }
             if action is not None:
@@ -153,6 +160,8 @@ def _sequences_of(clip: Recording, options: PrepareOptions) -> Iterator[dict[str
 
 def _seen_from(view: str) -> str:
     """Return how a caption goes on, to name the view: not for the side, which a prompt that names none then means."""
+    if view == CAMERA_VIEW:
+        return ""
     return {VIEWS["side"]: "", VIEWS["front"]: ", seen from the front"}.get(view_yaw(view), ", seen at an angle")
 
 

@@ -16,9 +16,9 @@ from stickgen.errors import DataError
 from stickgen.files import check_absent, check_writable
 from stickgen.mocap.captions import Description, describe, read_captions
 from stickgen.mocap.cutting import PrepareOptions, make_sequences, windows
-from stickgen.mocap.importers.bvh import read_bvh
+from stickgen.mocap.importers.importer import Importer, ImportOptions
 from stickgen.mocap.importers.joints import read_joint_map
-from stickgen.mocap.importers.npz import read_npz
+from stickgen.mocap.importers.registry import find_sources
 from stickgen.mocap.merge_files import LabelFilter, fix_splits, gather_sequences
 from stickgen.mocap.projection import Recording
 from stickgen.motion.resampling import resample
@@ -71,8 +71,8 @@ def prepare(
     """Make a data file (docs/data.md) of motion capture.
 
     Args:
-        sources: ``.npz`` joint archives and ``.bvh`` files, and ``.pt`` data files, whose clips are taken over as they
-            are but for their embeddings.
+        sources: files and folders of the formats of :mod:`stickgen.mocap.importers.registry`, and data files, whose
+            clips are taken over as they are but for their embeddings.
         output: the file to write.
         load_encoder: makes what embeds the captions; called once the sources are read and found usable.
         options: see :class:`PrepareOptions`.
@@ -89,12 +89,13 @@ def prepare(
     check_absent(output, overwrite=overwrite, file=True)
     check_data_name(output)
     check_writable(output)
-    captured = [path for path in sources if path.suffix.lower() != ".pt"]
+    found = _find(sources)
+    captured = [(path, importer) for path, importer in found if importer is not None]
     wanted = LabelFilter(options.only)
-    gathered = [s for path in sources if path not in captured for s in gather_sequences(path, options.dim, wanted)]
+    gathered = [s for path, importer in found if not importer for s in gather_sequences(path, options.dim, wanted)]
     if options.source is not None:
         gathered = [{**sequence, "source": options.source} for sequence in gathered]
-    recordings = read_sources(captured, options, wanted, captions=captions) if captured or not sources else []
+    recordings = _read(captured, options, wanted, captions)
     wanted.check()
     sequences = (make_sequences(recordings, options) if recordings else []) + gathered
     encoder = load_encoder()
@@ -125,40 +126,45 @@ def prepare(
     )
 
 
-def read_sources(
-    sources: Sequence[Path],
-    options: PrepareOptions,
-    wanted: LabelFilter | None = None,
-    *,
-    captions: Path | None = None,
-) -> list[Recording]:
-    """Read and describe the recordings of all sources, resampled to 25 fps.
+def read_sources(sources: Sequence[Path], options: PrepareOptions, *, captions: Path | None = None) -> list[Recording]:
+    """Read and describe the recordings of all sources but data files, resampled to 25 fps.
 
     Args:
-        sources: ``.npz`` and ``.bvh`` files.
-        options: see :class:`PrepareOptions`.
-        wanted: keeps recordings by their labels; None: those of ``options.only``. There may be none.
+        sources: files and folders.
+        options: see :class:`PrepareOptions`; of its labels there may be none.
         captions: caption table.
 
     Raises:
         DataError: a source cannot be read or has no caption.
     """
+    found = [(path, importer) for path, importer in _find(sources) if importer is not None]
+    return _read(found, options, LabelFilter(options.only), captions)
+
+
+def _find(sources: Sequence[Path]) -> list[tuple[Path, Importer | None]]:
     if not sources:
-        raise DataError("no sources; name .npz, .bvh or .pt files")
-    table: dict[str, Description] = read_captions(captions) if captions else {}
-    joint_map = read_joint_map(options.joint_map) if options.joint_map else None
-    recordings: list[Recording] = []
+        raise DataError("no sources; name files or folders of motion (see docs/data.md)")
     for path in sources:
-        suffix = path.suffix.lower()
-        if suffix == ".npz":
-            read = read_npz(path, joint_map=joint_map, up=options.up)
-        elif suffix == ".bvh":
-            read = [read_bvh(path, joint_map=joint_map, up=options.up, skip_seconds=options.skip_seconds)]
-        else:
-            raise DataError(f"{path}: {_not_a_source(path)}")
-        recordings += describe(read, path, table)
-    wanted = wanted or LabelFilter(options.only)
-    recordings = [r for r in recordings if wanted({label for label in (r.action, r.stickgen_action) if label})]
+        if is_packed(path):
+            raise DataError(
+                f"{path}: a packed file, which has lost meta.action and other keys of a sequence; name the .pt it was "
+                "made from"
+            )
+    return find_sources(sources)
+
+
+def _read(
+    sources: Sequence[tuple[Path, Importer]], options: PrepareOptions, wanted: LabelFilter, captions: Path | None
+) -> list[Recording]:
+    table: dict[str, Description] = read_captions(captions) if captions else {}
+    joint_map = read_joint_map(options.joint_map) if options.joint_map else {}
+    given = ImportOptions(joint_map, options.up, options.skip_seconds)
+    recordings = [
+        recording
+        for path, importer in sources
+        for recording in describe(importer.read(path, given), path, table)
+        if wanted({label for label in (recording.action, recording.stickgen_action) if label})
+    ]
     for recording in recordings:
         if not any(caption.strip() for caption in recording.captions):
             raise DataError(f"{recording.where}: no caption; name one in a caption table (--captions-file)")
@@ -171,12 +177,6 @@ def embed(sequences: Sequence[dict[str, Any]], encoder: Encoder) -> None:
     for sequence, embedding in zip(sequences, embeddings, strict=True):
         # A row of a shared array would be saved with the whole of it.
         sequence["embedding"] = embedding.clone()
-
-
-def _not_a_source(path: Path) -> str:
-    if is_packed(path):
-        return "a packed file, which has lost meta.action and other keys of a sequence; name the .pt it was made from"
-    return ".npz, .bvh or .pt expected"
 
 
 def _resampled(recording: Recording) -> np.ndarray:

@@ -79,6 +79,30 @@ def test_views_are_clips_of_one_take() -> None:
     assert abs(front["motion"][-1, 2]) < 0.01
 
 
+def test_a_body_on_a_plane_has_the_cameras_view_alone() -> None:
+    flat = replace(WALK, joints=walking_body(60)[..., [2, 1]])  # seen from the side
+    (sequence,) = sequences_of(flat, views=("both", "30"), random_views=2, name_views=True, dim=48)
+    assert sequence["meta"]["view"] == "camera"
+    assert sequence["description"] == "A person walks."
+    torch.testing.assert_close(sequence["motion"], sequences_of(WALK, dim=48)[0]["motion"], atol=1e-5, rtol=0)
+
+
+def test_several_bodies_are_actors_of_one_sequence() -> None:
+    pair = np.stack([walking_body(60), walking_body(60, heading=180) + np.array([0.5, 0, 3])], axis=1)
+    (sequence,) = sequences_of(replace(WALK, joints=pair), dim=20)
+    assert sequence["motion"].shape == (60, 2, 20)
+    first, second = clips_from_sequences([sequence], "pair")
+    assert (first.partner is None, second.partner is None) == (False, False)
+    # They walk towards each other, their distance in body heights, their middle at 0.
+    pelvis = sequence["motion"][:, :, 2]
+    assert pelvis[0, 0] == pytest.approx(-pelvis[0, 1])
+    assert pelvis[-1, 0] > pelvis[0, 0]
+    assert pelvis[-1, 1] < pelvis[0, 1]
+    alone = sequences_of(WALK)[0]
+    np.testing.assert_array_equal(first.physics, body_physics(first.motion.numpy()))
+    torch.testing.assert_close(pelvis[-1, 0] - pelvis[0, 0], alone["motion"][-1, 2], atol=1e-4, rtol=0)
+
+
 def test_all_captions_make_clips_of_their_own() -> None:
     assert [s["description"] for s in sequences_of(WALK, captions="all")] == ["A person walks.", "Someone strolls."]
 
@@ -219,8 +243,10 @@ def test_a_bvh_without_a_caption_is_named(sources: Path) -> None:
         read_sources([sources / "dance.bvh"], PrepareOptions())
 
 
-def test_sources_are_told_by_suffix(sources: Path) -> None:
-    with pytest.raises(DataError, match=r"captions.csv: .npz, .bvh or .pt expected"):
+def test_what_is_no_source_is_named(sources: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"captions.csv: not a format that is recognised; BVH, .* or a data file expected"
+    ):
         read_sources([sources / "captions.csv"], PrepareOptions())
     packed = r"S\.SAFETENSORS: a packed file, which has lost meta.action and .*; name the \.pt it was made from"
     with pytest.raises(DataError, match=packed):

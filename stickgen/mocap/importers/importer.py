@@ -1,0 +1,48 @@
+"""What an importer is: a format's name, how to recognise it, and how to read it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stickgen.mocap.projection import Recording
+
+SKIP_SECONDS = 0.1
+"""Time dropped at the start of BVH files by default: many blend out of a T-pose there."""
+
+HEAD_BYTES = 4096
+"""How much of a file :attr:`Importer.recognises` is given."""
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What a file cannot say about itself; an importer ignores what its format does not need.
+
+    Attributes:
+        joint_map: names that override the recognition of joints, from ours to the file's.
+        up: the up axis of the sources, or "auto".
+        skip_seconds: time dropped at the start of formats that often begin in a T-pose.
+        fps: frames a second of formats that do not record a rate; None: the format's usual rate.
+    """
+
+    joint_map: Mapping[str, str] = field(default_factory=dict)
+    up: str = "auto"
+    skip_seconds: float = SKIP_SECONDS
+    fps: float | None = None
+
+
+@dataclass(frozen=True)
+class Importer:
+    """A format of motion.
+
+    Attributes:
+        name: what the format is called, for messages and tables ("BVH").
+        description: one line: which files, and what is read of them.
+        recognises: whether a path holds this format. It is given the path and the first :data:`HEAD_BYTES` bytes of the
+            file, b"" for a folder, and decides by the content: names differ. It raises nothing.
+        read: the recordings of a path that ``recognises`` accepted; a DataError for what cannot be used.
+    """
+
+    name: str
+    description: str
+    recognises: Callable[[Path, bytes], bool]
+    read: Callable[[Path, ImportOptions], list[Recording]]
