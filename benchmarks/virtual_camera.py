@@ -129,7 +129,7 @@ def estimate(points, pixel_height, faults, rng):
     confidence = rng.uniform(0.6, 0.98, size=(frames, n))
     for joint in range(n):
         gone = bursts(frames, faults.dropped, 8, rng)
-        found[gone, joint] += (rng.normal(size=(gone.sum(), 2)) * 0.15 * pixel_height[gone, None])
+        found[gone, joint] += rng.normal(size=(gone.sum(), 2)) * 0.15 * pixel_height[gone, None]
         confidence[gone, joint] = rng.uniform(0.02, 0.25, size=gone.sum())
     sides = {"arms": ("shoulder", "elbow", "wrist"), "legs": ("hip", "knee", "ankle")}
     for parts in sides.values():

@@ -7,7 +7,12 @@ import typer
 
 
 def prepare(
-    sources: Annotated[list[Path], typer.Argument(help="Joint archives (.npz), BVH files (.bvh), data files (.pt).")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Files and folders of motion: BVH, joint archives, 2-D keypoints, data files, ... (docs/data.md)."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Data file to write; .safetensors packs it.")] = Path(
         "data/sft_data_embedded.pt"
     ),
@@ -42,6 +47,14 @@ def prepare(
     skip_seconds: Annotated[
         float, typer.Option(help="Time dropped at the start of BVH files, which often blend out of a T-pose.")
     ] = 0.1,
+    fps: Annotated[
+        float | None, typer.Option(help="Frames a second of sources that do not record a rate, as 2-D keypoints.")
+    ] = None,
+    image_size: Annotated[
+        str | None,
+        typer.Option(help="Width and height, as 1920x1080, where keypoints are shares of the picture (MediaPipe)."),
+    ] = None,
+    min_confidence: Annotated[float, typer.Option(help="Confidence from which a keypoint counts.")] = 0.3,
     fix_split: Annotated[
         bool,
         typer.Option("--fix-split", help="Write each clip's split into the file, every source divided for itself."),
@@ -50,7 +63,7 @@ def prepare(
 ) -> None:
     """Make a data file of motion capture: project to stick figures, score, embed the captions."""
     from stickgen.data.clips import amount, counted
-    from stickgen.mocap.cutting import PrepareOptions
+    from stickgen.mocap.cutting import PrepareOptions, parse_size
     from stickgen.mocap.prepare import prepare as make_data_file
     from stickgen.text.encoder import TextEncoder
 
@@ -68,6 +81,9 @@ def prepare(
         joint_map=joint_map,
         up=up,
         skip_seconds=skip_seconds,
+        fps=fps,
+        image_size=None if image_size is None else parse_size(image_size),
+        min_confidence=min_confidence,
     )
     summary = make_data_file(
         sources,

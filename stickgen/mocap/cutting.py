@@ -12,12 +12,16 @@ import numpy as np
 import torch
 
 from stickgen.errors import ConfigError, DataError
-from stickgen.mocap.importers.importer import SKIP_SECONDS
+from stickgen.mocap.importers.importer import MIN_CONFIDENCE, SKIP_SECONDS
 from stickgen.mocap.projection import VIEWS, Recording, project, view_yaw
 from stickgen.motion.actions import ACTIONS, action_index
 from stickgen.motion.physics import body_physics
 from stickgen.motion.quality import quality_score
 from stickgen.motion.skeleton import skeleton_of
+from stickgen.untrusted import check_fps
+
+MAX_SIDE = 100_000
+"""Longest side of a picture in pixels."""
 
 CAMERA_VIEW = "camera"
 """View of a clip whose joints lie on a plane already."""
@@ -43,6 +47,9 @@ class PrepareOptions:
         joint_map: JSON file that names the joints of the sources.
         up: their up axis, or "auto".
         skip_seconds: time dropped at the start of a BVH file.
+        fps: frames a second of sources that do not record a rate.
+        image_size: width and height of the pictures of keypoints that are shares of them.
+        min_confidence: confidence from which a keypoint counts.
     """
 
     views: tuple[str, ...] = ("side",)
@@ -59,6 +66,9 @@ class PrepareOptions:
     joint_map: Path | None = None
     up: str = "auto"
     skip_seconds: float = SKIP_SECONDS
+    fps: float | None = None
+    image_size: tuple[float, float] | None = None
+    min_confidence: float = MIN_CONFIDENCE
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -82,6 +92,15 @@ class PrepareOptions:
             raise ConfigError(f"captions={self.captions}: first or all expected")
         if not self.skip_seconds >= 0:
             raise ConfigError(f"skip_seconds={self.skip_seconds}: a time of 0 s or more expected")
+        if self.fps is not None:
+            try:
+                check_fps(self.fps)
+            except ValueError as error:
+                raise ConfigError(f"fps={self.fps:g}: {error}") from None
+        if self.image_size is not None and not all(0 < side <= MAX_SIDE for side in self.image_size):
+            raise ConfigError(f"image_size={self.image_size}: two sides of 1 to {MAX_SIDE} pixels expected")
+        if not 0 <= self.min_confidence <= 1:
+            raise ConfigError(f"min_confidence={self.min_confidence:g}: 0 to 1 expected")
 
     @property
     def all_views(self) -> tuple[str, ...]:
@@ -95,6 +114,18 @@ class PrepareOptions:
             return (CAMERA_VIEW,)
         rng = np.random.default_rng([self.seed, zlib.crc32(f"{clip.take}/{clip.clip_id}".encode())])
         return (*self.all_views, *(f"{yaw:.1f}" for yaw in rng.uniform(-90, 90, size=self.random_views)))
+
+
+def parse_size(text: str) -> tuple[float, float]:
+    """Return width and height of a text like "1920x1080".
+
+    Raises:
+        ConfigError: it is none.
+    """
+    match = re.fullmatch(r"(\d{1,6})\s*[x×:]\s*(\d{1,6})", text.strip().lower())
+    if not match:
+        raise ConfigError(f"image_size={text}: width and height expected, as 1920x1080")
+    return float(match[1]), float(match[2])
 
 
 def make_sequences(recordings: Sequence[Recording], options: PrepareOptions) -> list[dict[str, Any]]:

@@ -158,7 +158,9 @@ def _read(
 ) -> list[Recording]:
     table: dict[str, Description] = read_captions(captions) if captions else {}
     joint_map = read_joint_map(options.joint_map) if options.joint_map else {}
-    given = ImportOptions(joint_map, options.up, options.skip_seconds)
+    given = ImportOptions(
+        joint_map, options.up, options.skip_seconds, options.fps, options.image_size, options.min_confidence
+    )
     recordings = [
         recording
         for path, importer in sources

@@ -80,11 +80,13 @@ def view_yaw(view: str | float) -> float:
     return yaw
 
 
-def body_height(joints: np.ndarray) -> float:
+def body_height(joints: np.ndarray, percentile: float = 50.0) -> float:
     """Estimate the standing height from bone lengths, so that a crouching clip is not blown up.
 
     Args:
         joints: ``[T, 14, 3]`` in the order of :data:`BODY_JOINTS`.
+        percentile: over time, of the lengths of legs and neck; the median of bones in space, more for bones in a
+            picture, which look short where they point at the camera.
 
     Returns:
         the height in the unit of the joints: shin + thigh + torso + neck, lengthened by heel and crown.
@@ -94,7 +96,7 @@ def body_height(joints: np.ndarray) -> float:
     """
 
     def bone(a: np.ndarray, b: np.ndarray) -> float:
-        return float(np.median(np.linalg.norm(a - b, axis=-1)))
+        return float(np.percentile(np.linalg.norm(a - b, axis=-1), percentile))
 
     legs = [
         bone(_joint(joints, f"{side}_hip"), _joint(joints, f"{side}_knee"))

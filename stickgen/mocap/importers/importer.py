@@ -9,6 +9,9 @@ from stickgen.mocap.projection import Recording
 SKIP_SECONDS = 0.1
 """Time dropped at the start of BVH files by default: many blend out of a T-pose there."""
 
+MIN_CONFIDENCE = 0.3
+"""Confidence from which a keypoint counts."""
+
 HEAD_BYTES = 4096
 """How much of a file :attr:`Importer.recognises` is given."""
 
@@ -22,12 +25,16 @@ class ImportOptions:
         up: the up axis of the sources, or "auto".
         skip_seconds: time dropped at the start of formats that often begin in a T-pose.
         fps: frames a second of formats that do not record a rate; None: the format's usual rate.
+        image_size: width and height of the picture, where keypoints are shares of it and the file does not name it.
+        min_confidence: confidence from which a keypoint counts.
     """
 
     joint_map: Mapping[str, str] = field(default_factory=dict)
     up: str = "auto"
     skip_seconds: float = SKIP_SECONDS
     fps: float | None = None
+    image_size: tuple[float, float] | None = None
+    min_confidence: float = MIN_CONFIDENCE
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,23 @@ from pathlib import Path
 from stickgen.errors import DataError
 from stickgen.files import missing_file
 from stickgen.mocap.importers.bvh import BVH
+from stickgen.mocap.importers.coco import COCO
 from stickgen.mocap.importers.importer import HEAD_BYTES, Importer
+from stickgen.mocap.importers.mediapipe_csv import MEDIAPIPE_CSV
+from stickgen.mocap.importers.mediapipe_json import MEDIAPIPE_JSON
+from stickgen.mocap.importers.mmpose import MMPOSE
 from stickgen.mocap.importers.npz import JOINT_ARCHIVE
+from stickgen.mocap.importers.openpose import OPENPOSE
+from stickgen.mocap.importers.ultralytics import ULTRALYTICS
 
 IMPORTERS: tuple[Importer, ...] = (
     BVH,
+    OPENPOSE,
+    MMPOSE,
+    ULTRALYTICS,
+    COCO,
+    MEDIAPIPE_JSON,
+    MEDIAPIPE_CSV,
     JOINT_ARCHIVE,  # last of the NumPy archives: its message names the arrays that are missing
 )
 """All formats; the first that recognises a path reads it."""

@@ -1,11 +1,11 @@
 """Joints that were not found: short gaps are filled, long ones divide the clip."""
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import Akima1DInterpolator
 
 
 def fill_gaps(points: np.ndarray, most: int) -> np.ndarray:
-    """Fill short gaps by monotone cubic interpolation (PCHIP), which does not overshoot.
+    """Fill short gaps by Akima interpolation, which hardly overshoots.
 
     Args:
         points: ``[T, J, 2]``, NaN where unknown.
@@ -21,7 +21,7 @@ def fill_gaps(points: np.ndarray, most: int) -> np.ndarray:
         gaps = [(a, b) for a, b in zip(known[:-1], known[1:], strict=True) if 1 < b - a <= most + 1]
         if not gaps:
             continue
-        curve = PchipInterpolator(known, points[known, joint], axis=0)
+        curve = Akima1DInterpolator(known, points[known, joint], axis=0)
         for a, b in gaps:
             filled[a + 1 : b, joint] = curve(frames[a + 1 : b])
     return filled

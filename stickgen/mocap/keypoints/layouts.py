@@ -35,7 +35,9 @@ class Layout:
 _LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 
 
-def _layout(name: str, size: int, *, nose: int, ears: tuple[int, int], left: Sequence[int], right: Sequence[int]) -> Layout:
+def _layout(
+    name: str, size: int, *, nose: int, ears: tuple[int, int], left: Sequence[int], right: Sequence[int]
+) -> Layout:
     sides = zip(("left", "right"), ears, (left, right), strict=True)
     index = {"nose": nose}
     for side, ear, limbs in sides:
@@ -124,3 +126,19 @@ def body_points(points: np.ndarray, layout: Layout) -> np.ndarray:
     shoulders = (found["left_shoulder"] + found["right_shoulder"]) / 2
     found |= {"head": head, "neck": shoulders + NECK_SHARE * (head - shoulders)}
     return np.stack([found[name] for name in BODY_JOINTS], axis=1)
+
+
+def body_size(joints: np.ndarray) -> float:
+    """Return the larger side of the box around the known joints ``[J, 2]``; 0 where there are fewer than two."""
+    known = joints[~np.isnan(joints).any(axis=-1)]
+    return float(np.ptp(known, axis=0).max()) if len(known) else 0.0
+
+
+MEDIAPIPE_NAMES: tuple[str, ...] = (
+    "nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer",
+    "left_ear", "right_ear", "mouth_left", "mouth_right", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_pinky", "right_pinky", "left_index", "right_index", "left_thumb",
+    "right_thumb", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle", "left_heel",
+    "right_heel", "left_foot_index", "right_foot_index",
+)  # fmt: skip
+"""MediaPipe's landmarks in their order; files name them, in any case and with or without underscores."""

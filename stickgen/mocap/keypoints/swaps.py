@@ -4,25 +4,30 @@ from itertools import product
 
 import numpy as np
 
+from stickgen.mocap.keypoints.layouts import body_size
 from stickgen.mocap.projection import BODY_JOINTS
 
 GROUPS: tuple[tuple[str, ...], ...] = (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"))
 """Arms and legs, whose sides are exchanged independently."""
 
-EXCHANGE_COST = 0.004
-"""Cost of a frame whose sides are exchanged, in the unit of :func:`repair_swaps`: estimators are mostly right."""
+EXCHANGED_COST = 0.006
+"""Cost of an exchanged frame, in body sizes: estimators are mostly right."""
 
-_MOST = 0.15
-"""Body sizes above which a jump counts no more, so that one stray joint does not outvote the rest."""
+CHANGE_COST = 0.05
+"""Cost of a frame whose sides are exchanged while those of the frame before are not, or the reverse: faults last."""
+
+MOST_COST = 0.2
+"""Most that one joint costs in a frame, so that a stray joint does not outvote the rest."""
 
 
 def repair_swaps(points: np.ndarray) -> np.ndarray:
     """Exchange left and right where that makes the limbs move on steadily.
 
-    Of all ways to exchange the sides of the arms, and of the legs, in some of the frames, the one is taken whose joints
-    accelerate least: the sum over frames of each joint's second difference, in body sizes, plus
-    :data:`EXCHANGE_COST` for every exchanged frame. Dynamic programming over the last two frames finds it (Viterbi's
-    algorithm). Velocity alone would not do, for legs that pass each other are at one place.
+    The way from a right joint to its left counterpart turns round when sides are exchanged, and depends on neither the
+    camera nor the way the body goes. Of all choices of frames to exchange, for arms and for legs, the one is taken whose
+    ways accelerate least: the sum of their second differences, in body sizes, plus the costs above. Velocity alone
+    would not do, for legs that pass each other are at one place. Dynamic programming over pairs of frames finds the
+    choice (Viterbi's algorithm); frames in which no pair of joints is known are stepped over.
 
     Args:
         points: ``[T, 14, 2]``, NaN where unknown.
@@ -31,40 +36,44 @@ def repair_swaps(points: np.ndarray) -> np.ndarray:
         ``[T, 14, 2]``.
     """
     repaired = points.copy()
-    if len(points) < 3:
-        return repaired
-    spans = [np.ptp(frame[~np.isnan(frame[:, 0])], axis=0).max(initial=0.0) for frame in points]
-    size = max(float(np.median(spans)), 1e-9)
+    size = max(float(np.median([body_size(frame) for frame in points])), 1e-9)
     for parts in GROUPS:
-        left = [BODY_JOINTS.index(f"left_{part}") for part in parts]
-        right = [BODY_JOINTS.index(f"right_{part}") for part in parts]
-        exchanged = _exchanged(points[:, left + right] / size)
-        repaired[np.ix_(exchanged, left + right)] = points[np.ix_(exchanged, right + left)]
+        left, right = ([BODY_JOINTS.index(f"{side}_{part}") for part in parts] for side in ("left", "right"))
+        frames = _exchanged((points[:, left] - points[:, right]) / size)
+        repaired[np.ix_(frames, left + right)] = points[np.ix_(frames, right + left)]
     return repaired
 
 
-def _exchanged(limbs: np.ndarray) -> np.ndarray:
-    """Return the frames ``[T]`` whose sides are to be exchanged; ``limbs [T, 2 n, 2]``: the left ones, the right ones."""
-    half = limbs.shape[1] // 2
-    choices = [limbs, np.concatenate([limbs[:, half:], limbs[:, :half]], axis=1)]
-    jumps = {}
-    for a, b, c in product((0, 1), repeat=3):
-        bend = np.linalg.norm(choices[c][2:] - 2 * choices[b][1:-1] + choices[a][:-2], axis=2)
-        jumps[a, b, c] = np.minimum(np.nan_to_num(bend, nan=0.0), _MOST).sum(axis=1)
-    best = {(a, b): (a + b) * EXCHANGE_COST for a, b in product((0, 1), repeat=2)}
-    before: list[dict[tuple[int, int], int]] = []
-    for step in range(len(limbs) - 2):
-        came: dict[tuple[int, int], int] = {}
-        cost: dict[tuple[int, int], float] = {}
-        for b, c in product((0, 1), repeat=2):
-            ways = [best[a, b] + jumps[a, b, c][step] for a in (0, 1)]
-            came[b, c] = int(ways[1] < ways[0])
-            cost[b, c] = min(ways) + c * EXCHANGE_COST
-        best = cost
-        before.append(came)
-    state = min(best, key=lambda pair: best[pair])
-    chosen = [state[1], state[0]]
-    for came in reversed(before):
-        chosen.append(came[state])
-        state = (chosen[-1], state[0])
-    return np.array(chosen[::-1], dtype=bool)
+def _exchanged(ways: np.ndarray) -> np.ndarray:
+    """Return whether each frame's sides are to be exchanged, ``[T]``; ``ways [T, n, 2]`` from right to left joints."""
+    exchanged = np.zeros(len(ways), dtype=bool)
+    known = np.flatnonzero(~np.isnan(ways[..., 0]).all(axis=1))
+    if len(known) < 3:
+        return exchanged
+    first, second, third = ways[known[:-2]], ways[known[1:-1]], ways[known[2:]]
+    steps = np.diff(known)
+    ahead = (steps[1:] / steps[:-1])[:, None, None]  # other than 1 where frames are stepped over
+    costs = {}
+    for a, b, c in product((1, -1), repeat=3):
+        bend = (
+            np.linalg.norm(c * third - b * second - ahead * (b * second - a * first), axis=2) * 2 / (1 + ahead[..., 0])
+        )
+        costs[a, b, c] = np.minimum(np.nan_to_num(bend), MOST_COST).sum(axis=1)
+    best = {(a, b): _frame_cost(1, a) + _frame_cost(a, b) for a, b in product((1, -1), repeat=2)}
+    origins: list[dict[tuple[int, int], int]] = []
+    for step in range(len(known) - 2):
+        totals = {(a, b, c): best[a, b] + costs[a, b, c][step] + _frame_cost(b, c) for a, b, c in costs}
+        origin = {(b, c): min((1, -1), key=lambda a: totals[a, b, c]) for b, c in best}
+        best = {(b, c): totals[origin[b, c], b, c] for b, c in best}
+        origins.append(origin)
+    pair = min(best, key=lambda pair: best[pair])
+    signs = [pair[1], pair[0]]
+    for origin in reversed(origins):
+        pair = (origin[pair], pair[0])
+        signs.append(pair[0])
+    exchanged[known] = np.array(signs[::-1]) < 0
+    return exchanged
+
+
+def _frame_cost(before: int, now: int) -> float:
+    return EXCHANGED_COST * (now < 0) + CHANGE_COST * (now != before)

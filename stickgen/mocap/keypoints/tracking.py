@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from stickgen.mocap.keypoints.layouts import body_size
 from stickgen.mocap.projection import BODY_JOINTS
 
 MAX_STEP = 0.35
@@ -70,7 +71,7 @@ def track_people(frames: Sequence[np.ndarray], patience: int) -> list[Track]:
                     _move_on(followed[row], people[column], now)
                     taken.add(int(column))
         followed += [
-            _Person(now, now, found, _size(found), frames={now: found})
+            _Person(now, now, found, body_size(found), frames={now: found})
             for index, found in enumerate(people)
             if index not in taken
         ]
@@ -90,7 +91,7 @@ def _distance(person: _Person, found: np.ndarray, now: int) -> float:
     shared = ~np.isnan(distances[0])
     if not shared.any():
         return 2 * MAX_STEP
-    size = max(person.size, _size(found), 1e-9)
+    size = max(person.size, body_size(found), 1e-9)
     return float(min(np.nanmedian(distance) for distance in distances)) / size if shared.sum() > 1 else 2 * MAX_STEP
 
 
@@ -101,11 +102,6 @@ def _move_on(person: _Person, found: np.ndarray, now: int) -> None:
         known = len(person.frames) > 1
         person.velocity = _STEADINESS * person.velocity + (1 - _STEADINESS) * step if known else step
     person.latest = np.where(np.isnan(found), person.latest + person.velocity * (now - person.seen), found)
-    person.size = max(0.9 * person.size, _size(found))
+    person.size = max(0.9 * person.size, body_size(found))
     person.seen = now
     person.frames[now] = found
-
-
-def _size(found: np.ndarray) -> float:
-    """Return the larger side of the box around a person."""
-    return float(np.max(np.nanmax(found, axis=0) - np.nanmin(found, axis=0)))
