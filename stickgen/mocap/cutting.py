@@ -182,4 +182,5 @@ def _meta(clip: Recording, view: str) -> dict[str, str]:
     }
     # CMU numbers its takes subject_trial.
     cmu = re.fullmatch(r"(\d+)_\d+", clip.take)
-    return {**meta, "subject": cmu[1]} if cmu else meta
+    facts = {"subject": clip.subject or (cmu[1] if cmu else ""), "split": clip.split}
+    return meta | {key: value for key, value in facts.items() if value}

@@ -6,12 +6,29 @@ from pathlib import Path
 
 from stickgen.errors import DataError
 from stickgen.files import missing_file
+from stickgen.mocap.importers.acclaim import AMC
+from stickgen.mocap.importers.aist import AIST
+from stickgen.mocap.importers.amass import AMASS
 from stickgen.mocap.importers.bvh import BVH
+from stickgen.mocap.importers.c3d import C3D
+from stickgen.mocap.importers.figures import MOTION_FILE, MOTIONS
+from stickgen.mocap.importers.humanml3d import HUMANML3D
 from stickgen.mocap.importers.importer import HEAD_BYTES, Importer
+from stickgen.mocap.importers.interhuman import INTERHUMAN
 from stickgen.mocap.importers.npz import JOINT_ARCHIVE
+from stickgen.mocap.importers.ntu import NTU
 
 IMPORTERS: tuple[Importer, ...] = (
     BVH,
+    AMC,
+    C3D,
+    HUMANML3D,
+    INTERHUMAN,
+    AMASS,
+    AIST,
+    NTU,
+    MOTION_FILE,
+    MOTIONS,
     JOINT_ARCHIVE,  # last of the NumPy archives: its message names the arrays that are missing
 )
 """All formats; the first that recognises a path reads it."""
