@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from stickgen.errors import ConfigError, DataError
-from stickgen.mocap.importers.importer import MIN_CONFIDENCE, SKIP_SECONDS
+from stickgen.mocap.importers.importer import SKIP_SECONDS
+from stickgen.mocap.keypoints.layouts import MIN_CONFIDENCE
 from stickgen.mocap.projection import VIEWS, Recording, project, view_yaw
 from stickgen.motion.actions import ACTIONS, action_index
 from stickgen.motion.physics import body_physics
@@ -213,4 +214,5 @@ def _meta(clip: Recording, view: str) -> dict[str, str]:
     }
     # CMU numbers its takes subject_trial.
     cmu = re.fullmatch(r"(\d+)_\d+", clip.take)
-    return {**meta, "subject": cmu[1]} if cmu else meta
+    facts = {"subject": clip.subject or (cmu[1] if cmu else ""), "split": clip.split}
+    return meta | {key: value for key, value in facts.items() if value}

@@ -39,6 +39,8 @@ class Recording:
         style: how the action is performed ("tired"), "" where unknown.
         clip_id: name of the clip, unique in its file.
         source: id of the data set, "" where unknown.
+        subject: who moves, "" where unknown.
+        split: "train", "val" or "test" where the source fixes it, else "".
         where: file and clip, for messages.
         height: body height in the unit of the joints; None: estimated from the bones.
         floor: height of the standing ankles in the unit of the joints; None: estimated from the clip.
@@ -53,6 +55,8 @@ class Recording:
     style: str = ""
     clip_id: str = ""
     source: str = ""
+    subject: str = ""
+    split: str = ""
     where: str = ""
     height: float | None = None
     floor: float | None = None

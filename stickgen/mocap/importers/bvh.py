@@ -10,6 +10,7 @@ import numpy as np
 from stickgen.errors import DataError, StickgenError
 from stickgen.files import missing_file, temporary_folder
 from stickgen.mocap.importers.bvh_layout import canonical_bvh
+from stickgen.mocap.importers.file_labels import file_labels
 from stickgen.mocap.importers.importer import Importer, ImportOptions
 from stickgen.mocap.importers.joints import body_joints, find_joints, turn_up
 from stickgen.mocap.projection import Recording, body_height, floor_height
@@ -17,7 +18,10 @@ from stickgen.untrusted import check_fps
 
 
 def read_bvh(path: Path, options: ImportOptions | None = None) -> list[Recording]:
-    """Read a BVH file as one recording without captions, whose take is the file's name.
+    """Read a BVH file as one recording, whose take is the file's name.
+
+    Caption, labels and take are read from the name where it is one of a known data set
+    (:mod:`stickgen.mocap.importers.file_labels`); else there is no caption.
 
     The unit of length does not matter, since figures are scaled to their own height.
 
@@ -57,11 +61,11 @@ def read_bvh(path: Path, options: ImportOptions | None = None) -> list[Recording
         Recording(
             joints=joints,
             fps=1 / frame_time,
-            take=path.stem,
             clip_id=path.stem,
             where=str(path),
             height=height,
             floor=floor_height(joints),
+            **{"take": path.stem, **file_labels(path.stem)},
         )
     ]
 

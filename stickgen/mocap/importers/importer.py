@@ -4,13 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stickgen.mocap.keypoints.layouts import MIN_CONFIDENCE
 from stickgen.mocap.projection import Recording
 
 SKIP_SECONDS = 0.1
 """Time dropped at the start of BVH files by default: many blend out of a T-pose there."""
-
-MIN_CONFIDENCE = 0.3
-"""Confidence from which a keypoint counts."""
 
 HEAD_BYTES = 4096
 """How much of a file :attr:`Importer.recognises` is given."""

@@ -10,7 +10,6 @@ import numpy as np
 
 from stickgen.errors import DataError
 from stickgen.mocap.importers.importer import HEAD_BYTES, ImportOptions
-from stickgen.mocap.keypoints.clean import clean
 from stickgen.mocap.keypoints.layouts import Keypoints, layout_of
 from stickgen.mocap.projection import Recording
 from stickgen.untrusted import check_fps, parse_json
@@ -35,7 +34,7 @@ TIMES: dict[str, float | None] = {
     "time": 1.0,
     "timestamp_s": 1.0,
 }
-"""Names under which programs write the time of a frame, and their unit in seconds; None: milliseconds where all are whole."""
+"""Names under which programs write the time of a frame, with the unit in seconds; None: ms where all are whole."""
 
 MAX_COORDINATE = 1e6
 """Largest coordinate in pixels."""
@@ -281,6 +280,8 @@ def recordings(
     for number, people in frames.items():
         if people:
             dense[number - first] = np.stack(people) * stretch
+    from stickgen.mocap.keypoints.clean import clean  # here, since SciPy takes a second to import
+
     return clean(Keypoints(layout, dense, rate, where), path.stem, options.min_confidence)
 
 

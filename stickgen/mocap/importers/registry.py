@@ -6,18 +6,35 @@ from pathlib import Path
 
 from stickgen.errors import DataError
 from stickgen.files import missing_file
+from stickgen.mocap.importers.acclaim import AMC
+from stickgen.mocap.importers.aist import AIST
+from stickgen.mocap.importers.amass import AMASS
 from stickgen.mocap.importers.bvh import BVH
+from stickgen.mocap.importers.c3d import C3D
 from stickgen.mocap.importers.coco import COCO
+from stickgen.mocap.importers.figures import MOTION_FILE, MOTIONS
+from stickgen.mocap.importers.humanml3d import HUMANML3D
 from stickgen.mocap.importers.importer import HEAD_BYTES, Importer
+from stickgen.mocap.importers.interhuman import INTERHUMAN
 from stickgen.mocap.importers.mediapipe_csv import MEDIAPIPE_CSV
 from stickgen.mocap.importers.mediapipe_json import MEDIAPIPE_JSON
 from stickgen.mocap.importers.mmpose import MMPOSE
 from stickgen.mocap.importers.npz import JOINT_ARCHIVE
+from stickgen.mocap.importers.ntu import NTU
 from stickgen.mocap.importers.openpose import OPENPOSE
 from stickgen.mocap.importers.ultralytics import ULTRALYTICS
 
 IMPORTERS: tuple[Importer, ...] = (
     BVH,
+    AMC,
+    C3D,
+    HUMANML3D,
+    INTERHUMAN,
+    AMASS,
+    AIST,
+    NTU,
+    MOTION_FILE,
+    MOTIONS,
     OPENPOSE,
     MMPOSE,
     ULTRALYTICS,

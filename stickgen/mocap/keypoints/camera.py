@@ -1,4 +1,4 @@
-"""What the camera does: zoom and distance are taken out by the size of the body, pan and tilt by the foot that stands."""
+"""What the camera does is taken out: zoom and distance by the size of the body, pan and tilt by the standing foot."""
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, percentile_filter
@@ -83,11 +83,9 @@ def remove_camera(points: np.ndarray, scale: np.ndarray, fps: float) -> np.ndarr
     middle = points[:, _HIPS].mean(axis=1)
     body = (points - middle[:, None]) / scale[:, None, None]
     still = camera_stands_still(points, scale, fps)
-    if still:
-        steps = np.diff(middle[:, 0]) * 2 / (scale[1:] + scale[:-1])
-    else:
-        steps = _walked(body[:, _ANKLES], fps) / fps
-    low = (points[..., 1].min(axis=1)) / scale
+    seen = np.diff(middle[:, 0]) * 2 / (scale[1:] + scale[:-1])
+    steps = seen if still else _walked(body[:, _ANKLES], fps) / fps
+    low = points[..., 1].min(axis=1) / scale
     if still and float(scale.max() / scale.min()) <= STEADY_SIZE:
         floor = np.full(len(points), np.percentile(low, 5))
     else:

@@ -3,10 +3,9 @@
 import numpy as np
 
 from stickgen.errors import DataError
-from stickgen.mocap.importers.importer import MIN_CONFIDENCE
 from stickgen.mocap.keypoints.camera import body_scale, remove_camera
 from stickgen.mocap.keypoints.gaps import fill_gaps, whole_pieces
-from stickgen.mocap.keypoints.layouts import Keypoints, body_points, gate
+from stickgen.mocap.keypoints.layouts import MIN_CONFIDENCE, Keypoints, body_points, gate
 from stickgen.mocap.keypoints.smoothing import smooth
 from stickgen.mocap.keypoints.swaps import repair_swaps
 from stickgen.mocap.keypoints.tracking import track_people
@@ -73,4 +72,7 @@ def _found(keypoints: Keypoints, min_confidence: float) -> str:
     if not frames:
         return f"{len(keypoints.frames)} frames without people"
     sure = float(np.mean([(frame[..., 2] >= min_confidence).mean() for frame in frames]))
-    return f"{len(frames)} of {len(keypoints.frames)} frames have people, and {sure:.0%} of their keypoints a confidence of {min_confidence:g}"
+    return (
+        f"{len(frames)} of {len(keypoints.frames)} frames have people, and {sure:.0%} of their keypoints a confidence "
+        f"of {min_confidence:g} or more"
+    )

@@ -1,5 +1,7 @@
 """Joints that were not found: short gaps are filled, long ones divide the clip."""
 
+from itertools import pairwise
+
 import numpy as np
 from scipy.interpolate import Akima1DInterpolator
 
@@ -18,7 +20,7 @@ def fill_gaps(points: np.ndarray, most: int) -> np.ndarray:
     frames = np.arange(len(points))
     for joint in range(points.shape[1]):
         known = frames[~np.isnan(points[:, joint]).any(axis=1)]
-        gaps = [(a, b) for a, b in zip(known[:-1], known[1:], strict=True) if 1 < b - a <= most + 1]
+        gaps = [(a, b) for a, b in pairwise(known) if 1 < b - a <= most + 1]
         if not gaps:
             continue
         curve = Akima1DInterpolator(known, points[known, joint], axis=0)

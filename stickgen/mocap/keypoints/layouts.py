@@ -8,11 +8,14 @@ import numpy as np
 from stickgen.errors import DataError
 from stickgen.mocap.projection import BODY_JOINTS
 
+MIN_CONFIDENCE = 0.3
+"""Confidence from which a keypoint counts."""
+
 NECK_SHARE = 0.225
 """Place of the neck between the middle of the shoulders (0) and the middle of the head (1).
 
-Layouts have no neck, or one that is the middle of the shoulders. Measured on 211 clips of motion capture, where the neck
-lies within 1 % of a body height of this line.
+Layouts have no neck, or one that is the middle of the shoulders. Measured on 211 clips of motion capture, where the
+neck lies within 1 % of a body height of this line.
 """
 
 

@@ -24,10 +24,10 @@ def repair_swaps(points: np.ndarray) -> np.ndarray:
     """Exchange left and right where that makes the limbs move on steadily.
 
     The way from a right joint to its left counterpart turns round when sides are exchanged, and depends on neither the
-    camera nor the way the body goes. Of all choices of frames to exchange, for arms and for legs, the one is taken whose
-    ways accelerate least: the sum of their second differences, in body sizes, plus the costs above. Velocity alone
-    would not do, for legs that pass each other are at one place. Dynamic programming over pairs of frames finds the
-    choice (Viterbi's algorithm); frames in which no pair of joints is known are stepped over.
+    camera nor the path of the body. Of all choices of frames to exchange, for arms and for legs, the one is taken
+    whose ways accelerate least: the sum of their second differences, in body sizes, plus the costs above. Velocity
+    alone would not do, for legs that pass each other are at one place. Dynamic programming over pairs of frames finds
+    the choice (Viterbi's algorithm); frames in which no pair of joints is known are stepped over.
 
     Args:
         points: ``[T, 14, 2]``, NaN where unknown.
