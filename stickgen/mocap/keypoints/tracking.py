@@ -63,13 +63,12 @@ def track_people(frames: Sequence[np.ndarray], patience: int) -> list[Track]:
         finished += [person for person in followed if now - person.seen > patience]
         followed = [person for person in followed if now - person.seen <= patience]
         people = people[~np.isnan(people).any(axis=2).all(axis=1)]
-        costs = np.array([[_distance(person, found, now) for found in people] for person in followed])
+        costs = _distances(followed, people, now)
         taken: set[int] = set()
-        if costs.size:
-            for row, column in zip(*linear_sum_assignment(np.minimum(costs, 2 * MAX_STEP)), strict=True):
-                if costs[row, column] <= MAX_STEP:
-                    _move_on(followed[row], people[column], now)
-                    taken.add(int(column))
+        for row, column in zip(*linear_sum_assignment(np.minimum(costs, 2 * MAX_STEP)), strict=True):
+            if costs[row, column] <= MAX_STEP:
+                _move_on(followed[row], people[column], now)
+                taken.add(int(column))
         followed += [
             _Person(now, now, found, body_size(found), frames={now: found})
             for index, found in enumerate(people)
@@ -84,15 +83,22 @@ def track_people(frames: Sequence[np.ndarray], patience: int) -> list[Track]:
     return tracks
 
 
-def _distance(person: _Person, found: np.ndarray, now: int) -> float:
-    """Return how far someone is from the predicted place of a person, in body sizes; exchanged sides do not count."""
-    predicted = person.latest + person.velocity * (now - person.seen)
-    distances = [np.linalg.norm(found[order] - predicted, axis=1) for order in (slice(None), _MIRRORED)]
-    shared = ~np.isnan(distances[0])
-    if not shared.any():
-        return 2 * MAX_STEP
-    size = max(person.size, body_size(found), 1e-9)
-    return float(min(np.nanmedian(distance) for distance in distances)) / size if shared.sum() > 1 else 2 * MAX_STEP
+def _distances(followed: Sequence[_Person], people: np.ndarray, now: int) -> np.ndarray:
+    """Return how far people ``[P, 14, 2]`` are from the predicted places of those followed, ``[F, P]`` in body sizes.
+
+    The median over joints counts, of which at least two must be known; exchanged sides do not.
+    """
+    if not followed or not len(people):
+        return np.zeros((len(followed), len(people)))
+    predicted = np.stack([person.latest + person.velocity * (now - person.seen) for person in followed])
+    sizes = np.maximum.outer([person.size for person in followed], [body_size(found) for found in people])
+    nearest = np.full(sizes.shape, np.inf)
+    for order in (slice(None), _MIRRORED):
+        apart = np.linalg.norm(people[None, :, order] - predicted[:, None], axis=-1)
+        shared = (~np.isnan(apart)).sum(axis=-1) >= 2
+        apart[~shared] = np.inf  # the median of nothing would warn
+        nearest = np.minimum(nearest, np.nanmedian(apart, axis=-1))
+    return nearest / np.maximum(sizes, 1e-9)
 
 
 def _move_on(person: _Person, found: np.ndarray, now: int) -> None:
