@@ -1,10 +1,14 @@
 """What an importer is: a format's name, how to recognise it, and how to read it."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stickgen.errors import ConfigError
 from stickgen.mocap.projection import Recording
+from stickgen.motion.skeleton import FPS
+from stickgen.untrusted import check_fps
 
 SKIP_SECONDS = 0.1
 """Time dropped at the start of BVH files by default: many blend out of a T-pose there."""
@@ -28,6 +32,19 @@ class ImportOptions:
     up: str = "auto"
     skip_seconds: float = SKIP_SECONDS
     fps: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: a value cannot work.
+        """
+        if not 0 <= self.skip_seconds < math.inf:
+            raise ConfigError(f"skip_seconds={self.skip_seconds}: a time of 0 s or more expected")
+        try:
+            check_fps(FPS if self.fps is None else self.fps)
+        except ValueError as error:
+            raise ConfigError(f"--fps {self.fps:g}: {error}") from None
 
 
 @dataclass(frozen=True)
