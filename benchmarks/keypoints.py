@@ -4,7 +4,8 @@
 
 Clips of a joint archive (or of the built-in sample, without --motion) are filmed by a virtual camera that pans, zooms
 and shakes, and found by an estimator with noise, lost and exchanged joints, while another person passes by. The truth
-is the clip's own projection. Parameters of the cleaning were chosen on the clips of --development; the table is of others.
+is the clip's own projection. Parameters of the cleaning were chosen on the clips of --development; the table is of
+others.
 """
 
 import argparse

@@ -1,11 +1,16 @@
 """What an importer is: a format's name, how to recognise it, and how to read it."""
 
+import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stickgen.errors import ConfigError
 from stickgen.mocap.keypoints.layouts import MIN_CONFIDENCE
 from stickgen.mocap.projection import Recording
+from stickgen.motion.skeleton import FPS
+from stickgen.untrusted import check_fps
 
 SKIP_SECONDS = 0.1
 """Time dropped at the start of BVH files by default: many blend out of a T-pose there."""
@@ -31,8 +36,35 @@ class ImportOptions:
     up: str = "auto"
     skip_seconds: float = SKIP_SECONDS
     fps: float | None = None
-    image_size: tuple[float, float] | None = None
+    image_size: tuple[int, int] | None = None
     min_confidence: float = MIN_CONFIDENCE
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: a value cannot work.
+        """
+        if not 0 <= self.skip_seconds < math.inf:
+            raise ConfigError(f"skip_seconds={self.skip_seconds}: a time of 0 s or more expected")
+        try:
+            check_fps(FPS if self.fps is None else self.fps)
+        except ValueError as error:
+            raise ConfigError(f"--fps {self.fps:g}: {error}") from None
+        if not 0 <= self.min_confidence <= 1:
+            raise ConfigError(f"--min-confidence {self.min_confidence:g}: 0 to 1 expected")
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Return width and height of a text like "1920x1080".
+
+    Raises:
+        ConfigError: it is none.
+    """
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text.strip().lower())
+    if not match:
+        raise ConfigError(f"--image-size {text}: width and height expected, as 1920x1080")
+    return int(match[1]), int(match[2])
 
 
 @dataclass(frozen=True)

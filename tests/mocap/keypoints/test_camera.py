@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from stickgen.mocap.keypoints.camera import body_scale, camera_stands_still, remove_camera
+from stickgen.mocap.projection import body_height
 from tests.mocap.keypoints.figures import FPS, at, distance, filmed, noise, walking_figure
 
 
@@ -29,7 +30,7 @@ def size(walk: np.ndarray) -> float:
 
 
 def test_a_still_camera_keeps_the_path(walk: np.ndarray, size: float) -> None:
-    assert size == pytest.approx(1, abs=0.06)
+    assert size == pytest.approx(1 / body_height(walk, 75), rel=0.03)
     figure = cleaned(noise(filmed(walk), 1.0)) / size
     assert distance(figure - [hips(figure)[0, 0], 0], walk - [hips(walk)[0, 0], 0]) < 0.03
 

@@ -46,7 +46,7 @@ def test_who_returns_late_or_elsewhere_is_someone_new() -> None:
     frames = [frame[None] for frame in one]
     late = [*frames[:30], *[np.zeros((0, 14, 2))] * 13, *frames[43:]]
     assert [(t.start, len(t.points)) for t in track_people(late, patience=12)] == [(0, 30), (43, 51)]
-    elsewhere = [*frames[:50], *(frame + (400, 0) for frame in frames[50:])]
+    elsewhere = [*frames[:50], *(frame + np.array([400, 0]) for frame in frames[50:])]
     assert [(t.start, len(t.points)) for t in track_people(elsewhere, patience=12)] == [(0, 50), (50, 44)]
 
 
