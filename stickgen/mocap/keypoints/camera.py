@@ -18,7 +18,7 @@ _HIPS = [BODY_JOINTS.index("left_hip"), BODY_JOINTS.index("right_hip")]
 _ANKLES = [BODY_JOINTS.index("left_ankle"), BODY_JOINTS.index("right_ankle")]
 
 # Chosen on eighteen clips for the least error of size and place (docs/video.md).
-_SCALE_SECONDS = 1.5  # window of the line fitted to the logarithm of the size
+_SCALE_SECONDS = 2.0  # window of the parabola fitted to the logarithm of the size
 _LONG_BONES = 0.8  # quantile over bones, of which those that point at the camera look short
 _HEIGHT_PERCENTILE = 75.0  # likewise over time
 _PATH_SECONDS = 0.15
@@ -42,7 +42,7 @@ def body_scale(points: np.ndarray, fps: float) -> np.ndarray:
     """Return how long a body height is in every frame.
 
     A bone that turns towards the camera looks short and never long, so the longer ones count: in each frame, the upper
-    quantile over bones of their length in relation to their usual length, smoothed over 1.5 s.
+    quantile over bones of their length in relation to their usual length, smoothed over two seconds.
 
     Args:
         points: ``[T, 14, 2]``, all known.
@@ -61,7 +61,7 @@ def body_scale(points: np.ndarray, fps: float) -> np.ndarray:
     for _ in range(4):
         usual = np.quantile(lengths / scale[:, None], _LONG_BONES, axis=0)
         ratio = np.quantile(lengths / usual, _LONG_BONES, axis=1)
-        scale = np.exp(savgol_filter(np.log(ratio), window, polyorder=min(1, window - 1)))
+        scale = np.exp(savgol_filter(np.log(ratio), window, polyorder=min(2, window - 1)))
     middle = points[:, _HIPS].mean(axis=1, keepdims=True)
     return np.asarray(scale * body_height((points - middle) / scale[:, None, None], _HEIGHT_PERCENTILE))
 

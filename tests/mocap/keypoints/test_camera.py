@@ -41,8 +41,8 @@ def test_zoom_is_taken_out_by_the_size_of_the_body(walk: np.ndarray, size: float
     scale = body_scale(noise(zoomed, 1.0), FPS)
     ratio = scale / zoom[:, 0, 0]
     assert np.ptp(ratio) < 0.04 * ratio.mean()
-    assert distance(posture(cleaned(zoomed)) / size, posture(walk)) < 0.02
-    assert distance(posture(zoomed) / 300, posture(walk)) > 0.05
+    assert distance(posture(cleaned(zoomed)) / size, posture(walk)) < 0.01
+    assert distance(posture(zoomed) / 300, posture(walk)) > 0.03
 
 
 def test_pan_is_taken_out_by_the_standing_foot(walk: np.ndarray, size: float) -> None:
