@@ -63,7 +63,7 @@ def test_names_captions_and_the_bases_encoder(
     # Without --encoder, captions are for the base that training adapts by default.
     assert run_command(monkeypatch, "prepare", folder, "--output", output, *names, "--workers", 1) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"{output}: 3 clips of 3 takes, 120 frames; 0 with quality >= 0.8",
+        f"{output}: 3 clips of 3 takes, 120 frames; 3 with quality >= 0.8",
         "captions embedded by sentence-transformers/all-MiniLM-L6-v2",
         "without an action class: 2 clips (name it in the column stickgen_action)",
         "  no class for 'sneaking': 2 recordings",

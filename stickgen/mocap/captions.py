@@ -64,10 +64,19 @@ class Captioner:
         """Return the recordings of a file with what is known of them.
 
         Raises:
-            DataError: the text file beside the motion cannot be read, or the template needs a label that is missing.
+            DataError: the text file beside the motion cannot be read, the template needs a label that is missing, or a
+                part of the table lies outside the motion.
         """
         beside = _captions_beside(path) if path.is_file() else ()
-        return [self._described(recording, path, beside, len(recordings)) for recording in recordings]
+        described: list[Recording] = []
+        for recording in recordings:
+            whole = self._described(recording, path, beside, len(recordings))
+            found = self._in_table(recording, path)
+            # Where only parts are described, the whole has nothing to say.
+            if not found.parts or found.captions:
+                described.append(whole)
+            described += [_part_of(whole, bounds, part) for bounds, part in found.parts.items()]
+        return described
 
     def matches(self, recording: Recording, path: Path) -> bool:
         """Return whether the pattern matches a recording."""
@@ -77,16 +86,19 @@ class Captioner:
         by_name = self._by_name(recording, path)
         if by_name is not None:
             recording = _with(recording, by_name)
-        found = next((self.table[name] for name in _names(recording, path) if name in self.table), None)
-        if found is not None:
-            recording = _with(recording, found)
-        if found is not None and found.captions:
+        found = self._in_table(recording, path)
+        recording = _with(recording, found)
+        if found.captions or found.parts:
             return recording
         if beside and (recordings == 1 or not recording.captions):
             return replace(recording, captions=beside)
         if self.template:
             return replace(recording, captions=(_filled(self.template, recording),))
         return recording
+
+    def _in_table(self, recording: Recording, path: Path) -> Description:
+        names = _names(recording, path) if self.table else []
+        return next((self.table[name] for name in names if name in self.table), Description())
 
     def _by_name(self, recording: Recording, path: Path) -> Description | None:
         if not self.pattern:
@@ -138,6 +150,18 @@ def _with(recording: Recording, found: Description) -> Recording:
     if facts.get("action", recording.action) != recording.action:
         facts.setdefault("stickgen_action", None)  # the class that is known is of another label
     return replace(recording, **facts)
+
+
+def _part_of(whole: Recording, bounds: tuple[float, float], found: Description) -> Recording:
+    """Cut a part out, given by its start and end in seconds."""
+    first, last = round(bounds[0] * whole.fps), min(round(bounds[1] * whole.fps), len(whole.joints))
+    if first >= last:
+        raise DataError(
+            f"{whole.where}: the caption table describes {bounds[0]:g} s to {bounds[1]:g} s; the motion has "
+            f"{len(whole.joints) / whole.fps:.1f} s"
+        )
+    name = f"{whole.clip_id}_{first:04d}_{last:04d}"
+    return _with(replace(whole, joints=whole.joints[first:last], clip_id=name), found)
 
 
 def _filled(template: str, recording: Recording) -> str:

@@ -133,7 +133,7 @@ _ASF_BONES = (
 
 
 def acclaim(frames: int = 60, *, seed: int = 0, scale: float = 20.0) -> tuple[str, str, np.ndarray]:
-    """A skeleton (.asf) and a motion (.amc), and the joints of the figure but the head ``[T, 13, 3]`` by SciPy."""
+    """A skeleton (.asf) and a motion (.amc), and the figure's joints ``[T, 14, 3]`` by SciPy, the head at its base."""
     rng = np.random.default_rng(seed)
     rest = {"root": np.array([0, 1.0, 0])} | {name: np.array(end) for name, _, end, _, _ in _ASF_BONES}
     asf = [
@@ -165,6 +165,7 @@ def acclaim(frames: int = 60, *, seed: int = 0, scale: float = 20.0) -> tuple[st
     truth: list[list[np.ndarray]] = []
     wanted = (
         "thorax",
+        "upperneck",
         *(f"{s}{b}" for s in "lr" for b in ("clavicle", "humerus", "radius", "hipjoint", "femur", "tibia")),
     )
     for frame in range(frames):
@@ -183,9 +184,52 @@ def acclaim(frames: int = 60, *, seed: int = 0, scale: float = 20.0) -> tuple[st
             turned[name] = turned[parent] * frame_of * own * frame_of.inv()
             ends[name] = ends[parent] + turned[name].apply((rest[name] - rest[parent]) * scale)
         truth.append([ends[name] for name in wanted])
-    names = ("neck", *(f"{side}_{part}" for side in ("left", "right") for part in _ACCLAIM_JOINTS))
-    order = [names.index(joint) for joint in BODY_JOINTS if joint != "head"]
+    names = ("neck", "head", *(f"{side}_{part}" for side in ("left", "right") for part in _ACCLAIM_JOINTS))
+    order = [names.index(joint) for joint in BODY_JOINTS]
     return "\n".join(asf) + "\n", "\n".join(amc) + "\n", np.array(truth)[:, order]
 
 
 _ACCLAIM_JOINTS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+
+KIT = (
+    "pelvis", "spine1", "spine2", "neck", "head", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder",
+    "left_elbow", "left_wrist", "right_hip", "right_knee", "right_ankle", "right_ankle", "right_foot", "left_hip",
+    "left_knee", "left_ankle", "left_ankle", "left_foot",
+)  # fmt: skip
+"""Which of SMPL's joints stands for each of KIT-ML's 21."""
+
+
+def with_kinects_head(joints: np.ndarray) -> np.ndarray:
+    """The figure's joints ``[T, 14, 3]`` of SMPL's 22, whose head is taken for the middle of the skull."""
+    return joints[:, [JOINT_NAMES.index(name) for name in BODY_JOINTS]]
+
+
+CENTRES = {"hip": "HJC", "knee": "KJC", "ankle": "AJC", "shoulder": "SJC", "elbow": "EJC", "wrist": "WJC"}
+"""Joint centres of the Conventional Gait Model, without the side."""
+
+
+def centres(body: np.ndarray, names: dict[str, str] | None = None) -> dict[str, np.ndarray]:
+    """Points ``[T, 3]`` of a body ``[T, 14, 3]`` in millimetres, z up: joint centres, markers round neck and head."""
+    names = names or CENTRES
+    place = dict(zip(BODY_JOINTS, np.moveaxis(body, 1, 0), strict=True))
+    points = {
+        f"{side[0].upper()}{names[part]}": place[f"{side}_{part}"] for side in ("left", "right") for part in names
+    }
+    for name, shift in (("C7", (0, 60, 0)), ("CLAV", (0, -60, 0))):
+        points[name] = place["neck"] + np.array(shift)
+    for name, shift in (("LFHD", (60, -90, 0)), ("RFHD", (-60, -90, 0)), ("LBHD", (60, 90, 0)), ("RBHD", (-60, 90, 0))):
+        points[name] = place["head"] + np.array(shift)
+    return points
+
+
+def write_c3d(path: Path, points: dict[str, np.ndarray], rate: float = 100.0, prefix: str = "") -> Path:
+    """A file written by ezc3d."""
+    import ezc3d
+
+    file = ezc3d.c3d()
+    file["parameters"]["POINT"]["RATE"]["value"] = [rate]
+    file["parameters"]["POINT"]["LABELS"]["value"] = [prefix + name for name in points]
+    places = np.stack(list(points.values()), axis=1)
+    file["data"]["points"] = np.concatenate([places.transpose(2, 1, 0), np.ones((1, *places.shape[1::-1]))])
+    file.write(str(path))
+    return path

@@ -49,6 +49,9 @@ def test_tables_of_three_kinds_agree(tmp_path: Path) -> None:
         ("a.csv", "file,caption\n,x\n", "row 1: no file"),
         ("a.csv", "file,caption,mood\nx,y,z\n", "unknown column mood"),
         ("a.csv", "file,caption\nx,y,z\n", "unknown column"),
+        ("a.csv", "file,start,end\nx,2,1\n", "row 1: start and end: seconds, .*'2' and '1' found"),
+        ("a.csv", "file,start,end\nx,1,\n", "row 1: start and end"),
+        ("a.csv", "file,start,end\nx,0,inf\n", "row 1: start and end"),
         ("a.csv", "file,split\nx,dev\n", "row 1: split: train, val or test expected, 'dev' found"),
         ("a.csv", "file,caption,action\nx,y,walk\nx,z,run\n", "row 2: action 'run', but 'walk'"),
         ("a.csv", f"file,caption\nx,{'y' * 200_000}\n", "line 2: not CSV that can be read: field larger"),
@@ -73,6 +76,55 @@ def test_a_table_finds_a_file_by_its_path(name: str) -> None:
     found = described(OWN, "studio/monday/takes/x.bvh", table=table)
     assert (found.captions, found.split, found.subject) == (("A walk.",), "test", "anna")
     assert (found.action, found.stickgen_action) == ("salsa", "dance")
+
+
+def test_parts_of_a_file_are_recordings_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        "file,caption,action,start,end\nx.bvh,A turn.,turn,0.4,0.8\nx.bvh,Another word.,,0.4,0.8\n"
+        "x.bvh,The end.,,0.8,9\n"
+    )
+    captioner = Captioner.of(tmp_path / "a.csv")
+    turn, rest = captioner.describe([OWN], Path("x.bvh"))
+    assert (turn.captions, turn.action, turn.clip_id, len(turn.joints)) == (
+        ("A turn.", "Another word."),
+        "turn",
+        "x_0010_0020",
+        10,
+    )
+    assert (rest.captions, rest.action, rest.take, len(rest.joints)) == (("The end.",), "salsa", OWN.take, 10)
+    (tmp_path / "a.csv").write_text("file,caption,start,end\nx,A dance.,,\nx,A turn.,5,8\n")
+    with pytest.raises(DataError, match=r"x\.bvh: the caption table describes 5 s to 8 s; the motion has 1\.2 s"):
+        Captioner.of(tmp_path / "a.csv").describe([OWN], Path("x.bvh"))
+
+
+def test_annotations_of_babel(tmp_path: Path) -> None:
+    def label(name: str, **more: Any) -> dict[str, Any]:
+        return {"raw_label": name, "proc_label": name, "act_cat": [name], "seg_id": "…", **more}
+
+    entries = {
+        "12": {
+            "babel_sid": 12, "url": "", "dur": 1.2, "feat_p": "KIT/KIT/3/kick_poses.npz",
+            "seq_ann": {"babel_lid": "…", "labels": [label("kick twice"), label("kick")]},
+            "frame_ann": {"labels": [
+                label("kick", start_t=0.0, end_t=0.6), label("transition", start_t=0.6, end_t=0.8),
+                label("stand", start_t=0.8, end_t=1.2),
+            ]},
+        },
+        "13": {"feat_p": "CMU/CMU/01/01_01_poses.npz", "seq_ann": None, "frame_ann": None},
+    }  # fmt: skip
+    (tmp_path / "val.json").write_text(json.dumps(entries))
+    captioner = Captioner.of(tmp_path / "val.json")
+    whole, kick, stand = captioner.describe([BARE], Path("amass/KIT/3/kick_poses.npz"))
+    assert whole.captions == ("kick twice", "kick")
+    assert [(one.captions, one.action, len(one.joints)) for one in (kick, stand)] == [
+        (("kick",), "kick", 15),
+        (("stand",), "stand", 10),
+    ]
+    assert {one.split for one in (whole, kick, stand)} == {"val"}
+    del entries["12"]["seq_ann"]["labels"][0]["proc_label"]
+    (tmp_path / "val.json").write_text(json.dumps(entries))
+    with pytest.raises(DataError, match=r"val\.json: entry '12': not as BABEL's are: KeyError: 'proc_label'"):
+        Captioner.of(tmp_path / "val.json")
 
 
 def test_a_table_may_give_labels_alone() -> None:

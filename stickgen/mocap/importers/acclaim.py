@@ -131,7 +131,7 @@ def _read_asf(path: Path) -> dict[str, _Bone]:
 
 def _read_amc(path: Path, bones: dict[str, _Bone]) -> dict[str, np.ndarray]:
     """Return the numbers ``[T, channels]`` of every bone that has some, angles in radians."""
-    found: dict[str, list[np.ndarray]] = {}
+    found: dict[str, list[list[str]]] = {}
     unit, frames = math.pi / 180, 0
     for number, line in enumerate(_lines(path), start=1):
         words = line.split()
@@ -139,20 +139,24 @@ def _read_amc(path: Path, bones: dict[str, _Bone]) -> dict[str, np.ndarray]:
             continue
         if words[0].startswith(":"):
             unit = 1.0 if words[0].upper() == ":RADIANS" else unit
-        elif words[0].isdigit() and len(words) == 1:
+        elif len(words) == 1 and words[0].isdigit():
             frames += 1
         elif frames == 0 or words[0] not in bones:
             raise DataError(f"{path}: line {number}: {words[0][:40]!r} is no bone of the skeleton")
         else:
             of_bone = found.setdefault(words[0], [])
-            of_bone.append(_numbers(words[1:], len(bones[words[0]].dof), path, f"line {number}"))
+            of_bone.append(words[1:])
+            if len(words) - 1 != len(bones[words[0]].dof):
+                _numbers(words[1:], len(bones[words[0]].dof), path, f"line {number}")
             if len(of_bone) != frames:
                 raise DataError(f"{path}: line {number}: {words[0]} in some frames only; the file is damaged")
     motion: dict[str, np.ndarray] = {}
     for name, rows in found.items():
         if len(rows) != frames:
             raise DataError(f"{path}: {name} has {len(rows)} of {frames} frames; the file is truncated")
-        motion[name] = np.stack(rows) * [unit if channel in _TURNS else 1.0 for channel in bones[name].dof]
+        flat = _numbers([word for row in rows for word in row], frames * len(bones[name].dof), path, name)
+        to_radians = [unit if channel in _TURNS else 1.0 for channel in bones[name].dof]
+        motion[name] = flat.reshape(frames, -1) * to_radians
     for name, bone in bones.items():
         if bone.dof and name not in motion:
             raise DataError(f"{path}: no numbers of {name} in {frames} frames; the file is truncated")

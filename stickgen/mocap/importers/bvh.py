@@ -49,7 +49,7 @@ def read_bvh(path: Path, options: ImportOptions | None = None) -> list[Recording
     if skipped >= len(positions):
         raise DataError(
             f"{path}: {len(positions)} frames of {frame_time:g} s are over before the {options.skip_seconds:g} s that "
-            "--skip-seconds drops"
+            "are dropped at the start"
         )
     joints = body_joints(positions[skipped:], names, find_joints(names, str(path), options.joint_map))
     joints = turn_up(joints, options.up, str(path))

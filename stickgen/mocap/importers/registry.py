@@ -111,7 +111,8 @@ def _walk(path: Path) -> Iterator[tuple[Path, Importer | None]]:
             return
     if folder:
         for entry in sorted(path.iterdir()):
-            if not entry.name.startswith("."):
+            # A link to a folder around this one would lead round in circles; a pipe would be waited for.
+            if not entry.name.startswith(".") and (entry.is_file() or (entry.is_dir() and not entry.is_symlink())):
                 yield from _walk(entry)
 
 

@@ -23,7 +23,7 @@ def test_kinematics_agree_with_scipys_rotations(folder: Path) -> None:
     assert find_sources([folder]) == [(folder / "07_01.amc", AMC)]
     (recording,) = read_amc(folder / "07_01.amc", ImportOptions())
     assert (recording.fps, recording.take, recording.captions) == (120, "07_01", ())
-    np.testing.assert_allclose(without_head(recording.joints), acclaim()[2], atol=1e-5)
+    np.testing.assert_allclose(without_head(recording.joints), without_head(acclaim()[2]), atol=1e-5)
     assert read_amc(folder / "07_01.amc", ImportOptions(fps=60))[0].fps == 60
 
 
@@ -56,7 +56,7 @@ def test_a_joint_map_names_bones(folder: Path) -> None:
     with pytest.raises(DataError, match=r"no bone 'lfemur', at whose end left_knee is; the file has root, .*joint map"):
         read_amc(folder / "07_01.amc", ImportOptions())
     (recording,) = read_amc(folder / "07_01.amc", ImportOptions(joint_map={"left_knee": "thighbone"}))
-    np.testing.assert_allclose(without_head(recording.joints), acclaim()[2], atol=1e-5)
+    np.testing.assert_allclose(without_head(recording.joints), without_head(acclaim()[2]), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_joint_map_names_bones(folder: Path) -> None:
         ("07_01.amc", "lfemur ", "lfemur 1 ", r"line \d+: 3 numbers expected"),
         ("07_01.amc", "lfemur ", "lfemur x", "numbers expected"),
         ("07_01.amc", "lfemur ", "tail ", "'tail' is no bone of the skeleton"),
-        ("07_01.amc", "root ", "root nan ", "6 numbers expected"),
+        ("07_01.amc", "root ", "root nan ", r"line \d+: 6 numbers expected"),
         ("07.asf", ":hierarchy", ":other", "no section :hierarchy"),
         ("07.asf", "axis 5 0 0 XYZ", "axis 5 0 0 XYY", "an order like XYZ expected"),
         ("07.asf", "dof rx ry rz", "dof rx rx rz", "channel 'rx'"),

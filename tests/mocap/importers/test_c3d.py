@@ -9,42 +9,22 @@ from stickgen.mocap.importers.importer import ImportOptions
 from stickgen.mocap.importers.registry import find_sources
 from stickgen.mocap.projection import BODY_JOINTS
 from tests.mocap.bodies import walking_body
-from tests.mocap.foreign import Z_UP, without_head
+from tests.mocap.foreign import CENTRES, Z_UP, centres, without_head, write_c3d
 
-ezc3d = pytest.importorskip("ezc3d")
+pytest.importorskip("ezc3d")
 
-_CENTRES = {"hip": "HJC", "knee": "KJC", "ankle": "AJC", "shoulder": "SJC", "elbow": "EJC", "wrist": "WJC"}
 _BONES = {"hip": "FEP", "knee": "FEO", "ankle": "TIO", "shoulder": "HUP", "elbow": "HUO", "wrist": "RAO"}
+"""Plug-in Gait's bones whose ends are at the joints."""
 
 
 def markers(names: dict[str, str], frames: int = 60) -> dict[str, np.ndarray]:
-    """Points ``[T, 3]`` in millimetres, z up: joint centres, and markers round the neck and the head."""
-    body = 1000 * walking_body(frames) @ Z_UP.T
-    place = dict(zip(BODY_JOINTS, np.moveaxis(body, 1, 0), strict=True))
-    points = {
-        f"{side[0].upper()}{names[part]}": place[f"{side}_{part}"] for side in ("left", "right") for part in names
-    }
-    for name, shift in (("C7", (0, 60, 0)), ("CLAV", (0, -60, 0))):
-        points[name] = place["neck"] + np.array(shift)
-    for name, shift in (("LFHD", (60, -90, 0)), ("RFHD", (-60, -90, 0)), ("LBHD", (60, 90, 0)), ("RBHD", (-60, 90, 0))):
-        points[name] = place["head"] + np.array(shift)
-    return points
+    """Points of somebody who walks."""
+    return centres(1000 * walking_body(frames) @ Z_UP.T, names)
 
 
-def saved(path: Path, points: dict[str, np.ndarray], rate: float = 100.0, prefix: str = "") -> Path:
-    """A file written by ezc3d."""
-    file = ezc3d.c3d()
-    file["parameters"]["POINT"]["RATE"]["value"] = [rate]
-    file["parameters"]["POINT"]["LABELS"]["value"] = [prefix + name for name in points]
-    places = np.stack(list(points.values()), axis=1)
-    file["data"]["points"] = np.concatenate([places.transpose(2, 1, 0), np.ones((1, *places.shape[1::-1]))])
-    file.write(str(path))
-    return path
-
-
-@pytest.mark.parametrize("names", [_CENTRES, _BONES])
+@pytest.mark.parametrize("names", [CENTRES, _BONES])
 def test_joint_centres(tmp_path: Path, names: dict[str, str]) -> None:
-    path = saved(tmp_path / "Walk 01.c3d", markers(names), prefix="liu:")
+    path = write_c3d(tmp_path / "Walk 01.c3d", markers(names), prefix="liu:")
     assert find_sources([path]) == [(path, C3D)]
     (recording,) = read_c3d(path, ImportOptions())
     assert (recording.fps, recording.take, recording.clip_id) == (100, "Walk 01", "Walk 01")
@@ -52,8 +32,8 @@ def test_joint_centres(tmp_path: Path, names: dict[str, str]) -> None:
 
 
 def test_markers_on_the_skin_lie_near_the_joints(tmp_path: Path) -> None:
-    points = markers(_CENTRES)
-    skin = {name: place for name, place in points.items() if name[1:] not in _CENTRES.values()}
+    points = markers(CENTRES)
+    skin = {name: place for name, place in points.items() if name[1:] not in CENTRES.values()}
     for s, side in (("L", 1), ("R", -1)):
         out = np.array([50.0 * side, 0, 0])
         skin |= {f"{s}KNE": points[f"{s}KJC"] + out, f"{s}ANK": points[f"{s}AJC"] + out}
@@ -64,7 +44,7 @@ def test_markers_on_the_skin_lie_near_the_joints(tmp_path: Path) -> None:
             f"{s}ASI": middle + np.array([120 * side, -60.0, 0]),
             f"{s}PSI": middle + np.array([50 * side, 90.0, 0]),
         }
-    (recording,) = read_c3d(saved(tmp_path / "skin.c3d", skin), ImportOptions())
+    (recording,) = read_c3d(write_c3d(tmp_path / "skin.c3d", skin), ImportOptions())
     errors = np.linalg.norm(recording.joints - 1000 * walking_body(60), axis=2).mean(axis=0)
     assert dict(zip(BODY_JOINTS, errors.round(), strict=True))["left_wrist"] == 0
     assert errors.max() <= 51  # millimetres, as far as the markers themselves lie off
@@ -72,23 +52,23 @@ def test_markers_on_the_skin_lie_near_the_joints(tmp_path: Path) -> None:
 
 
 def test_short_gaps_are_filled_and_long_ones_cut(tmp_path: Path) -> None:
-    points = markers(_CENTRES, 200)
+    points = markers(CENTRES, 200)
     points["LKJC"][20:40] = np.nan
     points["RWJC"][100:150] = 0  # as some programs write a hidden marker
-    first, second = read_c3d(saved(tmp_path / "gaps.c3d", points), ImportOptions())
+    first, second = read_c3d(write_c3d(tmp_path / "gaps.c3d", points), ImportOptions())
     assert (len(first.joints), len(second.joints)) == (100, 50)
     assert (first.clip_id, second.clip_id, second.take) == ("gaps_0000", "gaps_0150", "gaps")
     truth = 1000 * walking_body(200)
     np.testing.assert_allclose(without_head(first.joints), without_head(truth[:100]), atol=1e-2)
     points["LKJC"][:] = np.nan
     with pytest.raises(DataError, match="no frame in which all markers"):
-        read_c3d(saved(tmp_path / "none.c3d", points), ImportOptions())
+        read_c3d(write_c3d(tmp_path / "none.c3d", points), ImportOptions())
 
 
 def test_missing_markers_and_a_joint_map(tmp_path: Path) -> None:
-    points = markers(_CENTRES)
+    points = markers(CENTRES)
     points["knee_l"] = points.pop("LKJC")
-    path = saved(tmp_path / "x.c3d", points)
+    path = write_c3d(tmp_path / "x.c3d", points)
     with pytest.raises(DataError, match=r"no marker found for left_knee; the file has .*\(--joint-map\)"):
         read_c3d(path, ImportOptions())
     (recording,) = read_c3d(path, ImportOptions(joint_map={"left_knee": "knee_l"}))
@@ -96,7 +76,7 @@ def test_missing_markers_and_a_joint_map(tmp_path: Path) -> None:
 
 
 def test_damaged_files(tmp_path: Path) -> None:
-    whole = saved(tmp_path / "x.c3d", markers(_CENTRES)).read_bytes()
+    whole = write_c3d(tmp_path / "x.c3d", markers(CENTRES)).read_bytes()
     path = tmp_path / "y.c3d"
     for size in (len(whole) // 2, 600):
         path.write_bytes(whole[:size])

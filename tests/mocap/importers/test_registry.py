@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,15 @@ def test_a_folder_stands_for_what_is_recognised_in_it(folder: Path) -> None:
     deeper = folder / "deeper"
     expected = [(folder / "a.dat", JOINT_ARCHIVE), (folder / "b.motion", BVH), (deeper / "clips", None)]
     assert find_sources([folder]) == [*expected, (deeper / "old", None)]
+
+
+def test_circles_and_pipes_in_a_folder_are_passed_over(folder: Path) -> None:
+    found = find_sources([folder])
+    (folder / "deeper" / "again").symlink_to(folder)
+    os.mkfifo(folder / "pipe")
+    assert find_sources([folder]) == found
+    (folder.parent / "link").symlink_to(folder)
+    assert len(find_sources([folder.parent / "link"])) == len(found)
 
 
 def test_what_is_not_recognised_is_one_line(folder: Path) -> None:
