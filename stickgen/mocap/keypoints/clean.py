@@ -49,6 +49,7 @@ def clean(keypoints: Keypoints, name: str, min_confidence: float = MIN_CONFIDENC
                     fps=fps,
                     take=name,
                     clip_id=f"{name}_person{person}_{first:05d}",
+                    source="video",
                     where=f"{keypoints.where}: person {person}, frames {first} to {first + end - start - 1}",
                     height=1.0,
                     floor=0.0,

@@ -95,19 +95,26 @@ def _distances(followed: Sequence[_Person], people: np.ndarray, now: int) -> np.
     nearest = np.full(sizes.shape, np.inf)
     for order in (slice(None), _MIRRORED):
         apart = np.linalg.norm(people[None, :, order] - predicted[:, None], axis=-1)
-        shared = (~np.isnan(apart)).sum(axis=-1) >= 2
-        apart[~shared] = np.inf  # the median of nothing would warn
-        nearest = np.minimum(nearest, np.nanmedian(apart, axis=-1))
+        middle = _median(apart)
+        nearest = np.minimum(nearest, np.where((~np.isnan(apart)).sum(axis=-1) < 2, np.inf, middle))
     return nearest / np.maximum(sizes, 1e-9)
 
 
 def _move_on(person: _Person, found: np.ndarray, now: int) -> None:
     moved = found - person.latest
     if not np.isnan(moved).all():
-        step = np.nanmedian(moved, axis=0) / (now - person.seen)
+        step = _median(moved.T) / (now - person.seen)
         known = len(person.frames) > 1
         person.velocity = _STEADINESS * person.velocity + (1 - _STEADINESS) * step if known else step
     person.latest = np.where(np.isnan(found), person.latest + person.velocity * (now - person.seen), found)
     person.size = max(0.9 * person.size, body_size(found))
     person.seen = now
     person.frames[now] = found
+
+
+def _median(values: np.ndarray) -> np.ndarray:
+    """Return the median of the known values along the last axis; NumPy's own is slow for few values."""
+    ordered = np.sort(values, axis=-1)  # NaN last
+    known = (~np.isnan(values)).sum(axis=-1, keepdims=True)
+    low, high = (np.take_along_axis(ordered, np.maximum(at, 0), axis=-1) for at in ((known - 1) // 2, known // 2))
+    return np.asarray(low + high)[..., 0] / 2
