@@ -89,6 +89,10 @@ def prepare(
     min_confidence: Annotated[
         float, typer.Option(rich_help_panel=_READING, help="Confidence from which a keypoint of a video counts.")
     ] = 0.3,
+    pose_model: Annotated[
+        Path | None,
+        typer.Option(rich_help_panel=_READING, help="MediaPipe pose landmarker (.task) that finds people in videos."),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(rich_help_panel=_READING, help="Processes that read and project (default: the cores).", min=1),
@@ -127,6 +131,7 @@ def prepare(
             fps=fps,
             image_size=parse_size(image_size) if image_size else None,
             min_confidence=min_confidence,
+            pose_model=pose_model,
         ),
     )
     captioner = Captioner.of(captions_file, caption_from, caption)

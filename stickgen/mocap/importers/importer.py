@@ -30,6 +30,7 @@ class ImportOptions:
         fps: frames a second of formats that do not record a rate; None: the format's usual rate.
         image_size: width and height of the picture, where keypoints are shares of it and the file does not name it.
         min_confidence: confidence from which a keypoint counts.
+        pose_model: MediaPipe's pose landmarker (``.task``), for videos.
     """
 
     joint_map: Mapping[str, str] = field(default_factory=dict)
@@ -38,6 +39,7 @@ class ImportOptions:
     fps: float | None = None
     image_size: tuple[int, int] | None = None
     min_confidence: float = MIN_CONFIDENCE
+    pose_model: Path | None = None
 
     def __post_init__(self) -> None:
         """Check the values.

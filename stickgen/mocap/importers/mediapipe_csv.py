@@ -91,8 +91,8 @@ def _wide(
         cells = [[row[columns[n + first, part]] for part in "xyc"] for n in range(MEDIAPIPE_33.size)]
         if any(cell is None for landmark in cells for cell in landmark):
             raise DataError(f"{where}: fewer cells than columns; the table is cut off")
-        found = _floats(cells, where)
-        frames[number] = [] if np.isnan(found).all() else [found]
+        person = _floats(cells, where)
+        frames[number] = [] if np.isnan(person).all() else [person]
         _note_time(times, number, row, where)
     return frames, times
 

@@ -44,8 +44,8 @@ def read_mmpose(path: Path, options: ImportOptions) -> list[Recording]:
         DataError: a file is damaged, or its content cannot be used.
     """
     if path.is_dir():
-        frames = {number: _people(load_json(file), str(file)) for number, file in frame_files(path)}
-        return recordings(path, frames, options)
+        pictures = {number: _people(load_json(file), str(file)) for number, file in frame_files(path)}
+        return recordings(path, pictures, options)
     content = load_json(path)
     listed = content.get("instance_info") if isinstance(content, Mapping) else content
     entries = as_list(listed, str(path), "instance_info")

@@ -23,6 +23,7 @@ from stickgen.mocap.importers.npz import JOINT_ARCHIVE
 from stickgen.mocap.importers.ntu import NTU
 from stickgen.mocap.importers.openpose import OPENPOSE
 from stickgen.mocap.importers.ultralytics import ULTRALYTICS
+from stickgen.mocap.importers.video import VIDEO
 
 IMPORTERS: tuple[Importer, ...] = (
     BVH,
@@ -41,6 +42,7 @@ IMPORTERS: tuple[Importer, ...] = (
     COCO,
     MEDIAPIPE_JSON,
     MEDIAPIPE_CSV,
+    VIDEO,
     JOINT_ARCHIVE,  # last of the NumPy archives: its message names the arrays that are missing
 )
 """All formats; the first that recognises a path reads it."""

@@ -39,8 +39,8 @@ def repair_swaps(points: np.ndarray) -> np.ndarray:
     size = max(float(np.median([body_size(frame) for frame in points])), 1e-9)
     for parts in GROUPS:
         left, right = ([BODY_JOINTS.index(f"{side}_{part}") for part in parts] for side in ("left", "right"))
-        frames = _exchanged((points[:, left] - points[:, right]) / size)
-        repaired[np.ix_(frames, left + right)] = points[np.ix_(frames, right + left)]
+        frames = np.flatnonzero(_exchanged((points[:, left] - points[:, right]) / size))[:, None]
+        repaired[frames, left + right] = points[frames, right + left]
     return repaired
 
 
