@@ -34,6 +34,13 @@ STEPS = ("as found", "confidence", "tracking", "sides", "gaps", "smoothing", "sc
 
 OTHER_ACTIONS = ("run", "dance", "jump", "kicking", "sit", "punch", "wave", "stand")
 
+DEVELOPMENT = (
+    (9, ("walk",), 1),
+    (9, ("run", "dance", "jump", "kicking"), 6),
+    (12, ("run", "dance", "jump", "kicking", "sit"), 6),
+)
+"""Clips on which parameters were chosen: how many, of which actions, and every which of them."""
+
 _HIPS = [BODY_JOINTS.index("left_hip"), BODY_JOINTS.index("right_hip")]
 
 
@@ -52,23 +59,23 @@ def clips_of(path: Path | None, *, development: bool, most: int) -> dict[str, li
 
     Args:
         path: a joint archive in metres; None: the built-in sample's walks and runs, which serve both purposes.
-        development: the clips on which parameters were chosen, the first nine walks and every sixth of the others; else
-            the rest.
+        development: the clips of :data:`DEVELOPMENT`; else the rest.
         most: clips of each kind.
     """
     if path is None:
         return {"walking": sample_clips()[:most]}
-    recordings = [r for r in JOINT_ARCHIVE.read(path, ImportOptions()) if len(r.joints) >= 2 * FPS]
-    clips = [(r.stickgen_action, Clip(r.clip_id, r.joints, r.height or 1.7, r.floor or 0.0)) for r in recordings]
-    walks = [clip for action, clip in clips if action == "walk"]
-    others = [clip for action, clip in clips if action in OTHER_ACTIONS]
-    chosen = others[::6]
-    rest = [clip for clip in others if clip not in chosen]
-    spread = rest[:: max(len(rest) // most, 1)]
-    return {
-        "walking": (walks[:9] if development else walks[9:])[:most],
-        "other actions": (chosen if development else spread)[:most],
-    }
+    recordings = JOINT_ARCHIVE.read(path, ImportOptions())
+    used: set[str] = set()
+    for count, actions, every in DEVELOPMENT:
+        used |= {r.clip_id for r in [r for r in recordings if r.stickgen_action in actions][::every][:count]}
+    found: dict[str, list[Clip]] = {"walking": [], "other actions": []}
+    for r in recordings:
+        kind = "walking" if r.stickgen_action == "walk" else "other actions"
+        if len(r.joints) < 2 * FPS or (r.clip_id in used) != development:
+            continue
+        if kind == "walking" or r.stickgen_action in OTHER_ACTIONS:
+            found[kind].append(Clip(r.clip_id, r.joints, r.height or 1.7, r.floor or 0.0))
+    return {kind: clips[:: max(len(clips) // most, 1)][:most] for kind, clips in found.items()}
 
 
 def sample_clips() -> list[Clip]:

@@ -31,8 +31,8 @@ def read_video(path: Path, options: ImportOptions) -> list[Recording]:
     """
     if options.pose_model is None:
         raise DataError(
-            f"{path}: a video needs a pose model: --pose-model pose_landmarker_full.task (see docs/video.md); or name the "
-            "keypoints that an estimator of yours has found"
+            f"{path}: a video needs a pose model: --pose-model pose_landmarker_full.task (see docs/video.md); or name "
+            "keypoints that another estimator has found"
         )
     frames: Frames = {}
     times: dict[int, tuple[str, float]] = {}
