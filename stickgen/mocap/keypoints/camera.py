@@ -26,7 +26,8 @@ _FLOOR_SECONDS = 1.5
 _FLOOR_PERCENTILE = 10.0
 _STANDING_HEIGHT = 0.03  # body heights above the lower ankle at which a foot hardly counts as standing
 _AGREEMENT = (0.8, 0.4, 0.2, 0.2, 0.2)  # body heights a second, of one round after another
-_WALKING = 0.3  # body heights a second
+_ROLL = 4.0  # by how much more the faster half counts while the body walks
+_WALKING = 0.6  # body heights a second, over about two seconds
 
 STILL_SPEED = 0.15
 """Body heights a second below which a foot is at rest in the picture."""
@@ -72,7 +73,7 @@ def remove_camera(points: np.ndarray, scale: np.ndarray, fps: float) -> np.ndarr
     In relation to the pelvis, a standing foot goes back as fast as the body goes on. So the velocity of the pelvis is
     that of the standing ankle, turned round, whatever the camera does. Which foot stands is found in rounds: at first
     the lower one, then the one that agrees with the velocity so far. As a heel lifts, the ankle rolls forward, so the
-    faster half counts twice while the body walks. Where a camera stands still, the path in the picture is taken.
+    faster half counts more while the body walks. Where a camera stands still, the path in the picture is taken.
 
     Args:
         points: ``[T, 14, 2]``, y upwards, all known.
@@ -126,8 +127,8 @@ def _walked(ankles: np.ndarray, fps: float) -> np.ndarray:
     velocity = mean()
     for tolerance in _AGREEMENT:
         off = speeds - velocity[:, None]
-        faster = off * np.sign(velocity)[:, None] > 0
-        tilt = 1 + np.tanh(np.abs(velocity) / _WALKING)[:, None] * faster
+        travel = gaussian_filter1d(velocity, fps, mode="nearest")[:, None]
+        tilt = 1 + _ROLL * np.tanh(np.abs(travel) / _WALKING) ** 2 * (off * np.sign(travel) > 0)
         weights = prior * tilt / (1 + (off / tolerance) ** 2) ** 2
         velocity = mean()
     return velocity
