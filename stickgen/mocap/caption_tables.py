@@ -85,7 +85,7 @@ def read_captions(path: Path) -> dict[str, Description]:
 
 
 def _with_row(before: Description, cells: dict[str, str], where: str) -> Description:
-    facts = {key: cells[key] for key in _FACTS if cells[key]}
+    facts: dict[str, Any] = {key: cells[key] for key in _FACTS if cells[key]}
     for key, value in facts.items():
         if getattr(before, key) not in ("", value):
             raise DataError(f"{where}: {key} {value!r}, but {getattr(before, key)!r} further up")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from stickgen.data.clips import checked_text
 from stickgen.errors import ConfigError, DataError
@@ -107,7 +108,7 @@ class Captioner:
         for name in (recording.clip_id, path.with_suffix("").as_posix()):
             match = expression.fullmatch(name)
             if match:
-                facts = {key: value for key, value in match.groupdict().items() if value}
+                facts: dict[str, Any] = {key: value for key, value in match.groupdict().items() if value}
                 caption = facts.pop("caption", "").replace("_", " ").replace("-", " ")
                 return Description((caption,) if caption else (), **facts)
         return None

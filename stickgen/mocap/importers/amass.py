@@ -32,7 +32,8 @@ def read_amass(path: Path, options: ImportOptions) -> list[Recording]:
     Raises:
         DataError: the file is damaged or not as described.
     """
-    content = read_arrays(path)
+    # Other arrays may hold Python objects, as those of SMPL-X's markers do.
+    content = read_arrays(path, ("poses", "root_orient", "pose_body", "trans", *_RATES))
     if "poses" in content:
         poses = content["poses"]
     else:

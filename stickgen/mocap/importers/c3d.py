@@ -9,6 +9,7 @@ import numpy as np
 
 from stickgen.errors import DataError, StickgenError
 from stickgen.mocap.importers.arrays import fill_gaps, recording_of
+from stickgen.mocap.importers.c3d_layout import check_c3d
 from stickgen.mocap.importers.importer import Importer, ImportOptions
 from stickgen.mocap.projection import BODY_JOINTS, Recording
 
@@ -52,7 +53,7 @@ def read_c3d(path: Path, options: ImportOptions) -> list[Recording]:
         import ezc3d
     except ImportError:
         raise StickgenError(f"{path}: ezc3d is not installed; pip install 'stickgen[c3d]'") from None
-    _check_header(path)
+    check_c3d(path)
     try:
         content: Any = ezc3d.c3d(str(path))
         points = np.asarray(content["data"]["points"], dtype=np.float64)[:3].transpose(2, 1, 0)
@@ -150,22 +151,6 @@ def _all_labels(parameters: Any) -> list[str]:
         names += parameters[f"LABELS{number}"]["value"]
         number += 1
     return names
-
-
-def _check_header(path: Path) -> None:
-    """Refuse a header that promises more points than the file has room for, before memory is asked for."""
-    with path.open("rb") as file:
-        head = file.read(20)
-    size = path.stat().st_size
-    points, analog, first, last, _, scale, block = struct.unpack_from("<HHHHHfH", head.ljust(20, b"\0"), 2)
-    frames = max(last - first + 1, 0)
-    # Numbers are floats where the scale is negative, else 16-bit; a point takes four.
-    needed = (block - 1) * 512 + frames * (4 * points + analog) * (4 if scale < 0 else 2)
-    # 65535 is written for longer recordings.
-    if last != 0xFFFF and needed > size:
-        raise DataError(
-            f"{path}: {points} points in {frames} frames do not fit into {size} bytes; the file is truncated"
-        )
 
 
 def _recognises(path: Path, head: bytes) -> bool:

@@ -47,7 +47,7 @@ def read_motions(path: Path, options: ImportOptions) -> list[Recording]:
     Raises:
         DataError: the file is damaged or not as described.
     """
-    content = read_arrays(path)
+    content = read_arrays(path, ("motion", "caption", "fps"))
     motion = content["motion"]
     if motion.ndim not in (3, 4) or motion.shape[-1] not in SKELETONS or not np.issubdtype(motion.dtype, np.floating):
         raise DataError(

@@ -3,6 +3,7 @@
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +100,15 @@ def read_npz(path: Path, options: ImportOptions | None = None) -> list[Recording
     ]
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read all arrays of a NumPy archive.
+def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """Read arrays of a NumPy archive.
+
+    Args:
+        path: the archive.
+        names: of the arrays; others are not looked at, whatever they hold. None: all.
 
     Raises:
-        DataError: it is missing, damaged, too large, or holds Python objects.
+        DataError: it is missing, damaged, too large, or one of the arrays holds Python objects.
     """
     if not path.is_file():
         raise DataError(missing_file(path))
@@ -113,7 +118,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             raise DataError(f"{path}: not an archive of plain arrays: no zip file, as every .npz is")
         check_archive(path)
         with np.load(path, allow_pickle=False) as archive:
-            content = {key: archive[key] for key in archive.files}
+            content = {key: archive[key] for key in archive.files if names is None or key in names}
     except _DAMAGE as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         reason = "holds Python objects, which would have to be executed" if "pickle" in reason else reason

@@ -33,7 +33,7 @@ class _ArraysOnly(pickle.Unpickler):
             return _encode
         if (module, name) in (("__builtin__", "bytes"), ("builtins", "bytes")):
             return _no_bytes
-        raise pickle.UnpicklingError(f"it names {module}.{name}")
+        raise pickle.UnpicklingError(f"it names {module}.{name}"[:200])
 
 
 def read_pickle(path: Path) -> Any:
@@ -50,8 +50,8 @@ def read_pickle(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         if "it names" in str(error):
             raise DataError(
-                f"{path}: holds Python objects, which would have to be executed, and was refused ({error}); save plain "
-                "arrays"
+                f"{path}: holds Python objects, which would have to be executed, and was refused "
+                f"({' '.join(str(error).split())}); save plain arrays"
             ) from None
         raise DataError(f"{path}: not a pickle, or damaged") from None
     except Exception:  # damaged pickles make the unpickler raise whatever their opcodes lead to

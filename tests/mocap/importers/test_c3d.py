@@ -82,9 +82,18 @@ def test_damaged_files(tmp_path: Path) -> None:
         path.write_bytes(whole[:size])
         with pytest.raises(DataError, match=r"y\.c3d: "):
             read_c3d(path, ImportOptions())
-    path.write_bytes(whole[:2] + b"\xff\x0f" + whole[4:8] + b"\xf0\xff" + whole[10:])
-    with pytest.raises(DataError, match="do not fit into"):
-        read_c3d(path, ImportOptions())
+    changes = {
+        2: (b"\xff\x0f", "4095 points in the header, 18 in the parameters"),
+        8: (b"\xf0\xff", "do not fit into|different numbers of frames"),
+        12: (b"\0\0\0\0", "a scale of 0.0"),
+        16: (b"\x63", "different blocks of data"),
+        515: (b"\x55", r"processor type 85; 84 \(Intel\) expected"),
+        516: (b"\x70", "wrong length|of type|is no number"),
+    }
+    for at, (new, message) in changes.items():
+        path.write_bytes(whole[:at] + new + whole[at + len(new) :])
+        with pytest.raises(DataError, match=message):
+            read_c3d(path, ImportOptions())
     path.write_bytes(b"\x02\x50" + b"\x00" * 30)
     with pytest.raises(DataError, match="not a format that is recognised"):
         find_sources([path])

@@ -60,7 +60,8 @@ def test_amass_of_smpl_x_has_its_arrays_apart(tmp_path: Path) -> None:
     poses, _ = dance(240, joints=52)
     parts = {"poses": None, "root_orient": poses[:, :3], "pose_body": poses[:, 3:66]}
     rate = {"mocap_framerate": None, "mocap_frame_rate": np.array(120)}
-    path = archive(tmp_path / "s" / "a_stageii.npz", **parts, **rate)
+    objects = np.array({"C7": 3829}, dtype=object)  # never unpickled
+    path = archive(tmp_path / "s" / "a_stageii.npz", **parts, **rate, markers_latent_vids=objects)
     (recording,) = read_amass(path, ImportOptions())
     assert (recording.take, recording.fps) == ("s/a", 120)
     np.testing.assert_array_equal(recording.joints, whole.joints)
