@@ -1,6 +1,7 @@
 """The same function for many items, on several processes, in the order of the items."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -61,7 +62,7 @@ def _results(function: Callable[[Item], Result], items: Sequence[Item], workers:
         return
     executor = ProcessPoolExecutor(workers, initializer=_set_function, initargs=(function,))
     try:
-        yield from executor.map(_call, items, chunksize=max(1, min(16, len(items) // (4 * workers))))
+        yield from executor.map(_call, items, chunksize=max(1, min(4, len(items) // (4 * workers))))
     except BrokenProcessPool:
         raise StickgenError(
             "a worker process ended before its time, for want of memory perhaps; try --workers 1"
@@ -77,6 +78,9 @@ _function: Callable[[Any], Any] | None = None
 def _set_function(function: Callable[[Any], Any]) -> None:
     global _function
     _function = function
+    # An interrupt reaches every process of a terminal; the one that started the others ends them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _call(item: Any) -> Any:

@@ -1,9 +1,10 @@
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from stickgen.errors import DataError
+from stickgen.errors import DataError, StickgenError
 from stickgen.mocap.importers.c3d import C3D, read_c3d
 from stickgen.mocap.importers.importer import ImportOptions
 from stickgen.mocap.importers.registry import find_sources
@@ -73,6 +74,13 @@ def test_missing_markers_and_a_joint_map(tmp_path: Path) -> None:
         read_c3d(path, ImportOptions())
     (recording,) = read_c3d(path, ImportOptions(joint_map={"left_knee": "knee_l"}))
     np.testing.assert_allclose(recording.joints, 1000 * walking_body(60), atol=1e-2)
+
+
+def test_without_ezc3d(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_c3d(tmp_path / "x.c3d", markers(CENTRES))
+    monkeypatch.setitem(sys.modules, "ezc3d", None)
+    with pytest.raises(StickgenError, match=r"x\.c3d: ezc3d is not installed; pip install 'stickgen\[c3d\]'"):
+        read_c3d(path, ImportOptions())
 
 
 def test_damaged_files(tmp_path: Path) -> None:
