@@ -165,11 +165,11 @@ def rate(content: Any, where: str) -> float | None:
     if not isinstance(content, Mapping):
         return None
     parts = [content, *(content.get(key) for key in ("meta_info", "video_info", "video", "info", "metadata", "meta"))]
-    rates = {part[key] for part in parts if isinstance(part, Mapping) for key in ("fps", "frame_rate") if key in part}
+    rates = [part[key] for part in parts if isinstance(part, Mapping) for key in ("fps", "frame_rate") if key in part]
     return one_rate(rates, where)
 
 
-def one_rate(rates: set[Any], where: str) -> float | None:
+def one_rate(rates: Sequence[Any], where: str) -> float | None:
     """Return the only rate, None where there is none.
 
     Raises:
@@ -218,7 +218,7 @@ def rate_of_times(times: Mapping[int, tuple[str, float]], where: str) -> float |
             "of one rate"
         )
     # The mean of all intervals is exact where times are rounded to milliseconds.
-    return one_rate({round(float((numbers[-1] - numbers[0]) / (at[-1] - at[0])), 3)}, where)
+    return one_rate([round(float((numbers[-1] - numbers[0]) / (at[-1] - at[0])), 3)], where)
 
 
 def frame_time(entry: Mapping[str, Any]) -> tuple[str, float] | None:

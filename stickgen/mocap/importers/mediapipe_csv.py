@@ -36,6 +36,7 @@ _LANDMARK_COLUMNS = (
     "name",
     "id",
 )
+_LONG_NAMES = {"y": "y", "c": "visibility"}
 _NAMES = {name.replace("_", ""): index for index, name in enumerate(MEDIAPIPE_NAMES)}
 
 
@@ -83,6 +84,9 @@ def _wide(
     numbers = {number for number, part in columns if part == "x"}
     _check(path, numbers, {part for _, part in columns})
     first = min(numbers)
+    missing = [(n, part) for n in numbers for part in "yc" if (n, part) not in columns]
+    if missing:
+        raise DataError(f"{path}: landmark {missing[0][0]} has an x, and no {_LONG_NAMES[missing[0][1]]}")
     frames: Frames = {}
     times: dict[int, tuple[str, float]] = {}
     for index, row in enumerate(rows):

@@ -52,7 +52,7 @@ def read_mediapipe_json(path: Path, options: ImportOptions) -> list[Recording]:
         listed = [listed]  # the landmarks of a single picture
     frames: Frames = {}
     times: dict[int, tuple[str, float]] = {}
-    rates: set[Any] = set()
+    rates: list[Any] = []
     for index, entry in enumerate(listed):
         where = f"{path}: frame {index}"
         number, found = index, entry
@@ -61,7 +61,7 @@ def read_mediapipe_json(path: Path, options: ImportOptions) -> list[Recording]:
             found = next((entry[key] for key in _LANDMARKS if key in entry), None)
             time = frame_time(entry)
             times |= {} if time is None else {number: time}
-            rates |= {entry["fps"]} if isinstance(entry.get("fps"), int | float) else set()
+            rates += [entry["fps"]] if "fps" in entry else []
         frames[number] = frames.get(number, []) + list(_people(found, where))
     fps = rate(content, str(path)) or one_rate(rates, str(path)) or rate_of_times(times, str(path))
     return recordings(path, frames, options, fps=fps, size=_size(content))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from stickgen.mocap.importers.keypoint_files import MAX_FRAMES, MAX_PEOPLE
 from stickgen.mocap.importers.registry import find_sources
 from stickgen.mocap.keypoints.layouts import BODY_25, MEDIAPIPE_33, MEDIAPIPE_NAMES, Layout
 from stickgen.mocap.projection import Recording
+from tests.mocap.importers.test_damage import damaged
 
 GIVEN = ImportOptions(fps=25.0)
 SIZE = (1280, 720)
@@ -310,6 +312,7 @@ def first_person(key: str, value: Any) -> Callable[[Any], Any]:
             lambda c: {**c, "frames": [{**f, "fps": 25 + f["frame"] % 2} for f in c["frames"]]},
             "mixed frame rates: 25, 26; divide the file",
         ),
+        (write_mediapipe_json, lambda c: {**c, "fps": [25]}, "fps: float.. argument must be"),
         (write_mediapipe_json, lambda c: {**c, "fps": 1e9}, "fps: 1e[+]09 frames a second: 1 to 1000 expected"),
         (
             write_mediapipe_json,
@@ -400,3 +403,22 @@ def test_sizes_that_are_none(text: str) -> None:
     assert parse_size("1920x1080") == (1920, 1080)
     with pytest.raises(ConfigError, match="width and height expected, as 1920x1080"):
         parse_size(text)
+
+
+@pytest.mark.parametrize("name", [name for name in WRITERS if "pictures" not in name and name != "OpenPose"])
+def test_damaged_files_are_read_or_refused(
+    name: str, walk: tuple[list[np.ndarray], np.ndarray], tmp_path: Path
+) -> None:
+    path = WRITERS[name](tmp_path, walk[0][:16])
+    ((_, importer),) = find_sources([path])
+    assert importer is not None
+    whole, rng = path.read_bytes(), random.Random(0)
+    refused = []
+    for number in range(12):
+        path.write_bytes(damaged(whole, rng, number % 4))
+        try:
+            importer.read(path, ImportOptions(fps=25.0, image_size=SIZE))
+        except DataError as error:
+            refused.append(str(error))
+    assert len(refused) >= 3
+    assert not any("\n" in message for message in refused)
