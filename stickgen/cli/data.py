@@ -1,21 +1,34 @@
 """Commands that make, pack and show data files; each imports what it needs when it runs."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from stickgen.cli.options import DataOutput, DataSource, Dim, Overwrite, Theme
 
+_CAPTIONS, _READING = "Captions and labels", "Reading the sources"
+
 
 def prepare(
-    sources: Annotated[list[Path], typer.Argument(help="Joint archives (.npz), BVH files (.bvh), data files (.pt).")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Files or folders of motion: BVH, C3D, AMASS, HumanML3D, 2-D keypoints, data files, … (docs/data.md)."
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Data file to write; .safetensors packs it.")] = Path(
         "data/sft_data_embedded.pt"
     ),
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            help="Base that will be trained: captions are embedded by its text encoder (default: stickgen's)."
+        ),
+    ] = None,
     view: Annotated[
         list[str] | None,
-        typer.Option(help="side, front, both, or a yaw angle in degrees; may be repeated. [default: side]"),
+        typer.Option(help="side, front, both, or a yaw angle in degrees; may be repeated (default: side)."),
     ] = None,
     random_views: Annotated[
         int, typer.Option(help="Further views of each clip, from yaw angles drawn between -90 and 90 degrees.")
@@ -25,35 +38,82 @@ def prepare(
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the random views.")] = 0,
     dim: Dim = 20,
-    encoder: Annotated[
-        str, typer.Option(help="Text encoder: hub id, or folder of a saved sentence-transformers model.")
-    ] = "BAAI/bge-large-en-v1.5",
-    encoder_id: Annotated[str | None, typer.Option(help="Id to record for an encoder given as a folder.")] = None,
-    captions_file: Annotated[
-        Path | None,
-        typer.Option(help="CSV or JSON with the columns file, caption, action, take; BVH files need one."),
-    ] = None,
-    captions: Annotated[str, typer.Option(help="Of several captions: first, or all (one clip each).")] = "first",
-    only: Annotated[list[str] | None, typer.Option(help="Keep clips with this action label; may be repeated.")] = None,
     window: Annotated[int, typer.Option(help="Most frames of a clip; longer takes are cut.")] = 250,
-    source: Annotated[str | None, typer.Option(help="Data set id to record. [default: the file's own]")] = None,
-    joint_map: Annotated[
-        Path | None, typer.Option(help='JSON file naming joints that are not recognised: {"left_hip": "L_Femur"}.')
-    ] = None,
-    up: Annotated[str, typer.Option(help="Up axis of the sources: auto, x, y, z, -x, -y or -z.")] = "auto",
-    skip_seconds: Annotated[
-        float, typer.Option(help="Time dropped at the start of BVH files, which often blend out of a T-pose.")
-    ] = 0.1,
+    only: Annotated[list[str] | None, typer.Option(help="Keep clips with this action label; may be repeated.")] = None,
+    source: Annotated[str | None, typer.Option(help="Data set id to record (default: the file's own).")] = None,
     fix_split: Annotated[
         bool,
         typer.Option("--fix-split", help="Write each clip's split into the file, every source divided for itself."),
     ] = False,
+    captions_file: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=_CAPTIONS,
+            help="CSV, JSON or JSON lines with the columns file, caption, action, take, style, subject, split.",
+        ),
+    ] = None,
+    caption_from: Annotated[
+        str,
+        typer.Option(rich_help_panel=_CAPTIONS, help="Labels in file names: 'dataset-2_{action}_{style}_*'."),
+    ] = "",
+    caption: Annotated[
+        str, typer.Option(rich_help_panel=_CAPTIONS, help="Captions made of labels: 'A person {action}s, {style}.'")
+    ] = "",
+    captions: Annotated[
+        str, typer.Option(rich_help_panel=_CAPTIONS, help="Of several captions: first, or all (one clip each).")
+    ] = "first",
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_CAPTIONS,
+            help="Text encoder: hub id, or folder of a saved sentence-transformers model (default: the base's).",
+        ),
+    ] = None,
+    joint_map: Annotated[
+        Path | None,
+        typer.Option(
+            rich_help_panel=_READING, help='JSON file naming joints that are not recognised: {"left_hip": "L_Femur"}.'
+        ),
+    ] = None,
+    up: Annotated[
+        str, typer.Option(rich_help_panel=_READING, help="Up axis of the sources: auto, x, y, z, -x, -y or -z.")
+    ] = "auto",
+    fps: Annotated[
+        float | None, typer.Option(rich_help_panel=_READING, help="Frames a second where a format has no rate.")
+    ] = None,
+    image_size: Annotated[
+        str | None,
+        typer.Option(
+            rich_help_panel=_READING,
+            help="Width and height, as 1920x1080, of a video whose keypoints are shares of it.",
+        ),
+    ] = None,
+    min_confidence: Annotated[
+        float, typer.Option(rich_help_panel=_READING, help="Confidence from which a keypoint of a video counts.")
+    ] = 0.3,
+    pose_model: Annotated[
+        Path | None,
+        typer.Option(rich_help_panel=_READING, help="MediaPipe pose landmarker (.task) that finds people in videos."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(rich_help_panel=_READING, help="Processes that read and project (default: the cores).", min=1),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make a data file of motion capture: project to stick figures, score, embed the captions."""
+    """Make a data file of motion: read, project to stick figures, score, embed the captions."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     from stickgen.data.clips import amount, counted
+    from stickgen.mocap.captions import Captioner
     from stickgen.mocap.cutting import PrepareOptions
+    from stickgen.mocap.importers.importer import ImportOptions, parse_size
+    from stickgen.mocap.importers.joints import read_joint_map
+    from stickgen.mocap.pool import cores
+    from stickgen.mocap.prepare import encoder_for
     from stickgen.mocap.prepare import prepare as make_data_file
+    from stickgen.mocap.vocabulary import suggest_actions
     from stickgen.text.encoder import TextEncoder
 
     options = PrepareOptions(
@@ -67,29 +127,56 @@ def prepare(
         captions=captions,  # type: ignore[arg-type]  # checked by PrepareOptions
         only=tuple(only or ()),
         source=source,
-        joint_map=joint_map,
-        up=up,
-        skip_seconds=skip_seconds,
+        reading=ImportOptions(
+            read_joint_map(joint_map) if joint_map else {},
+            up,
+            fps=fps,
+            image_size=parse_size(image_size) if image_size else None,
+            min_confidence=min_confidence,
+            pose_model=pose_model,
+        ),
     )
-    summary = make_data_file(
-        sources,
-        output,
-        lambda: TextEncoder(encoder, encoder_id=encoder_id),
-        options,
-        captions=captions_file,
-        overwrite=overwrite,
-    )
+    captioner = Captioner.of(captions_file, caption_from, caption)
+    name = encoder_for(base, encoder)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=total)
+            bar.update(tasks[what], completed=done)
+
+        summary = make_data_file(
+            sources,
+            output,
+            lambda: TextEncoder(name),
+            options,
+            captioner=captioner,
+            overwrite=overwrite,
+            workers=workers or cores(),
+            progress=show,
+        )
     typer.echo(
         f"{output}: {amount(summary.clips, summary.takes, summary.frames)}; {summary.high_quality} with quality >= 0.8"
     )
+    typer.echo(f"captions embedded by {name}")
     if summary.gathered:
         typer.echo(f"taken over from data files: {counted(summary.gathered, 'clip')}")
     if summary.left_out:
         typer.echo(f"left out: {counted(summary.left_out, 'recording')} of fewer than {options.minimum} frames")
+    if summary.flat and (options.all_views != ("side",) or random_views):
+        typer.echo(
+            f"kept as the camera saw them: {counted(summary.flat, 'recording')} without depth; views do not apply"
+        )
     if summary.unlabelled:
         typer.echo(
             f"without an action class: {counted(summary.unlabelled, 'clip')} (name it in the column stickgen_action)"
         )
+    for label, recordings in sorted(summary.unknown_actions.items(), key=lambda item: (-item[1], item[0]))[:20]:
+        near = suggest_actions(label)
+        hint = f"; perhaps {' or '.join(near)}" if near else ""
+        typer.echo(f"  no class for {label!r}: {counted(recordings, 'recording')}{hint}")
 
 
 def sample(

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 PACKED_SUFFIX = ".safetensors"
 """A data file of this name, in small letters or capitals, is a packed one; any other is torch's."""
 
-MOTION_CAPTURE = (".npz", ".bvh")
+MOTION_CAPTURE = (".npz", ".bvh", ".c3d", ".amc", ".npy", ".skeleton", ".motion", ".pkl")
 """Names of what ``stickgen prepare`` makes data files of."""
 
 SLOW_SECONDS = 5.0

@@ -1,23 +1,29 @@
 """From recordings of people to the sequences of a data file: cut, project, score, caption."""
 
 import re
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from stickgen.errors import ConfigError, DataError
-from stickgen.mocap.importers.bvh import SKIP_SECONDS
+from stickgen.mocap.importers.importer import ImportOptions
+from stickgen.mocap.pool import Progress, each
 from stickgen.mocap.projection import VIEWS, Recording, project, view_yaw
-from stickgen.motion.actions import ACTIONS, action_index
+from stickgen.mocap.vocabulary import checked_action, match_action
+from stickgen.motion.actions import action_index
 from stickgen.motion.physics import body_physics
 from stickgen.motion.quality import quality_score
 from stickgen.motion.skeleton import skeleton_of
+
+CAMERA_VIEW = "camera"
+"""View of a clip whose joints lie on a plane already."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +43,7 @@ class PrepareOptions:
         captions: of several captions, "first" takes one, "all" makes a clip of each.
         only: action labels to keep, fine or of the vocabulary; empty keeps all.
         source: data set id; None: as the file says, else "mocap".
-        joint_map: JSON file that names the joints of the sources.
-        up: their up axis, or "auto".
-        skip_seconds: time dropped at the start of a BVH file.
+        reading: what the sources do not say about themselves.
     """
 
     views: tuple[str, ...] = ("side",)
@@ -53,9 +57,7 @@ class PrepareOptions:
     captions: Literal["first", "all"] = "first"
     only: tuple[str, ...] = ()
     source: str | None = None
-    joint_map: Path | None = None
-    up: str = "auto"
-    skip_seconds: float = SKIP_SECONDS
+    reading: ImportOptions = field(default_factory=ImportOptions)
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -77,8 +79,6 @@ class PrepareOptions:
             raise ConfigError(f"window={self.window}: at least the minimum of {self.minimum} frames expected")
         if self.captions not in ("first", "all"):
             raise ConfigError(f"captions={self.captions}: first or all expected")
-        if not self.skip_seconds >= 0:
-            raise ConfigError(f"skip_seconds={self.skip_seconds}: a time of 0 s or more expected")
 
     @property
     def all_views(self) -> tuple[str, ...]:
@@ -87,23 +87,29 @@ class PrepareOptions:
         return tuple(dict.fromkeys(spelt))
 
     def views_of(self, clip: Recording) -> tuple[str, ...]:
-        """The views of one clip, its random ones drawn."""
+        """The views of one clip, its random ones drawn; the camera's own for a body on a plane."""
+        if clip.flat:
+            return (CAMERA_VIEW,)
         rng = np.random.default_rng([self.seed, zlib.crc32(f"{clip.take}/{clip.clip_id}".encode())])
         return (*self.all_views, *(f"{yaw:.1f}" for yaw in rng.uniform(-90, 90, size=self.random_views)))
 
 
-def make_sequences(recordings: Sequence[Recording], options: PrepareOptions) -> list[dict[str, Any]]:
+def make_sequences(
+    recordings: Sequence[Recording], options: PrepareOptions, workers: int = 1, progress: Progress | None = None
+) -> list[dict[str, Any]]:
     """Return the sequences of recordings at 25 fps, without their embeddings.
+
+    Args:
+        recordings: what to make them of.
+        options: see :class:`PrepareOptions`.
+        workers: processes; the result does not depend on them.
+        progress: is told what is done; see :func:`~stickgen.mocap.pool.each`.
 
     Raises:
         DataError: every recording is too short, or one has joints or labels that cannot be used.
     """
-    sequences = [
-        sequence
-        for recording in recordings
-        for piece in windows(recording, options)
-        for sequence in _sequences_of(piece, options)
-    ]
+    made = each(partial(_sequences_of_recording, options=options), recordings, workers, "projecting", progress)
+    sequences = [sequence for of_one in made for sequence in _with_tensors(of_one)]
     if not sequences:
         raise DataError(f"none of the {len(recordings)} recordings has the {options.minimum} frames of a clip")
     return sequences
@@ -129,21 +135,28 @@ def windows(recording: Recording, options: PrepareOptions) -> Iterator[Recording
         yield replace(recording, joints=recording.joints[start:end], clip_id=f"{recording.clip_id}_{start:04d}")
 
 
+def _sequences_of_recording(recording: Recording, options: PrepareOptions) -> list[dict[str, Any]]:
+    """Return the sequences of a recording, with arrays for tensors, which other processes send more simply."""
+    return [sequence for piece in windows(recording, options) for sequence in _sequences_of(piece, options)]
+
+
 def _sequences_of(clip: Recording, options: PrepareOptions) -> Iterator[dict[str, Any]]:
     try:
-        action = _action_class(clip)
+        name = action_of(clip)
         for view in options.views_of(clip):
             motion = project(clip.joints, dim=options.dim, view=view, height=clip.height, floor=clip.floor)
-            physics = body_physics(motion)
+            bodies = [motion] if motion.ndim == 2 else [motion[:, actor] for actor in range(motion.shape[1])]
+            physics = [body_physics(body) for body in bodies]
             sequence: dict[str, Any] = {
-                "motion": torch.from_numpy(motion),
-                "physics": torch.from_numpy(physics),
+                "motion": motion,
+                "physics": physics[0] if motion.ndim == 2 else np.stack(physics, axis=1),
                 "source": options.source or clip.source or "mocap",
-                "quality_score": round(quality_score(motion, physics), 4),
+                # A clip of several bodies is as good as its worst.
+                "quality_score": round(min(map(quality_score, bodies, physics)), 4),
                 "meta": _meta(clip, view),
             }
-            if action is not None:
-                sequence["actions"] = torch.full((len(motion),), action, dtype=torch.int64)
+            if name is not None:
+                sequence["actions"] = np.full(len(motion), action_index(name), dtype=np.int64)
             captions = [" ".join(caption.split()) for caption in clip.captions if caption.strip()]
             for caption in captions if options.captions == "all" else captions[:1]:
                 yield {"description": caption + (_seen_from(view) if options.name_views else ""), **sequence}
@@ -153,14 +166,37 @@ def _sequences_of(clip: Recording, options: PrepareOptions) -> Iterator[dict[str
 
 def _seen_from(view: str) -> str:
     """Return how a caption goes on, to name the view: not for the side, which a prompt that names none then means."""
+    if view == CAMERA_VIEW:
+        return ""
     return {VIEWS["side"]: "", VIEWS["front"]: ", seen from the front"}.get(view_yaw(view), ", seen at an angle")
 
 
-def _action_class(clip: Recording) -> int | None:
-    """Return the class: the vocabulary's own label, or the fine one where it is in the vocabulary, else None."""
-    if clip.stickgen_action:
-        return action_index(clip.stickgen_action)
-    return action_index(clip.action) if clip.action in ACTIONS else None
+def _with_tensors(sequences: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the sequences of a recording with tensors for arrays.
+
+    A saved file refers to what it holds already, if it is the same object. Equal texts are made one object, whichever
+    process they come from, and an array that several captions share stays one: so the bytes do not depend on processes.
+    """
+    tensors: dict[int, torch.Tensor] = {}
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return tensors.setdefault(id(value), torch.from_numpy(np.ascontiguousarray(value)))
+        if isinstance(value, dict):
+            return {sys.intern(key): plain(part) for key, part in value.items()}
+        # A subclass of str, as NumPy's, cannot be interned.
+        return sys.intern(str(value)) if isinstance(value, str) else value
+
+    return [plain(sequence) for sequence in sequences]
+
+
+def action_of(clip: Recording) -> str | None:
+    """Return the class that the label of the vocabulary, or else the fine one, means; None where it means none.
+
+    Raises:
+        DataError: the label of the vocabulary is not in it.
+    """
+    return checked_action(clip.stickgen_action) if clip.stickgen_action else match_action(clip.action)
 
 
 def _meta(clip: Recording, view: str) -> dict[str, str]:
@@ -173,4 +209,5 @@ def _meta(clip: Recording, view: str) -> dict[str, str]:
     }
     # CMU numbers its takes subject_trial.
     cmu = re.fullmatch(r"(\d+)_\d+", clip.take)
-    return {**meta, "subject": cmu[1]} if cmu else meta
+    facts = {"subject": clip.subject or (cmu[1] if cmu else ""), "split": clip.split}
+    return meta | {key: value for key, value in facts.items() if value}

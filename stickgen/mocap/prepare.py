@@ -1,7 +1,9 @@
-"""From motion capture to a data file: read, cut, project, score, embed, write."""
+"""From motion capture to a data file: read, describe, cut, project, score, embed, write."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,20 +11,22 @@ import numpy as np
 import torch
 
 import stickgen
+from stickgen.artifacts.base_lookup import encoder_of_base
 from stickgen.data.file import check_data_name, is_packed, write_sequences
 from stickgen.data.sequences import clips_from_sequences
 from stickgen.data.split import fixed_splits
-from stickgen.errors import DataError
+from stickgen.errors import ConfigError, DataError
 from stickgen.files import check_absent, check_writable
-from stickgen.mocap.captions import Description, describe, read_captions
-from stickgen.mocap.cutting import PrepareOptions, make_sequences, windows
-from stickgen.mocap.importers.bvh import read_bvh
-from stickgen.mocap.importers.joints import read_joint_map
-from stickgen.mocap.importers.npz import read_npz
+from stickgen.mocap.captions import Captioner
+from stickgen.mocap.cutting import PrepareOptions, action_of, make_sequences, windows
+from stickgen.mocap.importers.importer import Importer, ImportOptions
+from stickgen.mocap.importers.registry import find_sources
 from stickgen.mocap.merge_files import LabelFilter, fix_splits, gather_sequences
+from stickgen.mocap.pool import Progress, each
 from stickgen.mocap.projection import Recording
 from stickgen.motion.resampling import resample
 from stickgen.motion.skeleton import FPS, skeleton_of
+from stickgen.text.encoder import DEFAULT_ENCODER, canonical_id
 
 
 class Encoder(Protocol):
@@ -47,7 +51,9 @@ class PrepareSummary:
         gathered: of the clips, those that came from data files.
         left_out: recordings that were too short.
         unlabelled: clips without an action class.
+        unknown_actions: action labels that mean no class of the vocabulary, and the recordings that have them.
         high_quality: clips that score 0.8 or more.
+        flat: recordings on a plane, such as keypoints of a video, which have no view but the camera's.
     """
 
     clips: int
@@ -57,6 +63,8 @@ class PrepareSummary:
     left_out: int
     unlabelled: int
     high_quality: int
+    unknown_actions: dict[str, int] = field(default_factory=dict)
+    flat: int = 0
 
 
 def prepare(
@@ -65,19 +73,23 @@ def prepare(
     load_encoder: Callable[[], Encoder],
     options: PrepareOptions | None = None,
     *,
-    captions: Path | None = None,
+    captioner: Captioner | None = None,
     overwrite: bool = False,
+    workers: int = 1,
+    progress: Progress | None = None,
 ) -> PrepareSummary:
-    """Make a data file (docs/data.md) of motion capture.
+    """Make a data file (docs/data.md) of motion.
 
     Args:
-        sources: ``.npz`` joint archives and ``.bvh`` files, and ``.pt`` data files, whose clips are taken over as they
-            are but for their embeddings.
+        sources: files and folders of the formats of :mod:`stickgen.mocap.importers.registry`, and data files, whose
+            clips are taken over as they are but for their embeddings.
         output: the file to write.
         load_encoder: makes what embeds the captions; called once the sources are read and found usable.
         options: see :class:`PrepareOptions`.
-        captions: caption table; needed where a source has no captions of its own.
+        captioner: captions and labels that the sources do not have themselves.
         overwrite: replace an existing output.
+        workers: processes that read and project; the file is the same for any number of them.
+        progress: is told what is done; see :func:`~stickgen.mocap.pool.each`.
 
     Raises:
         OutputExistsError: the output exists and ``overwrite`` is false, or it is a folder.
@@ -85,18 +97,20 @@ def prepare(
             two splits.
         StickgenError: an optional package is not installed.
     """
-    options = options or PrepareOptions()
+    options, captioner = options or PrepareOptions(), captioner or Captioner()
     check_absent(output, overwrite=overwrite, file=True)
     check_data_name(output)
     check_writable(output)
-    captured = [path for path in sources if path.suffix.lower() != ".pt"]
+    found = _find(sources)
+    captured = [(path, importer) for path, importer in found if importer is not None]
     wanted = LabelFilter(options.only)
-    gathered = [s for path in sources if path not in captured for s in gather_sequences(path, options.dim, wanted)]
+    gathered = [s for path, importer in found if not importer for s in gather_sequences(path, options.dim, wanted)]
     if options.source is not None:
         gathered = [{**sequence, "source": options.source} for sequence in gathered]
-    recordings = read_sources(captured, options, wanted, captions=captions) if captured or not sources else []
+    recordings = _read(captured, options, wanted, captioner, workers, progress)
     wanted.check()
-    sequences = (make_sequences(recordings, options) if recordings else []) + gathered
+    sequences = make_sequences(recordings, options, workers, progress) if recordings else []
+    sequences += gathered
     encoder = load_encoder()
     embed(sequences, encoder)
     if options.fix_split:
@@ -121,48 +135,49 @@ def prepare(
         gathered=len(gathered),
         left_out=sum(next(windows(r, options), None) is None for r in recordings),
         unlabelled=sum(clip.actions is None for clip in clips),
+        unknown_actions=dict(Counter(r.action for r in recordings if r.action and action_of(r) is None)),
         high_quality=sum((clip.quality or 0) >= 0.8 for clip in clips),
+        flat=sum(r.flat for r in recordings),
     )
 
 
-def read_sources(
-    sources: Sequence[Path],
-    options: PrepareOptions,
-    wanted: LabelFilter | None = None,
-    *,
-    captions: Path | None = None,
-) -> list[Recording]:
-    """Read and describe the recordings of all sources, resampled to 25 fps.
+def encoder_for(base: Path | None, encoder: str | None) -> str:
+    """Return the text encoder, a hub id or a folder, that captions for a base are to be embedded by.
 
     Args:
-        sources: ``.npz`` and ``.bvh`` files.
-        options: see :class:`PrepareOptions`.
-        wanted: keeps recordings by their labels; None: those of ``options.only``. There may be none.
-        captions: caption table.
+        base: the base that will be trained; None: the one that training adapts by default.
+        encoder: the encoder that was asked for; None: the base's, or the reference system's where a base does not
+            record one.
+
+    Raises:
+        ConfigError: ``base`` was named, and is another encoder's.
+        CheckpointError: the base is missing or damaged.
+    """
+    if encoder is not None and base is None:
+        return encoder
+    theirs = encoder_of_base(base)
+    if encoder is None:
+        return theirs or DEFAULT_ENCODER
+    if theirs not in (None, canonical_id(encoder)):
+        raise ConfigError(f"--encoder {encoder}: {base} was trained with {theirs}; leave --encoder or --base out")
+    return encoder
+
+
+def read_sources(
+    sources: Sequence[Path], options: PrepareOptions, *, captioner: Captioner | None = None
+) -> list[Recording]:
+    """Read and describe the recordings of all sources but data files, resampled to 25 fps.
+
+    Args:
+        sources: files and folders.
+        options: see :class:`PrepareOptions`; of its labels there may be none.
+        captioner: captions and labels that the sources do not have themselves.
 
     Raises:
         DataError: a source cannot be read or has no caption.
     """
-    if not sources:
-        raise DataError("no sources; name .npz, .bvh or .pt files")
-    table: dict[str, Description] = read_captions(captions) if captions else {}
-    joint_map = read_joint_map(options.joint_map) if options.joint_map else None
-    recordings: list[Recording] = []
-    for path in sources:
-        suffix = path.suffix.lower()
-        if suffix == ".npz":
-            read = read_npz(path, joint_map=joint_map, up=options.up)
-        elif suffix == ".bvh":
-            read = [read_bvh(path, joint_map=joint_map, up=options.up, skip_seconds=options.skip_seconds)]
-        else:
-            raise DataError(f"{path}: {_not_a_source(path)}")
-        recordings += describe(read, path, table)
-    wanted = wanted or LabelFilter(options.only)
-    recordings = [r for r in recordings if wanted({label for label in (r.action, r.stickgen_action) if label})]
-    for recording in recordings:
-        if not any(caption.strip() for caption in recording.captions):
-            raise DataError(f"{recording.where}: no caption; name one in a caption table (--captions-file)")
-    return [replace(r, joints=_resampled(r), fps=float(FPS)) for r in recordings]
+    found = [(path, importer) for path, importer in _find(sources) if importer is not None]
+    return _read(found, options, LabelFilter(options.only), captioner or Captioner())
 
 
 def embed(sequences: Sequence[dict[str, Any]], encoder: Encoder) -> None:
@@ -173,10 +188,53 @@ def embed(sequences: Sequence[dict[str, Any]], encoder: Encoder) -> None:
         sequence["embedding"] = embedding.clone()
 
 
-def _not_a_source(path: Path) -> str:
-    if is_packed(path):
-        return "a packed file, which has lost meta.action and other keys of a sequence; name the .pt it was made from"
-    return ".npz, .bvh or .pt expected"
+def _find(sources: Sequence[Path]) -> list[tuple[Path, Importer | None]]:
+    if not sources:
+        raise DataError("no sources; name files or folders of motion (see docs/data.md)")
+    for path in sources:
+        if is_packed(path):
+            raise DataError(
+                f"{path}: a packed file, which has lost meta.action and other keys of a sequence; name the .pt it was "
+                "made from"
+            )
+    return find_sources(sources)
+
+
+def _read(
+    sources: Sequence[tuple[Path, Importer]],
+    options: PrepareOptions,
+    wanted: LabelFilter,
+    captioner: Captioner,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> list[Recording]:
+    read_one = partial(_read_source, options=options.reading, captioner=captioner)
+    read = each(read_one, sources, workers, "reading", progress)
+    if captioner.pattern and sources:
+        pairs = [(recording, path) for (path, _), of_one in zip(sources, read, strict=True) for recording in of_one]
+        if not any(captioner.matches(recording, path) for recording, path in pairs):
+            first = pairs[0][0].clip_id if pairs else sources[0][0].stem
+            raise DataError(f"--caption-from {captioner.pattern!r}: matches no source; the first is {first!r}")
+    recordings = [
+        recording
+        for of_one in read
+        for recording in of_one
+        if wanted({label for label in (recording.action, recording.stickgen_action) if label})
+    ]
+    for recording in recordings:
+        if not any(caption.strip() for caption in recording.captions):
+            raise DataError(
+                f"{recording.where}: no caption; name one in a caption table (--captions-file), in a .txt beside the "
+                "file, or by --caption"
+            )
+    return recordings
+
+
+def _read_source(source: tuple[Path, Importer], options: ImportOptions, captioner: Captioner) -> list[Recording]:
+    """Read one source, in whichever process."""
+    path, importer = source
+    described = captioner.describe(importer.read(path, options), path)
+    return [replace(recording, joints=_resampled(recording), fps=float(FPS)) for recording in described]
 
 
 def _resampled(recording: Recording) -> np.ndarray:

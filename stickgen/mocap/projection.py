@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stickgen.errors import DataError
-from stickgen.motion.skeleton import STICK_12, skeleton_of
+from stickgen.motion.skeleton import STICK_5, STICK_12, skeleton_of
 
 BODY_JOINTS: tuple[str, ...] = (
     "neck", "head", "left_shoulder", "left_elbow", "left_wrist", "right_shoulder", "right_elbow", "right_wrist",
@@ -24,10 +24,13 @@ _SKELETAL_SHARE = 0.89
 
 @dataclass(frozen=True)
 class Recording:
-    """One body in space, as an importer reads it.
+    """One body, or several that move together, as an importer reads it.
 
     Attributes:
-        joints: ``[T, 14, 3]``, the joints of :data:`BODY_JOINTS` in any unit of length; y up, right-handed.
+        joints: ``[T, 14, 3]``, the joints of :data:`BODY_JOINTS` in any unit of length; y up, right-handed. Or
+            ``[T, 14, 2]``, x and y as a camera saw them: such a body has one view, its own. Several bodies are
+            ``[T, A, 14, 3]`` or ``[T, A, 14, 2]``. On a plane the joints may also be all those of
+            :data:`~stickgen.motion.skeleton.STICK_12` or :data:`~stickgen.motion.skeleton.STICK_5`, 16 or 6.
         fps: frames a second.
         take: the recording it is cut from; splits never divide a take.
         captions: one or more descriptions.
@@ -36,6 +39,8 @@ class Recording:
         style: how the action is performed ("tired"), "" where unknown.
         clip_id: name of the clip, unique in its file.
         source: id of the data set, "" where unknown.
+        subject: who moves, "" where unknown.
+        split: "train", "val" or "test" where the source fixes it, else "".
         where: file and clip, for messages.
         height: body height in the unit of the joints; None: estimated from the bones.
         floor: height of the standing ankles in the unit of the joints; None: estimated from the clip.
@@ -50,9 +55,16 @@ class Recording:
     style: str = ""
     clip_id: str = ""
     source: str = ""
+    subject: str = ""
+    split: str = ""
     where: str = ""
     height: float | None = None
     floor: float | None = None
+
+    @property
+    def flat(self) -> bool:
+        """Whether the joints lie on a plane already."""
+        return self.joints.shape[-1] == 2
 
 
 def view_yaw(view: str | float) -> float:
@@ -72,11 +84,13 @@ def view_yaw(view: str | float) -> float:
     return yaw
 
 
-def body_height(joints: np.ndarray) -> float:
+def body_height(joints: np.ndarray, percentile: float = 50.0) -> float:
     """Estimate the standing height from bone lengths, so that a crouching clip is not blown up.
 
     Args:
         joints: ``[T, 14, 3]`` in the order of :data:`BODY_JOINTS`.
+        percentile: over time, of the lengths of legs and neck; the median of bones in space, more for bones in a
+            picture, which look short where they point at the camera.
 
     Returns:
         the height in the unit of the joints: shin + thigh + torso + neck, lengthened by heel and crown.
@@ -86,7 +100,7 @@ def body_height(joints: np.ndarray) -> float:
     """
 
     def bone(a: np.ndarray, b: np.ndarray) -> float:
-        return float(np.median(np.linalg.norm(a - b, axis=-1)))
+        return float(np.percentile(np.linalg.norm(a - b, axis=-1), percentile))
 
     legs = [
         bone(_joint(joints, f"{side}_hip"), _joint(joints, f"{side}_knee"))
@@ -144,47 +158,74 @@ def project(
     height: float | None = None,
     floor: float | None = None,
 ) -> np.ndarray:
-    """Draw a body as a stick figure.
+    """Draw bodies as stick figures.
 
     One yaw serves the whole clip, so the figure turns where the body turns and stands still where it stands. Seen
     from the side (yaw 0) x is the mean facing direction: who walks forward walks to +x. From the front (yaw 90) x is
-    the body's left, as a viewer opposite sees it. Depth is dropped.
+    the body's left, as a viewer opposite sees it. Depth is dropped. Joints on a plane are only scaled and shifted.
+
+    Several bodies share the yaw, that of the first body, and the scale, their mean height, so that they keep their
+    distance.
 
     Args:
-        joints: ``[T, 14, 3]`` at 25 fps in the order of :data:`BODY_JOINTS`, y up.
+        joints: ``[T, 14, 3]``, ``[T, 14, 2]`` or several bodies, at 25 fps and y up; see :class:`Recording`.
         dim: 20 or 48.
-        view: "side", "front", or yaw in degrees.
+        view: "side", "front", or yaw in degrees; of no effect on a plane.
         height: body height in the unit of the joints; estimated where None.
         floor: height of the standing ankles in the unit of the joints; estimated where None.
 
     Returns:
-        float32 ``[T, dim]`` in body heights; standing ankles at y = 0, the pelvis starts at x = 0.
+        float32 ``[T, dim]``, or ``[T, A, dim]`` of several bodies, in body heights; standing ankles at y = 0, the
+        pelvis, or the middle of all, starts at x = 0.
 
     Raises:
-        DataError: ``dim`` or ``view`` is unknown, or the joints are not ``[T, 14, 3]``, finite and distinct.
+        DataError: ``dim`` or ``view`` is unknown, the joints have another shape, are not finite and distinct, or are
+            the 6 of the 5-segment figure where ``dim`` is 48.
     """
-    if joints.ndim != 3 or joints.shape[1:] != (len(BODY_JOINTS), 3) or len(joints) == 0:
-        raise DataError(f"joints: shape [T, {len(BODY_JOINTS)}, 3] expected, {list(joints.shape)} found")
+    names = _joint_names(joints, dim)
     if not np.isfinite(joints).all():
         frame = int(np.argwhere(~np.isfinite(joints))[0, 0])
         raise DataError(f"joints: finite numbers expected, NaN or infinity found in frame {frame}")
     skeleton = skeleton_of(dim)
     joints = np.asarray(joints, dtype=np.float64)
-    yaw = math.radians(view_yaw(view))
-    facing = facing_direction(joints)
-    left = np.array([facing[2], 0.0, -facing[0]])
-    axis = math.cos(yaw) * facing + math.sin(yaw) * left
-    scale = body_height(joints) if height is None else height
-    ground = floor_height(joints) if floor is None else floor
+    bodies = joints[:, None] if joints.ndim == 3 else joints
+    actors = [bodies[:, actor] for actor in range(bodies.shape[1])]
+    scale = float(np.mean([body_height(body) for body in actors])) if height is None else height
+    ground = min(floor_height(body) for body in actors) if floor is None else floor
+    x = bodies[..., 0] if joints.shape[-1] == 2 else bodies @ _view_axis(actors[0], view)
+    flat = np.stack([x, bodies[..., 1] - ground], axis=-1) / scale
+    points = {name: flat[..., index, :] for index, name in enumerate(names)}
+    if names == BODY_JOINTS:
+        points["pelvis"] = (points["left_hip"] + points["right_hip"]) / 2
+        points["chest"] = (points["left_shoulder"] + points["right_shoulder"]) / 2
+    figure = np.stack([points[name] for name in skeleton.joints], axis=-2)
+    figure[..., 0] -= points["pelvis"][0, :, 0].mean()
+    frames = np.asarray(skeleton.from_joints(figure), dtype=np.float32)
+    return frames[:, 0] if joints.ndim == 3 else frames
 
-    flat = np.stack([joints @ axis, joints[..., 1] - ground], axis=-1) / scale
-    points = {name: flat[:, index] for index, name in enumerate(BODY_JOINTS)}
-    points["pelvis"] = (points["left_hip"] + points["right_hip"]) / 2
-    points["chest"] = (points["left_shoulder"] + points["right_shoulder"]) / 2
-    figure = np.stack([points[name] for name in STICK_12.joints], axis=1)
-    figure[..., 0] -= points["pelvis"][0, 0]
-    order = [STICK_12.joint(name) for name in skeleton.joints]
-    return np.asarray(skeleton.from_joints(figure[:, order]), dtype=np.float32)
+
+def _joint_names(joints: np.ndarray, dim: int) -> tuple[str, ...]:
+    """Return what the joints of a recording are.
+
+    Raises:
+        DataError: nothing has joints of this shape, or they do not make a figure of ``dim`` numbers.
+    """
+    known = {3: (BODY_JOINTS,), 2: (BODY_JOINTS, STICK_12.joints, STICK_5.joints)}
+    if joints.ndim in (3, 4) and len(joints) and 0 not in joints.shape:
+        for names in known.get(joints.shape[-1], ()):
+            if len(names) == joints.shape[-2]:
+                if names == STICK_5.joints and dim != STICK_5.dim:
+                    raise DataError(f"{STICK_5.dim} numbers a frame cannot become {dim}; leave --dim at {STICK_5.dim}")
+                return names
+    raise DataError(f"joints: shape [T, {len(BODY_JOINTS)}, 3] expected, {list(joints.shape)} found")
+
+
+def _view_axis(body: np.ndarray, view: str | float) -> np.ndarray:
+    """Return the direction ``[3]`` in space that is to the right of a picture."""
+    yaw = math.radians(view_yaw(view))
+    facing = facing_direction(body)
+    left = np.array([facing[2], 0.0, -facing[0]])
+    return np.asarray(math.cos(yaw) * facing + math.sin(yaw) * left)
 
 
 def _joint(joints: np.ndarray, name: str) -> np.ndarray:

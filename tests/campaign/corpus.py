@@ -30,7 +30,7 @@ from stickgen.evaluation.scores import ScoresFile
 from stickgen.export.motion import read_panels
 from stickgen.generation.seed import read_seed_frames
 from stickgen.lora import get_lora_state_dict, inject_lora_adapters, lora_settings
-from stickgen.mocap.captions import read_captions
+from stickgen.mocap.caption_tables import read_captions
 from stickgen.mocap.importers.bvh import read_bvh
 from stickgen.mocap.importers.joints import read_joint_map
 from stickgen.mocap.importers.npz import read_npz

@@ -44,6 +44,9 @@ SCHEMES = {
         "Hips", "Chest", "Neck", "Head",
         "Shoulder_lr UpperArm_lr LowerArm_lr Hand_lr UpperLeg_lr LowerLeg_lr Foot_lr", "L", "R",
     ),
+    "hundred_styles": (
+        "Hips", "Chest", "Neck", "Head", "lrCollar lrShoulder lrElbow lrWrist lrHip lrKnee lrAnkle", "Left", "Right",
+    ),
     "biped": (
         "Bip01 Pelvis", "Bip01 Spine", "Bip01 Neck", "Bip01 Head",
         "Bip01 lr Clavicle,Bip01 lr UpperArm,Bip01 lr Forearm,Bip01 lr Hand,Bip01 lr Thigh,Bip01 lr Calf,"

@@ -1,4 +1,3 @@
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,17 +7,19 @@ import numpy as np
 import pytest
 import torch
 
+from stickgen.artifacts.base import load_base, save_base
 from stickgen.data.file import read_sequences, write_sequences
 from stickgen.data.sequences import clips_from_sequences
-from stickgen.errors import ConfigError, DataError, OutputExistsError
-from stickgen.mocap.captions import read_captions
+from stickgen.errors import CheckpointError, ConfigError, DataError, OutputExistsError
+from stickgen.mocap.captions import Captioner
 from stickgen.mocap.cutting import PrepareOptions, make_sequences
-from stickgen.mocap.prepare import embed, prepare, read_sources
-from stickgen.mocap.projection import Recording
+from stickgen.mocap.prepare import embed, encoder_for, prepare, read_sources
+from stickgen.mocap.projection import BODY_JOINTS, Recording
 from stickgen.motion.actions import action_index
 from stickgen.motion.physics import body_physics
 from tests.mocap.bodies import walking_body, write_bvh
 from tests.random_clips import random_sequence
+from tests.runs import make_base
 
 
 class Encoder:
@@ -79,6 +80,30 @@ def test_views_are_clips_of_one_take() -> None:
     assert abs(front["motion"][-1, 2]) < 0.01
 
 
+def test_a_body_on_a_plane_has_the_cameras_view_alone() -> None:
+    flat = replace(WALK, joints=walking_body(60)[..., [2, 1]])  # seen from the side
+    (sequence,) = sequences_of(flat, views=("both", "30"), random_views=2, name_views=True, dim=48)
+    assert sequence["meta"]["view"] == "camera"
+    assert sequence["description"] == "A person walks."
+    torch.testing.assert_close(sequence["motion"], sequences_of(WALK, dim=48)[0]["motion"], atol=1e-5, rtol=0)
+
+
+def test_several_bodies_are_actors_of_one_sequence() -> None:
+    pair = np.stack([walking_body(60), walking_body(60, heading=180) + np.array([0.5, 0, 3])], axis=1)
+    (sequence,) = sequences_of(replace(WALK, joints=pair), dim=20)
+    assert sequence["motion"].shape == (60, 2, 20)
+    first, second = clips_from_sequences([sequence], "pair")
+    assert (first.partner is None, second.partner is None) == (False, False)
+    # They walk towards each other, their distance in body heights, their middle at 0.
+    pelvis = sequence["motion"][:, :, 2]
+    assert pelvis[0, 0] == pytest.approx(-pelvis[0, 1])
+    assert pelvis[-1, 0] > pelvis[0, 0]
+    assert pelvis[-1, 1] < pelvis[0, 1]
+    alone = sequences_of(WALK)[0]
+    np.testing.assert_array_equal(first.physics, body_physics(first.motion.numpy()))
+    torch.testing.assert_close(pelvis[-1, 0] - pelvis[0, 0], alone["motion"][-1, 2], atol=1e-4, rtol=0)
+
+
 def test_all_captions_make_clips_of_their_own() -> None:
     assert [s["description"] for s in sequences_of(WALK, captions="all")] == ["A person walks.", "Someone strolls."]
 
@@ -131,8 +156,6 @@ def test_labels_outside_the_vocabulary() -> None:
         {"dim": 21},
         {"window": 10},
         {"captions": "some"},
-        {"skip_seconds": -1.0},
-        {"skip_seconds": float("nan")},
     ],
 )
 def test_options_are_checked(options: dict[str, Any]) -> None:
@@ -158,7 +181,7 @@ def sources(tmp_path: Path) -> Path:
 def test_a_style_of_the_table_is_carried_to_the_clip(sources: Path) -> None:
     table = sources / "styles.csv"
     table.write_text("file,caption,style\ndance.bvh,A tired dance.,tired\nhop.bvh,A hop.,\n")
-    prepare([sources / "dance.bvh", sources / "hop.bvh"], sources / "out.pt", Encoder, captions=table)
+    prepare([sources / "dance.bvh", sources / "hop.bvh"], sources / "out.pt", Encoder, captioner=Captioner.of(table))
     sequences, _ = read_sequences(sources / "out.pt")
     assert [clip.style for clip in clips_from_sequences(sequences, "out.pt")] == ["tired", ""]
     assert "style" not in sequences[1]["meta"]
@@ -168,7 +191,7 @@ def test_a_file_is_written_that_can_be_read(sources: Path) -> None:
     output = sources / "made" / "clips.pt"
     table = sources / "captions.csv"
     files = [sources / "dance.bvh", sources / "hop.bvh"]
-    summary = prepare(files, output, Encoder, PrepareOptions(views=("both",)), captions=table)
+    summary = prepare(files, output, Encoder, PrepareOptions(views=("both",)), captioner=Captioner.of(table))
     sequences, info = read_sequences(output)
     assert (summary.clips, summary.takes, summary.left_out, summary.unlabelled) == (4, 2, 0, 2)
     assert info["text_encoder"] == Encoder.record
@@ -182,8 +205,8 @@ def test_a_file_is_written_that_can_be_read(sources: Path) -> None:
     assert sequences[0]["source"] == "mocap"
     assert len(sequences[0]["motion"]) == 122  # (150 - 3 dropped) / 30 * 25
     with pytest.raises(OutputExistsError):
-        prepare(files, output, Encoder, captions=table)
-    prepare(files, output, Encoder, PrepareOptions(source="studio"), captions=table, overwrite=True)
+        prepare(files, output, Encoder, captioner=Captioner.of(table))
+    prepare(files, output, Encoder, PrepareOptions(source="studio"), captioner=Captioner.of(table), overwrite=True)
     assert read_sequences(output)[0][0]["source"] == "studio"
 
 
@@ -193,25 +216,31 @@ def test_the_encoder_is_asked_for_once_the_sources_are_known_to_do(sources: Path
 
     output, table = sources / "clips.pt", sources / "captions.csv"
     with pytest.raises(DataError, match="no such file"):
-        prepare([sources / "none.bvh"], output, no_encoder, captions=table)
+        prepare([sources / "none.bvh"], output, no_encoder, captioner=Captioner.of(table))
     with pytest.raises(DataError, match="no caption"):
         prepare([sources / "dance.bvh"], output, no_encoder)
     longer = PrepareOptions(minimum=200)
     with pytest.raises(DataError, match="none of the 1 recordings"):
-        prepare([sources / "dance.bvh"], output, no_encoder, longer, captions=table)
+        prepare([sources / "dance.bvh"], output, no_encoder, longer, captioner=Captioner.of(table))
     with pytest.raises(OutputExistsError, match="is a folder"):
-        prepare([sources / "dance.bvh"], sources, no_encoder, captions=table, overwrite=True)
+        prepare([sources / "dance.bvh"], sources, no_encoder, captioner=Captioner.of(table), overwrite=True)
     with pytest.raises(AssertionError, match="too early"):
-        prepare([sources / "dance.bvh"], output, no_encoder, captions=table)
+        prepare([sources / "dance.bvh"], output, no_encoder, captioner=Captioner.of(table))
 
 
 def test_only_keeps_a_label(sources: Path) -> None:
     files = [sources / "dance.bvh", sources / "hop.bvh"]
-    kept = read_sources(files, PrepareOptions(only=("salsa",)), captions=sources / "captions.csv")
+    kept = read_sources(files, PrepareOptions(only=("salsa",)), captioner=Captioner.of(sources / "captions.csv"))
     assert [r.take for r in kept] == ["monday"]
     assert kept[0].captions == ("A person dances, wildly.", "Somebody dances.")
     with pytest.raises(DataError, match="--only tango: no clip has that label; there are jump, salsa"):
-        prepare(files, sources / "out.pt", Encoder, PrepareOptions(only=("tango",)), captions=sources / "captions.csv")
+        prepare(
+            files,
+            sources / "out.pt",
+            Encoder,
+            PrepareOptions(only=("tango",)),
+            captioner=Captioner.of(sources / "captions.csv"),
+        )
 
 
 def test_a_bvh_without_a_caption_is_named(sources: Path) -> None:
@@ -219,46 +248,16 @@ def test_a_bvh_without_a_caption_is_named(sources: Path) -> None:
         read_sources([sources / "dance.bvh"], PrepareOptions())
 
 
-def test_sources_are_told_by_suffix(sources: Path) -> None:
-    with pytest.raises(DataError, match=r"captions.csv: .npz, .bvh or .pt expected"):
+def test_what_is_no_source_is_named(sources: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"captions.csv: not a format that is recognised; BVH, .* or a data file expected"
+    ):
         read_sources([sources / "captions.csv"], PrepareOptions())
     packed = r"S\.SAFETENSORS: a packed file, which has lost meta.action and .*; name the \.pt it was made from"
     with pytest.raises(DataError, match=packed):
         read_sources([sources / "S.SAFETENSORS"], PrepareOptions())
     with pytest.raises(DataError, match="no sources"):
         read_sources([], PrepareOptions())
-
-
-def test_json_and_csv_tables_agree(sources: Path) -> None:
-    rows = [
-        {"file": "dance.bvh", "caption": "A person dances, wildly.", "action": "salsa", "take": "monday"},
-        {"file": "dance.bvh", "caption": "Somebody dances."},
-        {"file": "hop", "caption": "A person hops.", "action": "jump", "take": None},
-    ]
-    (sources / "captions.json").write_text(json.dumps(rows))
-    assert read_captions(sources / "captions.json") == read_captions(sources / "captions.csv")
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "message"),
-    [
-        ("a.csv", "file,action\nx,walk\n", "no column caption"),
-        ("a.csv", "file,caption\nx,\n", "row 1: no caption"),
-        ("a.csv", "file,caption,mood\nx,y,z\n", "unknown column mood"),
-        ("a.csv", "file,caption\nx,y,z\n", "unknown column"),
-        ("a.csv", "file,caption,action\nx,y,walk\nx,z,run\n", "row 2: action 'run', but 'walk'"),
-        ("a.csv", f"file,caption\nx,{'y' * 200_000}\n", "line 2: not CSV that can be read: field larger"),
-        ("a.csv", f"file,{'y' * 200_000}\n", "line 1: not CSV that can be read: field larger"),
-        ("a.json", "{}", "JSON list"),
-        ("a.json", "[", "not JSON"),
-        ("b.csv", None, "cannot be read"),
-    ],
-)
-def test_caption_tables_are_checked(tmp_path: Path, name: str, text: str | None, message: str) -> None:
-    if text is not None:
-        (tmp_path / name).write_text(text)
-    with pytest.raises(DataError, match=f"{name}: .*{message}"):
-        read_captions(tmp_path / name)
 
 
 def test_the_embedding_is_saved_alone() -> None:
@@ -312,11 +311,11 @@ def test_data_files_are_taken_along_and_embedded_anew(tmp_path: Path) -> None:
     table = tmp_path / "captions.csv"
     table.write_text("file,caption,action\nwalk.bvh,A person walks.,walk\n")
     first, both = tmp_path / "first.pt", tmp_path / "both.pt"
-    prepare([bvh], first, Encoder, captions=table)
+    prepare([bvh], first, Encoder, captioner=Captioner.of(table))
     sequences, info = read_sequences(first)
     shouted = [{**s, "description": "WALKING", "meta": {**s["meta"], "take": "t2"}} for s in sequences]
     write_sequences(tmp_path / "second.pt", shouted, {"text_encoder": {"id": "another", "dim": 8}})
-    summary = prepare([bvh, tmp_path / "second.pt"], both, Encoder, captions=table)
+    summary = prepare([bvh, tmp_path / "second.pt"], both, Encoder, captioner=Captioner.of(table))
     assert (summary.clips, summary.gathered, summary.takes) == (2, 1, 2)
     mixed, record = read_sequences(both)
     assert record["text_encoder"] == info["text_encoder"]
@@ -339,7 +338,7 @@ def files(sources: Path) -> list[Path]:
 @pytest.mark.parametrize(("label", "takes"), [("salsa", ["monday"]), ("run", ["t1"])])
 def test_a_label_may_be_in_one_source_alone(sources: Path, files: list[Path], label: str, takes: list[str]) -> None:
     output = sources / "out.pt"
-    prepare(files, output, Encoder, PrepareOptions(only=(label,)), captions=sources / "captions.csv")
+    prepare(files, output, Encoder, PrepareOptions(only=(label,)), captioner=Captioner.of(sources / "captions.csv"))
     assert [s["meta"]["take"] for s in read_sequences(output)[0]] == takes
 
 
@@ -347,13 +346,13 @@ def test_a_label_that_is_in_no_source_is_told_with_those_of_all(sources: Path, f
     options = PrepareOptions(only=("swim",))
     for given, known in ((files, "run, salsa, walk"), (files[1:], "run, walk")):
         with pytest.raises(DataError, match=f"--only swim: no clip has that label; there are {known}$"):
-            prepare(given, sources / "out.pt", Encoder, options, captions=sources / "captions.csv")
+            prepare(given, sources / "out.pt", Encoder, options, captioner=Captioner.of(sources / "captions.csv"))
 
 
 def test_a_source_id_is_recorded_for_clips_of_data_files_too(sources: Path, files: list[Path]) -> None:
     def ids(**options: Any) -> list[str]:
         output, table = sources / "out.pt", sources / "captions.csv"
-        prepare(files, output, Encoder, PrepareOptions(**options), captions=table, overwrite=True)
+        prepare(files, output, Encoder, PrepareOptions(**options), captioner=Captioner.of(table), overwrite=True)
         return [s["source"] for s in read_sequences(output)[0]]
 
     assert ids() == ["mocap", "theirs", "theirs"]
@@ -366,3 +365,77 @@ def test_files_that_fix_a_take_in_two_splits_are_not_joined(tmp_path: Path) -> N
     with pytest.raises(DataError, match="take 'x' is fixed in test and val"):
         prepare([tmp_path / "a.pt", tmp_path / "b.pt"], tmp_path / "out.pt", Encoder)
     assert not (tmp_path / "out.pt").exists()
+
+
+@pytest.mark.parametrize("captions", ["first", "all"])
+def test_the_file_does_not_depend_on_the_number_of_workers(tmp_path: Path, captions: Any) -> None:
+    folder = tmp_path / "takes"
+    folder.mkdir()
+    rows = ["file,caption,action,style"]
+    for number in range(20):
+        name = f"{number:02d}_walk"
+        np.savez(
+            folder / f"{name}.npz",
+            joints=walking_body(40 + number, heading=number),
+            joint_names=np.array(BODY_JOINTS),
+            fps=np.array(30),
+        )
+        rows += [f"{name},A person walks {number} times.,walk,calm", f"{name},Somebody walks.,,"]
+    (tmp_path / "captions.csv").write_text("\n".join(rows))
+    written = []
+    for workers in (1, 2):
+        output = tmp_path / f"{workers}.pt"
+        prepare(
+            [folder],
+            output,
+            Encoder,
+            PrepareOptions(views=("both",), random_views=1, captions=captions),
+            captioner=Captioner.of(tmp_path / "captions.csv"),
+            workers=workers,
+        )
+        written.append(output.read_bytes())
+    assert written[0] == written[1]
+
+
+def test_labels_without_a_class_are_counted(sources: Path) -> None:
+    files = [sources / "dance.bvh", sources / "hop.bvh"]
+    summary = prepare(files, sources / "out.pt", Encoder, captioner=Captioner.of(sources / "captions.csv"))
+    assert (summary.unlabelled, summary.unknown_actions) == (1, {"salsa": 1})
+
+
+def test_splits_and_subjects_of_a_table_are_written(sources: Path) -> None:
+    table = sources / "table.csv"
+    table.write_text("file,caption,subject,split\ndance.bvh,A dance.,anna,test\nhop.bvh,A hop.,,\n")
+    prepare([sources / "dance.bvh", sources / "hop.bvh"], sources / "out.pt", Encoder, captioner=Captioner.of(table))
+    metas = [sequence["meta"] for sequence in read_sequences(sources / "out.pt")[0]]
+    assert (metas[0]["subject"], metas[0]["split"]) == ("anna", "test")
+    assert metas[1].keys().isdisjoint({"subject", "split"})
+
+
+def test_a_pattern_that_matches_nothing_is_a_mistake(sources: Path) -> None:
+    with pytest.raises(DataError, match=r"--caption-from 'x_\{action\}': matches no source; the first is 'dance'"):
+        read_sources([sources / "dance.bvh"], PrepareOptions(), captioner=Captioner(pattern="x_{action}"))
+    (read,) = read_sources(
+        [sources / "dance.bvh"], PrepareOptions(), captioner=Captioner(pattern="{action}", template="{action}ing")
+    )
+    assert read.captions == ("danceing",)
+
+
+def test_captions_are_for_the_encoder_of_the_base(tmp_path: Path) -> None:
+    ours = "sentence-transformers/all-MiniLM-L6-v2"
+    assert encoder_for(None, None) == ours
+    assert encoder_for(None, "org/other") == "org/other"
+    base = make_base(tmp_path / "base.safetensors")
+    assert encoder_for(base, None) == encoder_for(base, ours) == ours
+    assert encoder_for(make_base(tmp_path / "base.pth"), None) == ours
+    with pytest.raises(ConfigError, match=rf"--encoder org/other: .*base\.safetensors was trained with {ours}"):
+        encoder_for(base, "org/other")
+    with pytest.raises(CheckpointError, match="no such file"):
+        encoder_for(tmp_path / "none.pth", None)
+
+
+def test_a_base_that_names_no_encoder_is_the_references(tmp_path: Path) -> None:
+    base = load_base(make_base(tmp_path / "base.safetensors"))
+    save_base(base.model, replace(base.record, text_encoder={}), tmp_path / "bare.safetensors")
+    assert encoder_for(tmp_path / "bare.safetensors", None) == "BAAI/bge-large-en-v1.5"
+    assert encoder_for(tmp_path / "bare.safetensors", "org/other") == "org/other"

@@ -1,6 +1,7 @@
 """Reading BVH motion capture through pybvh (the extra ``bvh``)."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,36 +10,31 @@ import numpy as np
 from stickgen.errors import DataError, StickgenError
 from stickgen.files import missing_file, temporary_folder
 from stickgen.mocap.importers.bvh_layout import canonical_bvh
+from stickgen.mocap.importers.file_labels import file_labels
+from stickgen.mocap.importers.importer import Importer, ImportOptions
 from stickgen.mocap.importers.joints import body_joints, find_joints, turn_up
 from stickgen.mocap.projection import Recording, body_height, floor_height
 from stickgen.untrusted import check_fps
 
-SKIP_SECONDS = 0.1
-"""Time dropped at the start by default: many files blend out of a T-pose there."""
 
+def read_bvh(path: Path, options: ImportOptions | None = None) -> list[Recording]:
+    """Read a BVH file as one recording, whose take is the file's name.
 
-def read_bvh(
-    path: Path,
-    *,
-    joint_map: dict[str, str] | None = None,
-    up: str = "auto",
-    skip_seconds: float = SKIP_SECONDS,
-) -> Recording:
-    """Read a BVH file as one recording without captions, whose take is the file's name.
+    Caption, labels and take are read from the name where it is one of a known data set
+    (:mod:`stickgen.mocap.importers.file_labels`); else there is no caption.
 
     The unit of length does not matter, since figures are scaled to their own height.
 
     Args:
         path: the file.
-        joint_map: names that override the recognition of joints, from ours to the file's.
-        up: the up axis, or "auto".
-        skip_seconds: time dropped at the start.
+        options: ``joint_map``, ``up`` and ``skip_seconds`` are used.
 
     Raises:
         DataError: the file is missing, damaged, has not all the joints of a figure, or is over before
             ``skip_seconds``.
         StickgenError: pybvh is not installed.
     """
+    options = options or ImportOptions()
     names, positions, frame_time = read_positions(path)
     if not (math.isfinite(frame_time) and frame_time > 0):
         raise DataError(f"{path}: Frame Time: a positive number expected, {frame_time:g} found")
@@ -49,27 +45,29 @@ def read_bvh(
     if not np.isfinite(positions).all():
         frame = int(np.argwhere(~np.isfinite(positions))[0, 0])
         raise DataError(f"{path}: frame {frame}: NaN or infinity found; remove or repair the frame")
-    skipped = round(skip_seconds / frame_time)
+    skipped = round(options.skip_seconds / frame_time)
     if skipped >= len(positions):
         raise DataError(
-            f"{path}: {len(positions)} frames of {frame_time:g} s are over before the {skip_seconds:g} s that "
-            "--skip-seconds drops"
+            f"{path}: {len(positions)} frames of {frame_time:g} s are over before the {options.skip_seconds:g} s that "
+            "are dropped at the start"
         )
-    joints = body_joints(positions[skipped:], names, find_joints(names, str(path), joint_map))
-    joints = turn_up(joints, up, str(path))
+    joints = body_joints(positions[skipped:], names, find_joints(names, str(path), options.joint_map))
+    joints = turn_up(joints, options.up, str(path))
     try:
         height = body_height(joints)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    return Recording(
-        joints=joints,
-        fps=1 / frame_time,
-        take=path.stem,
-        clip_id=path.stem,
-        where=str(path),
-        height=height,
-        floor=floor_height(joints),
-    )
+    return [
+        Recording(
+            joints=joints,
+            fps=1 / frame_time,
+            clip_id=path.stem,
+            where=str(path),
+            height=height,
+            floor=floor_height(joints),
+            **{"take": path.stem, **file_labels(path.stem)},
+        )
+    ]
 
 
 def read_positions(path: Path) -> tuple[list[str], np.ndarray, float]:
@@ -135,3 +133,10 @@ def _place(motion: Any, translations: dict[int, np.ndarray]) -> np.ndarray:
         if joint >= 0:
             turned[:, node] = turned[:, parent] @ local[:, joint]
     return positions
+
+
+def _recognises(path: Path, head: bytes) -> bool:
+    return re.match(rb"(\xef\xbb\xbf)?\s*HIERARCHY\b", head, re.IGNORECASE) is not None
+
+
+BVH = Importer("BVH", "One skeleton a file, any rotation order, channel order and unit", _recognises, read_bvh)

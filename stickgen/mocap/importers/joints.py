@@ -24,18 +24,18 @@ UP_AXES: dict[str, tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, 
 # further for a leg of 82 cm.
 _HEAD_PER_LEG = 0.12
 
-# Upper arms come before shoulders: where a file has both, its "shoulder" is the collar bone.
+# Upper arms come before shoulders: where a file has both, its "shoulder" is the collar bone. Ankles come before feet.
 # Names as `_plain` leaves them: lower case, letters and digits only, without a prefix like "mixamorig:" or "Bip01 ".
 _SIDED_ALIASES: dict[str, tuple[str, ...]] = {
     "shoulder": ("{s}shldr", "{S}arm", "{S}upperarm", "{s}upperarm", "{s}arm", "{s}shoulder", "{S}shoulder"),
     "elbow": ("{s}forearm", "{S}forearm", "{S}lowerarm", "{s}elbow", "{S}elbow", "{s}lowerarm"),
-    "wrist": ("{s}hand", "{S}hand", "{s}wrist", "{S}wrist"),
+    "wrist": ("{s}wrist", "{S}wrist", "{s}hand", "{S}hand"),
     "hip": ("{s}thigh", "{S}upleg", "{S}upperleg", "{S}thigh", "{s}hip", "{S}hip", "{s}upleg", "{s}upperleg"),
     "knee": (
         "{s}shin", "{S}leg", "{S}lowerleg", "{S}shin", "{S}calf", "{s}calf", "{s}knee", "{S}knee", "{s}leg",
         "{s}lowerleg",
     ),
-    "ankle": ("{s}foot", "{S}foot", "{s}ankle", "{S}ankle"),
+    "ankle": ("{s}ankle", "{S}ankle", "{s}foot", "{S}foot"),
 }  # fmt: skip
 _CENTRE_ALIASES: dict[str, tuple[str, ...]] = {
     "neck": ("neck", "neck1", "neck01", "lowerneck", "spineneck"),

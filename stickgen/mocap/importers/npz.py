@@ -3,6 +3,7 @@
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from stickgen.data.clips import checked_text
 from stickgen.errors import DataError
 from stickgen.files import missing_file
+from stickgen.mocap.importers.importer import Importer, ImportOptions
 from stickgen.mocap.importers.joints import body_joints, find_joints, turn_up
 from stickgen.mocap.projection import Recording, body_height, floor_height
 from stickgen.motion.skeleton import FPS
@@ -28,7 +30,7 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-def read_npz(path: Path, *, joint_map: dict[str, str] | None = None, up: str = "auto") -> list[Recording]:
+def read_npz(path: Path, options: ImportOptions | None = None) -> list[Recording]:
     """Read the clips of a joint archive.
 
     Height and floor are estimated over all clips of a take together: bones and ground do not change between them.
@@ -38,8 +40,7 @@ def read_npz(path: Path, *, joint_map: dict[str, str] | None = None, up: str = "
             into clips (absent: one clip); ``fps`` is 25 where absent; ``clip_id``, ``cmu_id`` or ``take``, ``action``,
             ``stickgen_action``, ``style`` and ``captions_json`` (a JSON list), ``caption`` or ``description`` hold one
             entry a clip and may be absent.
-        joint_map: names that override the recognition of joints, from ours to the file's.
-        up: the up axis, or "auto".
+        options: ``joint_map`` and ``up`` are used, and ``fps`` where the file has no rate.
 
     Returns:
         one recording a clip.
@@ -47,7 +48,8 @@ def read_npz(path: Path, *, joint_map: dict[str, str] | None = None, up: str = "
     Raises:
         DataError: the file is missing, damaged, holds pickled objects, or is not as described.
     """
-    content = _read(path)
+    options = options or ImportOptions()
+    content = read_arrays(path)
     for key in ("joints", "joint_names"):
         if key not in content:
             raise DataError(f"{path}: no array {key!r}; the file has {', '.join(content) or 'none'} (see docs/data.md)")
@@ -60,7 +62,8 @@ def read_npz(path: Path, *, joint_map: dict[str, str] | None = None, up: str = "
         )
     if not len(positions):
         raise DataError(f"{path}: joints: no frames")
-    joints = turn_up(body_joints(positions, names, find_joints(names, str(path), joint_map)), up, str(path))
+    found = find_joints(names, str(path), options.joint_map)
+    joints = turn_up(body_joints(positions, names, found), options.up, str(path))
     bounds = _bounds(content, len(joints), path)
     columns = {key: _column(content, key, len(bounds), path) for key in _COLUMNS}
     takes = [
@@ -77,7 +80,7 @@ def read_npz(path: Path, *, joint_map: dict[str, str] | None = None, up: str = "
             height[take], floor[take] = body_height(frames), floor_height(frames)
         except DataError as error:
             raise DataError(f"{path}: take {take}: {error}") from None
-    fps = _fps(content, path)
+    fps = _fps(content, path, options.fps)
     return [
         Recording(
             joints=joints[a:b],
@@ -97,7 +100,16 @@ def read_npz(path: Path, *, joint_map: dict[str, str] | None = None, up: str = "
     ]
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """Read arrays of a NumPy archive.
+
+    Args:
+        path: the archive.
+        names: of the arrays; others are not looked at, whatever they hold. None: all.
+
+    Raises:
+        DataError: it is missing, damaged, too large, or one of the arrays holds Python objects.
+    """
     if not path.is_file():
         raise DataError(missing_file(path))
     try:
@@ -106,7 +118,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             raise DataError(f"{path}: not an archive of plain arrays: no zip file, as every .npz is")
         check_archive(path)
         with np.load(path, allow_pickle=False) as archive:
-            content = {key: archive[key] for key in archive.files}
+            content = {key: archive[key] for key in archive.files if names is None or key in names}
     except _DAMAGE as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         reason = "holds Python objects, which would have to be executed" if "pickle" in reason else reason
@@ -117,10 +129,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     return content
 
 
-def _fps(content: dict[str, np.ndarray], path: Path) -> float:
+def _fps(content: dict[str, np.ndarray], path: Path, otherwise: float | None) -> float:
     rate = content.get("fps")
     if rate is None:
-        return float(FPS)
+        return otherwise or float(FPS)
     if rate.size != 1 or not (np.issubdtype(rate.dtype, np.integer) or np.issubdtype(rate.dtype, np.floating)):
         raise DataError(f"{path}: fps: one number expected, {rate.dtype} {list(rate.shape)} found")
     try:
@@ -164,3 +176,10 @@ def _captions(columns: dict[str, list[str]], index: int, path: Path) -> tuple[st
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
         raise DataError(f"{path}: captions_json: clip {index}: a JSON list of strings expected")
     return tuple(captions)
+
+
+def _recognises(path: Path, head: bytes) -> bool:
+    return head.startswith(b"PK")
+
+
+JOINT_ARCHIVE = Importer("joint archive (.npz)", "Arrays of joint positions with their names", _recognises, read_npz)

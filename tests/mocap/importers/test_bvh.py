@@ -8,8 +8,9 @@ import pytest
 from stickgen.errors import DataError
 from stickgen.mocap.importers.bvh import read_bvh, read_positions
 from stickgen.mocap.importers.bvh_layout import canonical_bvh
+from stickgen.mocap.importers.importer import ImportOptions
 from stickgen.mocap.importers.npz import read_npz
-from stickgen.mocap.projection import BODY_JOINTS, facing_direction, project
+from stickgen.mocap.projection import BODY_JOINTS, Recording, facing_direction, project
 from stickgen.motion.resampling import resample
 from tests.mocap.bodies import SCHEMES, write_bvh
 
@@ -20,9 +21,14 @@ def saved(folder: Path, text: str, name: str = "dance.bvh") -> Path:
     return path
 
 
+def _read(path: Path, options: ImportOptions | None = None) -> Recording:
+    (recording,) = read_bvh(path, options)
+    return recording
+
+
 @pytest.fixture
 def reference(tmp_path: Path) -> np.ndarray:
-    return read_bvh(saved(tmp_path, write_bvh(), "reference.bvh")).joints
+    return _read(saved(tmp_path, write_bvh(), "reference.bvh")).joints
 
 
 def test_forward_kinematics_by_hand(tmp_path: Path) -> None:
@@ -62,7 +68,7 @@ Frame Time: 0.01
 
 @pytest.mark.parametrize("scheme", list(SCHEMES))
 def test_naming_schemes_agree(tmp_path: Path, reference: np.ndarray, scheme: str) -> None:
-    recording = read_bvh(saved(tmp_path, write_bvh(scheme)))
+    recording = _read(saved(tmp_path, write_bvh(scheme)))
     np.testing.assert_allclose(recording.joints, reference, atol=1e-3)
     assert recording.take == "dance"
 
@@ -72,12 +78,12 @@ def test_naming_schemes_agree(tmp_path: Path, reference: np.ndarray, scheme: str
 def test_channel_orders_agree(tmp_path: Path, reference: np.ndarray, order: str, rotations_first: bool) -> None:
     for positions in ("XYZ", "YZX"):
         text = write_bvh(order=order, positions=positions, rotations_first=rotations_first)
-        np.testing.assert_allclose(read_bvh(saved(tmp_path, text)).joints, reference, atol=1e-3)
+        np.testing.assert_allclose(_read(saved(tmp_path, text)).joints, reference, atol=1e-3)
 
 
 def test_position_channels_on_every_joint_whole_or_as_deviation(tmp_path: Path, reference: np.ndarray) -> None:
     whole, deviation = (
-        read_bvh(saved(tmp_path, write_bvh(joint_positions=kind, positions="ZXY"))).joints
+        _read(saved(tmp_path, write_bvh(joint_positions=kind, positions="ZXY"))).joints
         for kind in ("whole", "deviation")
     )
     np.testing.assert_allclose(whole, deviation, atol=1e-3)
@@ -92,20 +98,20 @@ def test_unmoved_position_channels_change_nothing(tmp_path: Path, reference: np.
     for first in range(6, rows.shape[1], 6):
         rows[:, first : first + 3] = 0
     still = head + "Frame Time: 0.04\n" + "\n".join(" ".join(map(str, row)) for row in rows.tolist())
-    np.testing.assert_allclose(read_bvh(saved(tmp_path, still)).joints, reference, atol=1e-3)
+    np.testing.assert_allclose(_read(saved(tmp_path, still)).joints, reference, atol=1e-3)
 
 
 def test_up_axis_is_detected_or_given(tmp_path: Path, reference: np.ndarray) -> None:
     path = saved(tmp_path, write_bvh(up="z"))
-    np.testing.assert_allclose(read_bvh(path).joints, reference, atol=1e-3)
-    np.testing.assert_allclose(read_bvh(path, up="z").joints, reference, atol=1e-3)
-    assert facing_direction(read_bvh(path).joints)[2] > 0.9
+    np.testing.assert_allclose(_read(path).joints, reference, atol=1e-3)
+    np.testing.assert_allclose(_read(path, ImportOptions(up="z")).joints, reference, atol=1e-3)
+    assert facing_direction(_read(path).joints)[2] > 0.9
     with pytest.raises(DataError, match="up axis"):
-        read_bvh(path, up="sideways")
+        _read(path, ImportOptions(up="sideways"))
 
 
 def test_units_do_not_matter(tmp_path: Path) -> None:
-    metres, inches = (read_bvh(saved(tmp_path, write_bvh(scale=scale))) for scale in (1.0, 39.37))
+    metres, inches = (_read(saved(tmp_path, write_bvh(scale=scale))) for scale in (1.0, 39.37))
     a, b = (project(r.joints, dim=48, height=r.height, floor=r.floor) for r in (metres, inches))
     np.testing.assert_allclose(a, b, atol=1e-4)
 
@@ -114,7 +120,7 @@ def test_windows_line_ends_tabs_capitals_and_byte_order_mark(tmp_path: Path, ref
     text = write_bvh("biped").replace("\n", "\r\n").replace("  ", "\t")
     path = tmp_path / "DANCE.BVH"
     path.write_bytes(b"\xef\xbb\xbf" + text.encode())
-    np.testing.assert_allclose(read_bvh(path).joints, reference, atol=1e-3)
+    np.testing.assert_allclose(_read(path).joints, reference, atol=1e-3)
 
 
 def test_missing_rotation_channels_are_zero() -> None:
@@ -129,25 +135,27 @@ def test_missing_rotation_channels_are_zero() -> None:
 
 def test_the_t_pose_at_the_start_is_dropped(tmp_path: Path) -> None:
     path = saved(tmp_path, write_bvh(frames=40, frame_time=1 / 120))
-    assert len(read_bvh(path).joints) == 28
-    assert len(read_bvh(path, skip_seconds=0).joints) == 40
+    assert len(_read(path).joints) == 28
+    assert len(_read(path, ImportOptions(skip_seconds=0)).joints) == 40
     with pytest.raises(DataError, match="40 frames"):
-        read_bvh(path, skip_seconds=1)
+        _read(path, ImportOptions(skip_seconds=1))
 
 
 def test_a_missing_joint_is_named_with_those_there_are(tmp_path: Path) -> None:
     path = saved(tmp_path, write_bvh(without="LeftForeArm"))
     with pytest.raises(DataError, match=r"dance.bvh: no joint found for left_elbow; the file has Hips.*--joint-map"):
-        read_bvh(path)
+        _read(path)
 
 
 def test_a_joint_map_names_what_is_not_recognised(tmp_path: Path, reference: np.ndarray) -> None:
     path = saved(tmp_path, write_bvh().replace("LeftUpLeg", "Femur_A"))
     with pytest.raises(DataError, match="left_hip"):
-        read_bvh(path)
-    np.testing.assert_allclose(read_bvh(path, joint_map={"left_hip": "Femur_A"}).joints, reference, atol=1e-3)
+        _read(path)
+    np.testing.assert_allclose(
+        _read(path, ImportOptions(joint_map={"left_hip": "Femur_A"})).joints, reference, atol=1e-3
+    )
     with pytest.raises(DataError, match="'Femur_B'"):
-        read_bvh(path, joint_map={"left_hip": "Femur_B"})
+        _read(path, ImportOptions(joint_map={"left_hip": "Femur_B"}))
 
 
 @pytest.mark.parametrize(
@@ -170,23 +178,23 @@ def test_damaged_files_are_told_by_name(tmp_path: Path, old: str, new: str, mess
     if old == "HIERARCHY":
         path.write_bytes(b"PK\x03\x04\x00\xff" * 50)
     with pytest.raises(DataError, match=f"dance.bvh.*{message}") as caught:
-        read_bvh(path)
+        _read(path)
     assert "\n" not in str(caught.value)
 
 
 def test_bones_without_length(tmp_path: Path) -> None:
     text = re.sub(r"OFFSET .*", "OFFSET 0 0 0", write_bvh())
     with pytest.raises(DataError, match=r"dance\.bvh: body height 0"):
-        read_bvh(saved(tmp_path, text))
+        _read(saved(tmp_path, text))
 
 
 def test_nan_and_no_file(tmp_path: Path) -> None:
     lines = write_bvh().splitlines()
     lines[-3] = " ".join(["nan", *lines[-3].split()[1:]])
     with pytest.raises(DataError, match="frame 37: NaN"):
-        read_bvh(saved(tmp_path, "\n".join(lines)))
+        _read(saved(tmp_path, "\n".join(lines)))
     with pytest.raises(DataError, match="no such file"):
-        read_bvh(tmp_path / "none.bvh")
+        _read(tmp_path / "none.bvh")
 
 
 def test_import_equals_an_independent_conversion_of_the_same_takes(shared_mocap: Path) -> None:
@@ -195,7 +203,7 @@ def test_import_equals_an_independent_conversion_of_the_same_takes(shared_mocap:
     assert len(files) == 7
     head = BODY_JOINTS.index("head")
     for path in files:
-        recording, clip = read_bvh(path), clips[path.stem]
+        recording, clip = _read(path), clips[path.stem]
         joints = resample(recording.joints, recording.fps)[: len(clip.joints)] / 100
         assert len(joints) == len(clip.joints)
 
