@@ -1,6 +1,7 @@
 """Reading InterHuman: two people who move together, who become actors of one clip."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def read_interhuman(path: Path, options: ImportOptions) -> list[Recording]:
     if len(bodies[0]) != len(bodies[1]):
         raise DataError(f"{path}: {len(bodies[0])} frames of the first person, {len(bodies[1])} of the second")
     # Names are bare numbers, which other data sets have too.
-    facts = {"take": f"interhuman/{path.stem}", "captions": _captions(texts), "source": "interhuman"}
+    facts: dict[str, Any] = {"take": f"interhuman/{path.stem}", "captions": _captions(texts), "source": "interhuman"}
     people_read = [recording_of(body, JOINT_NAMES, fps, path, options, up="z", **facts) for body in bodies]
     return [pair_of(people_read)]
 
