@@ -21,7 +21,7 @@ app = typer.Typer(
 
 
 def _train(context: typer.Context) -> None:
-    """Train an adapter, or a base; settings are given as key=value (train.py is the same program)."""
+    """Train an adapter or a base. Settings are key=value; train.py is the same program."""
     from stickgen.cli.train import run
 
     sys.argv = ["stickgen train", *context.args]
@@ -29,7 +29,7 @@ def _train(context: typer.Context) -> None:
 
 
 def _merge(context: typer.Context) -> None:
-    """Merge adapters into their base: checkpoint=<run> output=<file> (merge.py is the same program)."""
+    """Merge adapters into their base: checkpoint=<run> output=<file>. merge.py is the same program."""
     from stickgen.cli.merge import run
 
     sys.argv = ["stickgen merge", *context.args]

@@ -14,94 +14,99 @@ def prepare(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            help="Files or folders of motion: BVH, C3D, AMASS, HumanML3D, 2-D keypoints, data files, … (docs/data.md)."
+            help="Files or folders: BVH, C3D, AMASS, HumanML3D, 2-D keypoints, data files, … (docs/preparing.md)."
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Data file to write; .safetensors packs it.")] = Path(
-        "data/sft_data_embedded.pt"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Data file to write; .safetensors makes a packed file.")
+    ] = Path("data/sft_data_embedded.pt"),
     base: Annotated[
         Path | None,
         typer.Option(
-            help="Base that will be trained: captions are embedded by its text encoder (default: stickgen's)."
+            help="Base that you will train; its text encoder embeds the captions.", show_default="stickgen's base"
         ),
     ] = None,
     view: Annotated[
         list[str] | None,
-        typer.Option(help="side, front, both, or a yaw angle in degrees; may be repeated (default: side)."),
+        typer.Option(help="side, front, both, or a yaw angle in degrees; may be repeated.", show_default="side"),
     ] = None,
     random_views: Annotated[
-        int, typer.Option(help="Further views of each clip, from yaw angles drawn between -90 and 90 degrees.")
+        int, typer.Option(help="Further views per clip, at random yaw angles from -90 to 90 degrees.")
     ] = 0,
     name_views: Annotated[
-        bool, typer.Option("--name-views", help="Captions say from where a clip is seen, if not from the side.")
+        bool, typer.Option("--name-views", help="Add the view to the captions, unless it is the side.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the random views.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random views.")] = 0,
     dim: Dim = 20,
-    window: Annotated[int, typer.Option(help="Most frames of a clip; longer takes are cut.")] = 250,
+    window: Annotated[int, typer.Option(help="Maximum frames per clip; longer recordings are cut.")] = 250,
     only: Annotated[list[str] | None, typer.Option(help="Keep clips with this action label; may be repeated.")] = None,
-    source: Annotated[str | None, typer.Option(help="Data set id to record (default: the file's own).")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Data set id to record in every clip.", show_default="the file's own")
+    ] = None,
     fix_split: Annotated[
         bool,
-        typer.Option("--fix-split", help="Write each clip's split into the file, every source divided for itself."),
+        typer.Option("--fix-split", help="Record each clip's split in the file; each source is divided separately."),
     ] = False,
     captions_file: Annotated[
         Path | None,
         typer.Option(
             rich_help_panel=_CAPTIONS,
-            help="CSV, JSON or JSON lines with the columns file, caption, action, take, style, subject, split.",
+            help="Table (CSV, JSON or JSON lines) with the columns file, caption, action, take, style, subject, split.",
         ),
     ] = None,
     caption_from: Annotated[
         str,
-        typer.Option(rich_help_panel=_CAPTIONS, help="Labels in file names: 'dataset-2_{action}_{style}_*'."),
+        typer.Option(
+            rich_help_panel=_CAPTIONS, help="Pattern of labels in file names: 'dataset-2_{action}_{style}_*'."
+        ),
     ] = "",
     caption: Annotated[
-        str, typer.Option(rich_help_panel=_CAPTIONS, help="Captions made of labels: 'A person {action}s, {style}.'")
+        str, typer.Option(rich_help_panel=_CAPTIONS, help="Template of captions: 'A person {action}s, {style}.'")
     ] = "",
     captions: Annotated[
-        str, typer.Option(rich_help_panel=_CAPTIONS, help="Of several captions: first, or all (one clip each).")
+        str, typer.Option(rich_help_panel=_CAPTIONS, help="Use the first caption of a recording, or all (a clip each).")
     ] = "first",
     encoder: Annotated[
         str | None,
         typer.Option(
             rich_help_panel=_CAPTIONS,
-            help="Text encoder: hub id, or folder of a saved sentence-transformers model (default: the base's).",
+            help="Text encoder: hub id, or folder of a saved sentence-transformers model.",
+            show_default="the base's",
         ),
     ] = None,
     joint_map: Annotated[
         Path | None,
         typer.Option(
-            rich_help_panel=_READING, help='JSON file naming joints that are not recognised: {"left_hip": "L_Femur"}.'
+            rich_help_panel=_READING, help='JSON file that names unrecognised joints: {"left_hip": "L_Femur"}.'
         ),
     ] = None,
     up: Annotated[
         str, typer.Option(rich_help_panel=_READING, help="Up axis of the sources: auto, x, y, z, -x, -y or -z.")
     ] = "auto",
     fps: Annotated[
-        float | None, typer.Option(rich_help_panel=_READING, help="Frames a second where a format has no rate.")
+        float | None, typer.Option(rich_help_panel=_READING, help="Frames per second of files that do not record it.")
     ] = None,
     image_size: Annotated[
         str | None,
         typer.Option(
             rich_help_panel=_READING,
-            help="Width and height, as 1920x1080, of a video whose keypoints are shares of it.",
+            help="Size of the video, such as 1920x1080, if its keypoints are fractions of it.",
         ),
     ] = None,
     min_confidence: Annotated[
-        float, typer.Option(rich_help_panel=_READING, help="Confidence from which a keypoint of a video counts.")
+        float, typer.Option(rich_help_panel=_READING, help="Keypoints of a video below this confidence are dropped.")
     ] = 0.3,
     pose_model: Annotated[
         Path | None,
-        typer.Option(rich_help_panel=_READING, help="MediaPipe pose landmarker (.task) that finds people in videos."),
+        typer.Option(rich_help_panel=_READING, help="MediaPipe pose landmarker (.task), which finds people in videos."),
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(rich_help_panel=_READING, help="Processes that read and project (default: the cores).", min=1),
+        typer.Option(rich_help_panel=_READING, help="Number of processes.", show_default="all cores", min=1),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make a data file of motion: read, project to stick figures, score, embed the captions."""
+    """Make a data file from motion: project it to stick figures, score its quality, embed its captions."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -181,18 +186,18 @@ def prepare(
 
 def sample(
     output: DataOutput,
-    clips: Annotated[int, typer.Option(help="How many clips.")] = 240,
+    clips: Annotated[int, typer.Option(help="Number of clips.")] = 240,
     styles: Annotated[
-        list[str] | None, typer.Option(help="neutral, tired, energetic or sneaky; may be repeated. [default: all]")
+        list[str] | None, typer.Option(help="neutral, tired, energetic or sneaky; may be repeated.", show_default="all")
     ] = None,
     actions: Annotated[
-        list[str] | None, typer.Option(help="walk, run, wave, …; may be repeated. [default: all ten]")
+        list[str] | None, typer.Option(help="walk, run, wave, …; may be repeated.", show_default="all ten")
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed makes the same clips.", min=0)] = 0,
     dim: Dim = 20,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make a data file of the built-in sample: generated motion in several styles, nothing to download."""
+    """Make a data file of generated motion in several styles; nothing is downloaded."""
     from stickgen.config import SampleConfig
     from stickgen.data.clips import amount
     from stickgen.data.file import check_data_name, write_sequences
@@ -212,11 +217,11 @@ def sample(
 
 
 def pack(
-    source: Annotated[Path, typer.Argument(help="Data file, as sft_data_embedded.pt.")],
-    output: Annotated[Path, typer.Argument(help="Packed file to write, as data.safetensors.")],
+    source: Annotated[Path, typer.Argument(help="Data file, such as sft_data_embedded.pt.")],
+    output: Annotated[Path, typer.Argument(help="Packed file to write, such as data.safetensors.")],
     overwrite: Overwrite = False,
 ) -> None:
-    """Pack a data file, checking every number: the result opens at once however many clips it holds."""
+    """Check every number of a data file and write a packed file, which opens at once."""
     from stickgen.data.clips import amount
     from stickgen.data.file import pack as pack_file
 
@@ -232,23 +237,25 @@ def inspect_data(
         typer.Option(
             "--out",
             "-o",
-            help="A sheet of frames (.png), a page on which the clips play (.html), or the flagged clips for "
-            "data.curation (.yaml); may be repeated.",
+            help="Sheet of frames (.png), page that plays the clips (.html), or flagged clips for data.curation "
+            "(.yaml); may be repeated.",
         ),
     ] = None,
     order: Annotated[
-        str, typer.Option(help="Which clips: quality, worst first; or action, the worst of every action in turn.")
+        str, typer.Option(help="Order of the clips: quality (worst first), or action (the worst of each in turn).")
     ] = "quality",
-    clips: Annotated[int | None, typer.Option(help="How many. [default: 24 of a sheet, all of a page]")] = None,
+    clips: Annotated[
+        int | None, typer.Option(help="Maximum number of clips.", show_default="24 on a sheet, all on a page")
+    ] = None,
     flag: Annotated[
         list[str] | None, typer.Option(help="Flag clips by a rule, such as jerk>200 or duplicate<0.1; may be repeated.")
     ] = None,
-    curation: Annotated[Path | None, typer.Option(help="A .yaml file of clips that are flagged already.")] = None,
+    curation: Annotated[Path | None, typer.Option(help="A .yaml file of clips that are already flagged.")] = None,
     theme: Theme = "light",
-    size: Annotated[int, typer.Option(help="Height of a sheet's frame in pixels.")] = 120,
+    size: Annotated[int, typer.Option(help="Height of a sheet's frames in pixels.")] = 120,
     overwrite: Overwrite = False,
 ) -> None:
-    """Show a data file: counts, measures and leakage between splits; a sheet or a page of its clips; flags by rule."""
+    """Show the counts, measures and leakage of a data file; draw or play its clips; flag clips by rules."""
     from rich.console import Console
 
     from stickgen.render import Style

@@ -4,7 +4,7 @@ import typer
 
 
 def info() -> None:
-    """Print versions, processors, devices and measured speeds: what a bug report needs."""
+    """Print versions, processors, devices and measured speeds, for a bug report."""
     import os
 
     import torch

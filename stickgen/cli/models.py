@@ -11,27 +11,29 @@ from stickgen.cli import options
 def evaluate(
     models: Annotated[
         list[str],
-        typer.Argument(help="Run folders, adapters or bases, bare or as label=path; one label: mean ± std of them."),
+        typer.Argument(
+            help="Run folders, adapters or bases, as path or label=path; models with the same label are averaged."
+        ),
     ],
     data: Annotated[
-        list[str] | None, typer.Option(help="Data file; may be repeated. [default: that of the first run]")
+        list[str] | None, typer.Option(help="Data file; may be repeated.", show_default="the first run's")
     ] = None,
     base: options.Base = None,
     allow_other_base: options.AllowOtherBase = False,
-    split: Annotated[str, typer.Option(help="Which clips: val or test.")] = "test",
+    split: Annotated[str, typer.Option(help="Split to score: val or test.")] = "test",
     given: Annotated[
-        int, typer.Option(help="Frames of each clip that a rollout is given; 0: rollouts from rest only.", min=0)
+        int, typer.Option(help="Frames of each clip that a rollout continues; 0: rollouts from rest only.", min=0)
     ] = 10,
     max_frames: Annotated[
-        int, typer.Option(help="Longer clips are cut, whatever the run's data.max_frames was.", min=2)
+        int, typer.Option(help="Maximum frames per clip, whatever the run's data.max_frames.", min=2)
     ] = 250,
-    by: Annotated[str | None, typer.Option(help="Print rows by group too: action or style.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads. [default: PyTorch's choice]", min=1)] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
-    figure: Annotated[Path | None, typer.Option(help="Draw them here: .png, .svg or .pdf.")] = None,
+    by: Annotated[str | None, typer.Option(help="Also print rows by group: action or style.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.", show_default="PyTorch's choice", min=1)] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the scores to this file.")] = None,
+    figure: Annotated[Path | None, typer.Option(help="Draw the scores: .png, .svg or .pdf.")] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Score models on held-out clips: next frames and free rollouts, beside baselines and the frozen base."""
+    """Score models on held-out clips, next frames and free rollouts, beside the frozen base and baselines."""
     import torch
     from rich.console import Console
     from rich.progress import Progress
@@ -69,25 +71,28 @@ def convert(
     source: Annotated[
         Path,
         typer.Argument(
-            help="Run, .ckpt or adapter folder, or a .pth or .safetensors of the reference system; for an .onnx a "
-            "base, a merged model or a run of whole weights; for motion a .motion, .npz or data file."
+            help="An adapter: run, .ckpt, adapter folder, or .pth or .safetensors of stick-gen. For ONNX: a base, a "
+            "merged model or a run of all weights. For motion: a .motion, .npz or data file."
         ),
     ],
-    output: Annotated[Path, typer.Argument(help="What to write; its name tells the form, if --to does not.")],
+    output: Annotated[Path, typer.Argument(help="Output; without --to, the end of its name gives the format.")],
     to: Annotated[
         str | None,
         typer.Option(
             help="peft: a folder; checkpoint: .pth with lora_state_dict and lora_config; bare: tensors alone, .pth or "
-            ".safetensors; wrapped: .pth with the base in it; base: the base inside a wrapped one; onnx: a graph, "
-            "checked in onnxruntime. [default: a folder peft, .pth checkpoint, .safetensors bare, .onnx onnx]"
+            ".safetensors; wrapped: .pth that contains the base; base: the base of a wrapped file; onnx: a graph, "
+            "checked with onnxruntime.",
+            show_default="folder: peft, .pth: checkpoint, .safetensors: bare, .onnx: onnx",
         ),
     ] = None,
-    alpha: Annotated[float | None, typer.Option(help="Of a bare source, which does not tell it.")] = None,
-    base: Annotated[Path | None, typer.Option(help="Base to wrap. [default: the one the adapter names]")] = None,
-    clip: Annotated[int | None, typer.Option(help="Which motion of a data file or .npz.", min=0)] = None,
+    alpha: Annotated[float | None, typer.Option(help="Alpha of a bare adapter, which does not record it.")] = None,
+    base: Annotated[
+        Path | None, typer.Option(help="Base to wrap.", show_default="the base that the adapter records")
+    ] = None,
+    clip: Annotated[int | None, typer.Option(help="Index of a motion in a data file or .npz, from 0.", min=0)] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Convert adapters to other forms, whole models to ONNX, and motion to any form of stickgen generate."""
+    """Convert an adapter to another format, a model to ONNX, or motion to a format of stickgen generate."""
     from stickgen.errors import ConfigError
     from stickgen.files import check_absent, check_exists
 
@@ -111,31 +116,31 @@ def convert(
 
 
 def unmerge(
-    merged: Annotated[Path, typer.Argument(help="A model that merge.py wrote.")],
-    output: Annotated[Path, typer.Argument(help="The base's file to write: .safetensors or .pth.")],
-    base: Annotated[Path | None, typer.Option(help="The base. [default: where it lay at the merge]")] = None,
+    merged: Annotated[Path, typer.Argument(help="Model that merge.py wrote.")],
+    output: Annotated[Path, typer.Argument(help="Base to write: .safetensors or .pth.")],
+    base: Annotated[Path | None, typer.Option(help="The stored base.", show_default="its path at the merge")] = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Write the base that a merged model was made from, bit for bit: the stored one, checked by its fingerprint."""
+    """Write the base of a merged model, bit for bit: the stored base, checked by its fingerprint."""
     from stickgen.export.unmerge import unmerge as write_base
 
     typer.echo(f"{output}: {write_base(merged, output, base, overwrite=overwrite)}")
 
 
 def card(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run, of an adapter or of whole weights.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run, of an adapter or of all weights.")],
     scores: Annotated[
-        Path | None, typer.Option(help="Figures of stickgen evaluate --json, this run's model among them.")
+        Path | None, typer.Option(help="Scores of stickgen evaluate --json that include this run's model.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="The model's name. [default: the run's]")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model.", show_default="the run's")] = None,
     license_id: Annotated[
-        str | None, typer.Option("--license", help="The weights' licence, by its id on the hub, as apache-2.0.")
+        str | None, typer.Option("--license", help="Licence of the weights: an id of the Hub, such as apache-2.0.")
     ] = None,
     base_model: Annotated[str | None, typer.Option(help="Hub id of the base.")] = None,
-    dataset: Annotated[list[str] | None, typer.Option(help="Hub id of a data set trained on; may be repeated.")] = None,
+    dataset: Annotated[list[str] | None, typer.Option(help="Hub id of a training data set; may be repeated.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a README.md of your own.")] = False,
 ) -> None:
-    """Write a run's model card, README.md beside its weights, with its scores beside the baselines."""
+    """Write a run's model card, the README.md beside its weights, with its scores and the baselines'."""
     from stickgen.files import check_exists
 
     for path in (run, scores):
@@ -150,9 +155,9 @@ def card(
 
 
 def verify(
-    paths: Annotated[list[Path], typer.Argument(help="Files of tensors, run folders or adapter folders.")],
+    paths: Annotated[list[Path], typer.Argument(help="Tensor files, run folders or adapter folders.")],
 ) -> None:
-    """Compare files with the digests that they were written with; a damaged one ends in status 1."""
+    """Compare files with the digests recorded in them; exit with status 1 if a file is damaged."""
     from stickgen.errors import CheckpointError
     from stickgen.export.verify import verify as verify_files
 

@@ -9,17 +9,15 @@ from stickgen.cli import options
 
 
 def generate(
-    prompts: Annotated[
-        list[str], typer.Argument(help="What the figure does; several prompts are rows of the picture.")
-    ],
+    prompts: Annotated[list[str], typer.Argument(help="What the figure does; each prompt is a row of the picture.")],
     model: Annotated[
         list[str],
         typer.Option(
             "--model",
             "--adapter",
             "-m",
-            help="Run folder, adapter or base, bare or as label=path; may be repeated: side by side. An adapter's "
-            "strength goes behind it: path=0.6.",
+            help="Run folder, adapter or base, as path or label=path; may be repeated, each is a column. path=0.6 "
+            "applies 0.6 of an adapter's update.",
         ),
     ],
     out: Annotated[
@@ -27,8 +25,9 @@ def generate(
         typer.Option(
             "--out",
             "-o",
-            help="Its name's end is the form: .gif, .mp4, .webp, .png (contact sheet), .svg, .lottie.json, .bvh, .glb, "
-            ".openpose.zip, .csv, .motion or .npz; may be repeated. [default: motion.gif]",
+            help="Output; the end of its name gives the format: .gif, .mp4, .webp, .png (contact sheet), .svg, "
+            ".lottie.json, .bvh, .glb, .openpose.zip, .csv, .motion or .npz; may be repeated.",
+            show_default="motion.gif",
         ),
     ] = None,
     seconds: options.Seconds = 10.0,
@@ -37,29 +36,33 @@ def generate(
     encoder: options.Encoder = None,
     encoder_id: options.EncoderId = None,
     seed: Annotated[
-        int | None, typer.Option(help="Draws another motion of the same prompt. [default: the most typical motion]")
+        int | None, typer.Option(help="Draw another motion of the same prompt.", show_default="the most typical motion")
     ] = None,
     seed_frames: Annotated[
         Path | None,
-        typer.Option(help="Data file or .motion file whose first frames to go on from. [default: standing]"),
+        typer.Option(help="Data file or .motion file whose first frames are continued.", show_default="standing"),
     ] = None,
-    seed_clip: Annotated[int | None, typer.Option(help="Which sequence of that data file. [default: 0]", min=0)] = None,
-    seed_length: Annotated[int | None, typer.Option(help="How many of its frames. [default: 10]", min=1)] = None,
+    seed_clip: Annotated[
+        int | None, typer.Option(help="Index of the sequence in that data file.", show_default="0", min=0)
+    ] = None,
+    seed_length: Annotated[
+        int | None, typer.Option(help="Number of its frames that are given.", show_default="10", min=1)
+    ] = None,
     action: Annotated[
         str | None,
-        typer.Option(help="For models that were fed actions: walk, or walk:2,wave:1,walk with the seconds of each."),
+        typer.Option(help="Action labels, for models trained with them: walk, or walk:2,wave:1,walk with seconds."),
     ] = None,
     filmed: Annotated[
         str | None,
-        typer.Option(help="For models that were trained with a camera: x,y,zoom, or x,y,zoom..x,y,zoom to move it."),
+        typer.Option(help="Camera, for models trained with one: x,y,zoom, or x,y,zoom..x,y,zoom to move it."),
     ] = None,
     theme: options.Theme = "light",
-    camera: Annotated[str, typer.Option(help="follow the figures, or fixed with their whole way in view.")] = "follow",
-    trail: Annotated[float, typer.Option(help="Seconds of the way of hands and feet to draw.")] = 0.0,
+    camera: Annotated[str, typer.Option(help="follow the figures, or fixed with their whole path in view.")] = "follow",
+    trail: Annotated[float, typer.Option(help="Draw the paths of hands and feet over this many seconds.")] = 0.0,
     size: Annotated[int, typer.Option(help="Height of a panel in pixels.")] = 320,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Make motion of text and show it: models side by side, prompts below each other."""
+    """Generate motion from text and draw it: one row per prompt, one column per model."""
     import math
     from dataclasses import replace
 
@@ -99,23 +102,21 @@ def generate(
 
 
 def compare(
-    models: Annotated[
-        list[str], typer.Argument(help="Run folders, adapters or bases, bare or as label=path, side by side.")
-    ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The page, one .html file.")],
+    models: Annotated[list[str], typer.Argument(help="Run folders, adapters or bases, as path or label=path.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Page to write, one .html file.")],
     prompts: Annotated[
-        Path | None, typer.Option(help="Text file, a prompt a line: motion from the text alone.")
+        Path | None, typer.Option(help="Text file with one prompt per line; each starts from rest.")
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Data file whose clips to go on with. [default: that of the first run, without prompts]"),
+        typer.Option(help="Data file whose clips are continued.", show_default="the first run's, without --prompts"),
     ] = None,
-    split: Annotated[str, typer.Option(help="Which of its clips: test, val or train.")] = "test",
-    clips: Annotated[int, typer.Option(help="Most clips.")] = 6,
-    given: Annotated[int, typer.Option(help="First frames of a clip that the models are given.", min=1)] = 10,
+    split: Annotated[str, typer.Option(help="Split of the clips: test, val or train.")] = "test",
+    clips: Annotated[int, typer.Option(help="Maximum number of clips.")] = 6,
+    given: Annotated[int, typer.Option(help="Frames of each clip that the models continue.", min=1)] = 10,
     seconds: options.Seconds = 4.0,
     scores: Annotated[
-        Path | None, typer.Option(help="Figures of stickgen evaluate --json. [default: those the runs ended with]")
+        Path | None, typer.Option(help="Scores of stickgen evaluate --json.", show_default="the runs' final metrics")
     ] = None,
     base: options.Base = None,
     allow_other_base: options.AllowOtherBase = False,
@@ -123,11 +124,13 @@ def compare(
     encoder_id: options.EncoderId = None,
     overwrite: options.Overwrite = False,
 ) -> None:
-    """Write a page that plays models, their frozen base and the real clips in step, with errors and figures."""
+    """Write a page that plays models, their frozen base and the real clips in sync, with errors and scores."""
     import math
 
     from stickgen.artifacts.model import ModelOptions
+    from stickgen.data.clips import counted
     from stickgen.errors import ConfigError
+    from stickgen.generation.clips import EXPLODED
     from stickgen.motion.skeleton import FPS
     from stickgen.reports.compare import Shown, read_prompts
     from stickgen.reports.compare import compare as write_page
@@ -138,4 +141,5 @@ def compare(
     shown = Shown(texts, data, split, clips, given, round(seconds * FPS))
     loading = ModelOptions(base, allow_other_base, encoder, encoder_id)
     scenes = write_page(models, out, shown, loading, scores=scores, overwrite=overwrite)
-    typer.echo(f"{out}: {len(scenes)} scene{'s' * (len(scenes) > 1)}, {len(scenes[0].panels)} figures side by side")
+    shown_labels = ", ".join(panel.label.removesuffix(EXPLODED) for panel in scenes[0].panels)
+    typer.echo(f"{out}: {counted(len(scenes), 'scene')}, side by side: {shown_labels}")

@@ -10,11 +10,11 @@ from stickgen.cli.options import Overwrite
 
 def sweep_report(
     folder: Annotated[Path, typer.Argument(help="Folder of a sweep, with multirun.yaml and its jobs.")],
-    sort: Annotated[str | None, typer.Option(help="Column to sort by. [default: the best job first]")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write to. [default: the sweep's]")] = None,
+    sort: Annotated[str | None, typer.Option(help="Column to sort by.", show_default="best job first")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to.", show_default="the sweep's")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Compare a sweep's jobs: a table, its CSV, a rank × alpha heat map, parallel coordinates, and the best job."""
+    """Compare a sweep's jobs: a table, a CSV file, a rank × alpha heat map, parallel coordinates, the best job."""
     from rich.console import Console
 
     from stickgen.sweeps.report import write_report

@@ -56,7 +56,7 @@ def test_base_adapter_and_real_clips_stand_side_by_side(
     )
     one = ["compare", f"mine={adapter}", "--seconds", 1, "--clips", 1, "--scores", "scores.json", "-o", "new/page.html"]
     assert run_command(monkeypatch, *one, "--data", clips, "--prompts", "prompts.txt") == 0
-    assert "new/page.html: 3 scenes, 3 figures side by side" in capsys.readouterr().out
+    assert "new/page.html: 3 scenes, side by side: real clip, frozen base, mine\n" in capsys.readouterr().out
     clip, *prompts = content(Path("new/page.html"))["scenes"]
     assert [panel["label"] for panel in clip["panels"]] == ["real clip", "frozen base", "mine"]
     assert [panel["errors"] is None for panel in clip["panels"]] == [True, False, False]
