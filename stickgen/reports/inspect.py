@@ -61,6 +61,8 @@ class Shown:
             raise ConfigError(f"clips={self.clips}: 1 to {MOST_CLIPS} expected")
         for output in self.outputs:
             kind = output.suffix.lower()
+            if self.output(kind) is not output:
+                raise ConfigError(f"{output}: one {kind} expected, and {self.output(kind)} is another; leave one out")
             if kind == ".png":
                 if self.clips is not None and self.clips > MOST_ON_A_SHEET:
                     raise ConfigError(f"clips={self.clips}: 1 to {MOST_ON_A_SHEET} expected for a sheet")
