@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,9 +14,12 @@ from stickgen.data.clips import ClipInfo, ClipSet, ClipStore, check_one_width
 from stickgen.data.curation import Curation, read_curation
 from stickgen.data.file import open_clips
 from stickgen.data.sequences import SequenceClips
-from stickgen.data.split import Split, split_by_take
+from stickgen.data.split import SPLITS, Split, split_by_take
 from stickgen.errors import DataError
 from stickgen.motion.skeleton import skeleton_of
+
+FLAGGED = "flagged in data.curation"
+"""Why clips are left out, in reports."""
 
 MIN_FRAMES = 2
 """A clip needs a frame to predict from and one to predict."""
@@ -67,17 +69,22 @@ def open_dataset(config: DataConfig) -> tuple[Split[ClipSet], DataReport]:
     store, info, source = _open(config)
     curation = None if config.curation is None else read_curation(Path(config.curation))
     flagged = frozenset() if curation is None else curation.positions(store, source)
-    kept, dropped = filter_clips(store.infos, config, flagged)
+    kept, dropped = filter_clips(store.infos, config)
     if not kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         raise DataError(
-            f"{source}: no clip left of {len(store.infos)} ({reasons}); see data.min_quality, data.sources and "
-            "data.curation"
+            f"{source}: no clip left of {len(store.infos)} ({reasons}); see data.min_quality and data.sources"
         )
-    report = DataReport(source, store.sequences, len(kept), dropped, info.get("text_encoder") or {}, curation)
     kept = [_as_configured(clip, config) for clip in kept]
     check_one_width(kept, "motion", source, "data.dim=20 reduces the 48 numbers of the larger figures to 20")
     parts = split_by_take(kept, config.val_fraction, config.test_fraction, config.split_seed, source)
+    if curation is not None:
+        # After the split, which stays the same for the clips that are kept: so scores before and after are comparable.
+        parts = parts.map(lambda infos: [info for info in infos if info.position not in flagged])
+        _refuse_empty(parts, curation, source)
+        dropped[FLAGGED] = sum(info.position in flagged for info in kept)
+    clips = sum(len(part) for part in (parts.train, parts.val, parts.test))
+    report = DataReport(source, store.sequences, clips, dropped, info.get("text_encoder") or {}, curation)
     if config.train_clips is not None:
         parts = replace(parts, train=_draw(parts.train, config.train_clips, config.split_seed, source))
     return parts.map(lambda infos: ClipSet(store, infos)), report
@@ -119,22 +126,18 @@ def _make_sample(
     return SequenceClips(sequences, source, max_frames), SAMPLE_INFO, source
 
 
-def filter_clips(
-    clips: Sequence[ClipInfo], config: DataConfig, flagged: AbstractSet[int] = frozenset()
-) -> tuple[list[ClipInfo], dict[str, int]]:
-    """Return the clips to keep, and how many were left out for which reason.
+def _refuse_empty(parts: Split[list[ClipInfo]], curation: Curation, source: str) -> None:
+    for split in SPLITS:
+        if not getattr(parts, split):
+            raise DataError(f"{curation.path}: leaves no {split} clip of {source}; flag fewer clips")
 
-    Args:
-        clips: the clips.
-        config: of the filters.
-        flagged: positions of clips that ``data.curation`` leaves out.
-    """
+
+def filter_clips(clips: Sequence[ClipInfo], config: DataConfig) -> tuple[list[ClipInfo], dict[str, int]]:
+    """Return the clips to keep, and how many were left out for which reason."""
 
     def objection(clip: ClipInfo) -> str | None:
         if clip.length < MIN_FRAMES:
             return "of a single frame"
-        if clip.position in flagged:
-            return "flagged in data.curation"
         if config.sources and clip.source not in config.sources:
             return "of other sources"
         if clip.quality is None:

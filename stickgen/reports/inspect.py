@@ -11,7 +11,7 @@ from rich.console import Console
 from stickgen.config import DataConfig
 from stickgen.data.clips import ClipInfo, ClipStore, counted
 from stickgen.data.curation import read_curation, write_curation
-from stickgen.data.dataset import filter_clips
+from stickgen.data.dataset import FLAGGED, filter_clips
 from stickgen.data.file import open_clips
 from stickgen.data.split import divide_takes
 from stickgen.errors import ConfigError, DataError
@@ -61,6 +61,8 @@ class Shown:
             raise ConfigError(f"clips={self.clips}: 1 to {MOST_CLIPS} expected")
         for output in self.outputs:
             kind = output.suffix.lower()
+            if self.output(kind) is not output:
+                raise ConfigError(f"{output}: one {kind} expected, and {self.output(kind)} is another; leave one out")
             if kind == ".png":
                 if self.clips is not None and self.clips > MOST_ON_A_SHEET:
                     raise ConfigError(f"clips={self.clips}: 1 to {MOST_ON_A_SHEET} expected for a sheet")
@@ -97,8 +99,11 @@ def inspect(path: Path, console: Console, shown: Shown | None = None, *, overwri
     flagged_before = frozenset() if curation is None else curation.positions(store, str(path))
     _print_head(console, path, store, record)
     config = DataConfig()
-    kept, left_out = filter_clips(store.infos, config, flagged_before)
+    kept, left_out = filter_clips(store.infos, config)
     split_of = divide_takes(kept, config.val_fraction, config.test_fraction, config.split_seed, str(path))
+    if curation is not None:
+        left_out[FLAGGED] = sum(info.position in flagged_before for info in kept)
+        kept = [info for info in kept if info.position not in flagged_before]
     for table in tables_of(store.infos, kept, left_out, split_of):
         console.print(table)
     page, flags = shown.output(".html", ".htm"), shown.output(".yaml")

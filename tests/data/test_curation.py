@@ -9,8 +9,12 @@ from stickgen.data.clips import ClipSet, ClipsInMemory, JoinedClips
 from stickgen.data.curation import FORMAT, read_curation, write_curation
 from stickgen.data.dataset import open_dataset
 from stickgen.data.file import open_clips, pack, write_sequences
+from stickgen.data.split import SPLITS
 from stickgen.errors import DataError, OutputExistsError
 from stickgen.sample import SAMPLE_INFO, sample_sequences
+from stickgen.untrusted import parse_yaml
+
+HEAD = f"format: {FORMAT}\nleave_out:\n"
 
 
 @pytest.fixture
@@ -38,6 +42,28 @@ def test_flagged_clips_are_left_out_and_the_run_records_it(data: Path, tmp_path:
     record = report.record(after)["curation"]
     assert record == {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     assert open_dataset(DataConfig(path=str(data)))[1].record(before)["curation"] is None
+
+
+def test_the_split_of_the_clips_that_are_kept_stays_the_same(data: Path, tmp_path: Path) -> None:
+    def split_of(config: DataConfig) -> dict[int, str]:
+        parts, _ = open_dataset(config)
+        return {info.index: split for split in SPLITS for info in getattr(parts, split).infos}
+
+    before = split_of(DataConfig(path=str(data)))
+    flagged = [index for split in SPLITS for index in [at for at, other in before.items() if other == split][1:]]
+    path = flags(data, flagged, tmp_path / "curation.yaml")
+    after = split_of(DataConfig(path=str(data), curation=str(path)))
+    assert after == {index: split for index, split in before.items() if index not in flagged}
+    assert len(after) == 3
+    path = flags(data, [index for index, split in before.items() if split == "val"], path)
+    with pytest.raises(DataError, match=r"curation.yaml: leaves no val clip of .*data.pt; flag fewer clips"):
+        open_dataset(DataConfig(path=str(data), curation=str(path)))
+
+
+def test_what_the_file_holds_is_yaml(data: Path, tmp_path: Path) -> None:
+    path = flags(data, [3, 7], tmp_path / "curation.yaml")
+    content = parse_yaml(path.read_text(encoding="utf-8"))
+    assert content == {"format": FORMAT, "leave_out": dict(read_curation(path).leave_out)}
 
 
 def test_a_file_says_what_was_flagged_in_lines_of_its_own(data: Path, tmp_path: Path) -> None:
@@ -96,14 +122,15 @@ def test_changed_data_are_noticed(data: Path, tmp_path: Path) -> None:
         (None, "no such file"),
         ("", "not a curation file: 'format: stickgen curation 1' expected"),
         ("[1, 2]", "not a curation file"),
-        ("format: stickgen curation 2\nleave_out: {}", "not a curation file"),
-        (f"format: {FORMAT}\nleave_out: [clip 1]", "leave_out: lines such as"),
-        (f'format: {FORMAT}\nleave_out:\n  1: "0a"', "leave_out: lines such as"),
-        (f"format: {FORMAT}\nleave_out:\n  clip 1: 1234", "leave_out: lines such as"),
-        (f"format: {FORMAT}\nleave_out: &a\n  clip 1: *a", "not a curation file"),
+        ("format: stickgen curation 2\nleave_out:", "not a curation file"),
+        (f"format: {FORMAT}", "not a curation file"),
+        (f"format: {FORMAT}\nleave_out: [clip 1]", "not a curation file"),
+        (f'{HEAD}  1: "0a1b2c3d4e5f6071"', "line 3: a line such as 'clip 17: .* expected"),
+        (f"{HEAD}  clip 1: 1234", "line 3: a line such as"),
+        (f'{HEAD}\n# why\n  clip 1: "0a1b2c3d4e5f6071"\n' + '  clip 1: "0a1b2c3d4e5f6072"', "line 6: .*once a clip"),
+        (f"{HEAD}  clip 1: &a x\n  clip 2: *a", "line 3: a line such as"),
         ("format: [" * 200, "not a curation file"),
-        (b"\xff\xfe", "not a curation file"),
-        ("x" * (2**20 + 1), "1048577 bytes; at most"),
+        (b"\xff\xfe", "not a curation file: UTF-8 expected"),
     ],
 )
 def test_mistakes_are_one_line(tmp_path: Path, text: str | bytes | None, message: str) -> None:

@@ -197,6 +197,11 @@ def test_a_packed_file_says_the_same(file: Path, tmp_path: Path) -> None:
         ({"clips": 0}, ConfigError, "clips=0: 1 to 20000"),
         ({"outputs": [Path("s.png")], "clips": 201}, ConfigError, "clips=201: 1 to 200 expected for a sheet"),
         ({"outputs": [Path("folder.png")]}, OutputExistsError, "folder.png: is a folder"),
+        (
+            {"outputs": [Path("a.html"), Path("b.html")]},
+            ConfigError,
+            "b.html: one .html expected, and a.html is another",
+        ),
         ({"flags": ["jerk>"]}, ConfigError, "flag=jerk>: a measure"),
         ({"curation": Path("gone.yaml")}, DataError, "gone.yaml: no such file"),
         ({"path": Path("gone.pt")}, DataError, "gone.pt: no such file"),
