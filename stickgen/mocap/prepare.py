@@ -190,7 +190,7 @@ def embed(sequences: Sequence[dict[str, Any]], encoder: Encoder) -> None:
 
 def _find(sources: Sequence[Path]) -> list[tuple[Path, Importer | None]]:
     if not sources:
-        raise DataError("no sources; name files or folders of motion (see docs/data.md)")
+        raise DataError("no sources; name files or folders of motion (see docs/preparing.md)")
     for path in sources:
         if is_packed(path):
             raise DataError(

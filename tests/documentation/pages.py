@@ -12,8 +12,8 @@ DOCS = ROOT / "docs"
 RUN = [
     ROOT / "README.md",
     *(DOCS / f"{name}.md" for name in (
-        "index", "training", "generating", "evaluating", "publishing", "scaling", "adapters", "coming-from", "data",
-        "first-run",
+        "index", "training", "generating", "evaluating", "publishing", "scaling", "adapters", "coming-from",
+        "preparing", "data", "first-run",
     )),
 ]  # fmt: skip
 FIRST = (ROOT / "README.md", DOCS / "index.md")

@@ -1,4 +1,4 @@
-"""Reading joint positions out of NumPy archives (docs/data.md, "Joint arrays")."""
+"""Reading joint positions out of NumPy archives (docs/preparing.md, "Joint arrays")."""
 
 import tokenize
 import zipfile
@@ -52,7 +52,7 @@ def read_npz(path: Path, options: ImportOptions | None = None) -> list[Recording
     content = read_arrays(path)
     for key in ("joints", "joint_names"):
         if key not in content:
-            raise DataError(f"{path}: no array {key!r}; the file has {', '.join(content) or 'none'} (see docs/data.md)")
+            raise DataError(f"{path}: no array {key!r}; the file has {', '.join(content) or 'none'} (see docs/preparing.md)")
     positions = content["joints"]
     names = [str(name) for name in np.atleast_1d(content["joint_names"])]
     if positions.ndim != 3 or positions.shape[1:] != (len(names), 3) or not np.issubdtype(positions.dtype, np.floating):

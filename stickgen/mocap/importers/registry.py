@@ -91,7 +91,7 @@ def find_sources(paths: Sequence[Path]) -> list[tuple[Path, Importer | None]]:
         inside = list(_walk(path))
         if not inside:
             what = "nothing in this folder is recognised" if path.is_dir() else "not a format that is recognised"
-            raise DataError(f"{path}: {what}; {known_formats()} expected (see docs/data.md)")
+            raise DataError(f"{path}: {what}; {known_formats()} expected (see docs/preparing.md)")
         found += inside
     return found
 

@@ -49,7 +49,7 @@ def test_what_is_not_recognised_is_one_line(folder: Path) -> None:
     names = [importer.name for importer in IMPORTERS]
     assert str(raised.value) == (
         f"{folder / 'notes.txt'}: not a format that is recognised; {', '.join(names)} or a data file expected "
-        "(see docs/data.md)"
+        "(see docs/preparing.md)"
     )
     (folder / "empty").mkdir()
     with pytest.raises(DataError, match="nothing in this folder is recognised"):
