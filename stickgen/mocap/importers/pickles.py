@@ -101,7 +101,8 @@ def _check_steps(content: bytes) -> None:
         ValueError: so it does, or it has more steps than a file of arrays needs.
     """
     for number, (step, argument, _) in enumerate(pickletools.genops(content)):
-        if number > MAX_STEPS or (step.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > MAX_STEPS):
+        place = argument if step.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument else 0
+        if number > MAX_STEPS or place > MAX_STEPS:
             raise ValueError("more steps than a file of arrays needs")
 
 
