@@ -11,6 +11,7 @@ from stickgen.errors import DataError, StickgenError
 from stickgen.files import missing_file, temporary_folder
 from stickgen.mocap.importers.bvh_layout import canonical_bvh
 from stickgen.mocap.importers.file_labels import file_labels
+from stickgen.mocap.importers.hundred_styles import TABLE, frame_cut
 from stickgen.mocap.importers.importer import Importer, ImportOptions
 from stickgen.mocap.importers.joints import body_joints, find_joints, turn_up
 from stickgen.mocap.projection import Recording, body_height, floor_height
@@ -21,7 +22,8 @@ def read_bvh(path: Path, options: ImportOptions | None = None) -> list[Recording
     """Read a BVH file as one recording, whose take is the file's name.
 
     Caption, labels and take are read from the name where it is one of a known data set
-    (:mod:`stickgen.mocap.importers.file_labels`); else there is no caption.
+    (:mod:`stickgen.mocap.importers.file_labels`); else there is no caption. Of 100STYLE, only the frames that its table
+    keeps are read.
 
     The unit of length does not matter, since figures are scaled to their own height.
 
@@ -51,7 +53,12 @@ def read_bvh(path: Path, options: ImportOptions | None = None) -> list[Recording
             f"{path}: {len(positions)} frames of {frame_time:g} s are over before the {options.skip_seconds:g} s that "
             "are dropped at the start"
         )
-    joints = body_joints(positions[skipped:], names, find_joints(names, str(path), options.joint_map))
+    labels = file_labels(path.stem)
+    kept = frame_cut(path) if labels.get("source") == "100style" else slice(None)
+    positions = positions[skipped:] if kept.start is None else positions[kept]
+    if not len(positions):
+        raise DataError(f"{path}: no frames from {kept.start} to {kept.stop}, which its {TABLE} keeps")
+    joints = body_joints(positions, names, find_joints(names, str(path), options.joint_map))
     joints = turn_up(joints, options.up, str(path))
     try:
         height = body_height(joints)
@@ -65,7 +72,7 @@ def read_bvh(path: Path, options: ImportOptions | None = None) -> list[Recording
             where=str(path),
             height=height,
             floor=floor_height(joints),
-            **{"take": path.stem, **file_labels(path.stem)},
+            **{"take": path.stem, **labels},
         )
     ]
 

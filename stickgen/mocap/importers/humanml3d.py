@@ -60,7 +60,8 @@ def read_humanml3d(path: Path, options: ImportOptions) -> list[Recording]:
     take = path.stem[1:] if path.stem[:1] == "M" and path.stem[1:].isdigit() else path.stem
     captions = _captions(path)
     split = next((name for name in ("train", "val", "test") if path.stem in _members(path.parents[1], name)), "")
-    facts = {"take": take, "source": source, "split": split}
+    # Names are bare numbers, which other data sets have too.
+    facts = {"take": f"{source}/{take}", "source": source, "split": split}
     whole = recording_of(joints, names, fps, path, options, up="y", **facts)
     recordings: list[Recording] = []
     for (start, end), texts in captions.items():

@@ -1,6 +1,7 @@
 """Reading InterHuman: two people who move together, who become actors of one clip."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,10 +47,9 @@ def read_interhuman(path: Path, options: ImportOptions) -> list[Recording]:
         texts = path.parents[1] / "annots" / f"{path.stem}.txt"
     if len(bodies[0]) != len(bodies[1]):
         raise DataError(f"{path}: {len(bodies[0])} frames of the first person, {len(bodies[1])} of the second")
-    people_read = [
-        recording_of(body, JOINT_NAMES, fps, path, options, up="z", captions=_captions(texts), source="interhuman")
-        for body in bodies
-    ]
+    # Names are bare numbers, which other data sets have too.
+    facts: dict[str, Any] = {"take": f"interhuman/{path.stem}", "captions": _captions(texts), "source": "interhuman"}
+    people_read = [recording_of(body, JOINT_NAMES, fps, path, options, up="z", **facts) for body in bodies]
     return [pair_of(people_read)]
 
 

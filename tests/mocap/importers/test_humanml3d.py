@@ -35,7 +35,12 @@ def test_positions(tmp_path: Path) -> None:
     path = saved(tmp_path, smpl_body().astype(np.float32))
     assert find_sources([tmp_path]) == [(path, HUMANML3D)]
     (recording,) = read_humanml3d(path, ImportOptions())
-    assert (recording.fps, recording.take, recording.source, recording.captions) == (20, "000012", "humanml3d", ())
+    assert (recording.fps, recording.take, recording.source, recording.captions) == (
+        20,
+        "humanml3d/000012",
+        "humanml3d",
+        (),
+    )
     np.testing.assert_allclose(without_head(recording.joints), body_of(smpl_body()), atol=1e-6)
 
 
@@ -93,7 +98,7 @@ def test_captions_parts_mirrors_and_splits(tmp_path: Path) -> None:
     assert part.captions == ("the last steps.",)
     assert (len(whole.joints), len(part.joints)) == (100, 40)
     np.testing.assert_array_equal(part.joints, whole.joints[60:])
-    assert {whole.take, part.take} == {"000012"}
+    assert {whole.take, part.take} == {"humanml3d/000012"}
     assert {whole.split, part.split} == {"test"}
     assert (whole.clip_id, part.clip_id) == ("M000012", "M000012_0060_0100")
 

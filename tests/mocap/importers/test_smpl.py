@@ -155,6 +155,7 @@ def test_interhuman_is_two_actors(tmp_path: Path) -> None:
     assert recording.joints.shape == (60, 2, 14, 3)
     assert recording.fps == pytest.approx(59.94)
     assert recording.captions == ("Two people dance.", "They wave their arms.")
+    assert (recording.take, recording.clip_id) == ("interhuman/17", "17")
     for actor in (0, 1):
         poses, place = dance(60, seed=actor)
         expected = body_of(smpl_reference(poses, place + np.array([1.2 * actor, 0, 0]), HEIGHT)) @ Z_UP
