@@ -38,7 +38,7 @@ def read_amass(path: Path, options: ImportOptions) -> list[Recording]:
         poses = content["poses"]
     else:
         poses = np.concatenate([_frames(content, key, path) for key in ("root_orient", "pose_body")], axis=1)
-    trans = content["trans"]
+    trans = content.get("trans", np.zeros(0))
     for name, array, width in (("poses", poses, 3 * len(JOINT_NAMES)), ("trans", trans, 3)):
         if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating) or array.shape[1] < width:
             raise DataError(

@@ -48,7 +48,7 @@ def read_motions(path: Path, options: ImportOptions) -> list[Recording]:
         DataError: the file is damaged or not as described.
     """
     content = read_arrays(path, ("motion", "caption", "fps"))
-    motion = content["motion"]
+    motion = content.get("motion", np.zeros(0))
     if motion.ndim not in (3, 4) or motion.shape[-1] not in SKELETONS or not np.issubdtype(motion.dtype, np.floating):
         raise DataError(
             f"{path}: motion: floats of shape [N, T, D] or [N, T, A, D] with D = {' or '.join(map(str, SKELETONS))} "
