@@ -1,6 +1,6 @@
 """Joint error of keypoints from a video before and after each step of cleaning, against the motion that was filmed.
 
-    python benchmarks/keypoints.py --motion ../shared/mocap/cmu_sample.npz
+    python -m benchmarks.keypoints --motion ../shared/mocap/cmu_sample.npz
 
 Clips of a joint archive (or of the built-in sample, without --motion) are filmed by a virtual camera that pans, zooms
 and shakes, and found by an estimator with noise, lost and exchanged joints, while another person passes by. The truth
@@ -10,6 +10,8 @@ others.
 
 import argparse
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +42,10 @@ DEVELOPMENT = (
     (12, ("run", "dance", "jump", "kicking", "sit"), 6),
 )
 """Clips on which parameters were chosen: how many, of which actions, and every which of them."""
+
+CAPTION = "A person walks."
+
+SMALL_BASE = Path(__file__).resolve().parent.parent / "assets" / "sample_base.safetensors"
 
 _HIPS = [BODY_JOINTS.index("left_hip"), BODY_JOINTS.index("right_hip")]
 
@@ -189,6 +195,37 @@ def table(clips: Sequence[Clip], yaw: float, faults: Faults) -> tuple[dict[str, 
     return {name: [100 * pose, 100 * place, jerk] for name, (pose, place, jerk) in means.items()}, left_out
 
 
+def chain(clips: Sequence[Clip], folder: Path) -> None:
+    """Take keypoints of videos all the way: prepare, inspect, train for some steps, generate; print each command.
+
+    Args:
+        clips: what happens in the videos, one in each.
+        folder: where videos' keypoints, data file, run and motion are written; it must not exist.
+    """
+    (folder / "keypoints").mkdir(parents=True)
+    for number, clip in enumerate(clips):
+        people, _ = scene(clip, clips[number - 1], 0, Faults(), seed=number)
+        frames = [
+            {
+                "frame_id": frame,
+                "instances": [
+                    {"keypoints": one[:, :2].tolist(), "keypoint_scores": one[:, 2].tolist()} for one in found
+                ],
+            }
+            for frame, found in enumerate(people)
+        ]
+        (folder / "keypoints" / f"{clip.name}.json").write_text(json.dumps(frames))
+    commands = (
+        ["prepare", "keypoints", "--fps", str(FPS), "--base", str(SMALL_BASE), "-o", "clips.pt", "--caption", CAPTION],
+        ["inspect", "clips.pt", "--out", "sheet.png"],
+        ["train", f"base.checkpoint={SMALL_BASE}", "data.path=clips.pt", "trainer.max_epochs=3", "hydra.run.dir=run"],
+        ["generate", CAPTION, "--adapter", "run", "--seconds", "1", "--out", "walk.gif", "--out", "walk.npz"],
+    )
+    for command in commands:
+        print("\n$ stickgen", *command, flush=True)
+        subprocess.run([sys.executable, "-m", "stickgen", *command], cwd=folder, check=True)
+
+
 def main() -> None:
     """Print a table for every kind of clip and view."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -196,8 +233,13 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=20, help="clips of each kind")
     parser.add_argument("--yaw", type=float, nargs="+", default=[0.0, 45.0, 90.0], help="0: from the side, 90: front")
     parser.add_argument("--development", action="store_true", help="the clips on which parameters were chosen")
+    parser.add_argument("--chain", type=Path, help="instead: prepare, inspect, train and generate in this new folder")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     arguments = parser.parse_args()
+    if arguments.chain:
+        clips = clips_of(arguments.motion, development=False, most=arguments.clips)["walking"]
+        chain(clips, arguments.chain)
+        return
     figures: dict[str, dict[str, list[float]]] = {}
     for kind, clips in clips_of(arguments.motion, development=arguments.development, most=arguments.clips).items():
         for yaw in arguments.yaw:

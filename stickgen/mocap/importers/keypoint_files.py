@@ -1,8 +1,7 @@
 """What the files of pose estimators have in common: frames of people, one file a video or one a frame, a rate."""
 
-import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from stickgen.errors import DataError
 from stickgen.mocap.importers.importer import HEAD_BYTES, ImportOptions
 from stickgen.mocap.keypoints.layouts import Keypoints, layout_of
 from stickgen.mocap.projection import Recording
-from stickgen.untrusted import check_fps, parse_json
+from stickgen.untrusted import parse_json
 
 MAX_BYTES = 2**29
 """Largest file: an hour of one person takes a fifth of it. Read, it takes some ten times as much memory."""
@@ -26,16 +25,6 @@ MAX_PEOPLE = 100
 FRAME_KEYS = ("frame", "frame_id", "frame_idx", "frame_index", "frame_number", "frameNumber", "image_id")
 """Names under which programs write the number of a frame."""
 
-TIMES: dict[str, float | None] = {
-    "timestamp": None,
-    "timestamp_ms": 1e-3,
-    "ms": 1e-3,
-    "time_ms": 1e-3,
-    "time": 1.0,
-    "timestamp_s": 1.0,
-}
-"""Names under which programs write the time of a frame, with the unit in seconds; None: ms where all are whole."""
-
 MAX_COORDINATE = 1e6
 """Largest coordinate in pixels."""
 
@@ -43,8 +32,6 @@ Frames = dict[int, list[np.ndarray]]
 """Of every frame number its people, each ``[K, 3]``: x, y downwards, confidence."""
 
 _NORMALISED = 2.0  # coordinates as shares of the picture; a body that leaves it is guessed to lie a little outside
-_UNEVEN = 0.25  # of an interval
-_UNEVEN_SHARE = 0.1  # of the intervals: single frames may be late
 
 
 def load_json(path: Path) -> Any:
@@ -156,80 +143,6 @@ def person(points: Any, scores: Any, where: str) -> np.ndarray:
     return values
 
 
-def rate(content: Any, where: str) -> float | None:
-    """Return the frame rate that a JSON object names under ``fps``, itself or in a part about the video; else None.
-
-    Raises:
-        DataError: there are several rates, or it is no rate.
-    """
-    if not isinstance(content, Mapping):
-        return None
-    parts = [content, *(content.get(key) for key in ("meta_info", "video_info", "video", "info", "metadata", "meta"))]
-    rates = [part[key] for part in parts if isinstance(part, Mapping) for key in ("fps", "frame_rate") if key in part]
-    return one_rate(rates, where)
-
-
-def one_rate(rates: Sequence[Any], where: str) -> float | None:
-    """Return the only rate, None where there is none.
-
-    Raises:
-        DataError: there are several rates, or it is no rate.
-    """
-    if not rates:
-        return None
-    try:
-        numbers = {float(value) for value in rates}
-        for number in numbers:
-            check_fps(number)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{where}: fps: {error}") from None
-    if len(numbers) > 1:
-        raise DataError(
-            f"{where}: mixed frame rates: {', '.join(f'{number:g}' for number in sorted(numbers))}; divide the file, "
-            "one rate each"
-        )
-    return numbers.pop()
-
-
-def rate_of_times(times: Mapping[int, tuple[str, float]], where: str) -> float | None:
-    """Return the frame rate of frames' times, None where there are fewer than three.
-
-    Args:
-        times: of every frame number what :func:`frame_time` returns.
-        where: the file, for messages.
-
-    Raises:
-        DataError: frames are not evenly spaced.
-    """
-    numbers = sorted(times)
-    if len(numbers) < 3:
-        return None
-    unit = TIMES[times[numbers[0]][0]]
-    if unit is None:
-        unit = 1e-3 if all(time.is_integer() for _, time in times.values()) else 1.0
-    at = np.array([times[number][1] for number in numbers]) * unit
-    intervals = np.diff(at) / np.diff(numbers)
-    usual = float(np.median(intervals))
-    if not (math.isfinite(usual) and usual > 0):
-        raise DataError(f"{where}: times of the frames do not increase; leave them out and give the rate with --fps")
-    if np.mean(np.abs(intervals - usual) > _UNEVEN * usual) > _UNEVEN_SHARE:
-        raise DataError(
-            f"{where}: mixed frame rates: frames {intervals.min():.3g} to {intervals.max():.3g} s long; export a video "
-            "of one rate"
-        )
-    # The mean of all intervals is exact where times are rounded to milliseconds.
-    return one_rate([round(float((numbers[-1] - numbers[0]) / (at[-1] - at[0])), 3)], where)
-
-
-def frame_time(entry: Mapping[str, Any]) -> tuple[str, float] | None:
-    """Return the time of a frame and the key of :data:`TIMES` that it has; None where it has none."""
-    for key in TIMES:
-        value = entry.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return key, float(value)
-    return None
-
-
 def recordings(
     path: Path,
     frames: Frames,
@@ -271,8 +184,8 @@ def recordings(
             f"{where}: people of {' and '.join(map(str, sorted(counts)))} keypoints; one layout a file expected"
         )
     layout = layout_of(counts.pop(), where)
-    rate = fps if fps is not None else options.fps
-    if rate is None:
+    used = fps if fps is not None else options.fps
+    if used is None:
         raise DataError(f"{where}: no frame rate in the file; give it with --fps, for instance --fps 30")
     stretch = _stretch(frames, size or options.image_size, where)
     nobody = np.zeros((0, layout.size, 3))
@@ -282,7 +195,7 @@ def recordings(
             dense[number - first] = np.stack(people) * stretch
     from stickgen.mocap.keypoints.clean import clean  # here, since SciPy takes a second to import
 
-    return clean(Keypoints(layout, dense, rate, where), path.stem, options.min_confidence)
+    return clean(Keypoints(layout, dense, used, where), path.stem, options.min_confidence)
 
 
 def _stretch(frames: Frames, size: tuple[float, float] | None, where: str) -> np.ndarray:

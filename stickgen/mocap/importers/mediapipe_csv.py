@@ -13,13 +13,11 @@ from stickgen.mocap.importers.importer import Importer, ImportOptions
 from stickgen.mocap.importers.keypoint_files import (
     FRAME_KEYS,
     MAX_BYTES,
-    TIMES,
     Frames,
     frame_number,
-    frame_time,
-    rate_of_times,
     recordings,
 )
+from stickgen.mocap.importers.keypoint_rates import TIMES, frame_time, rate_of_times
 from stickgen.mocap.keypoints.layouts import MEDIAPIPE_33, MEDIAPIPE_NAMES
 from stickgen.mocap.projection import Recording
 

@@ -13,14 +13,11 @@ from stickgen.mocap.importers.keypoint_files import (
     Frames,
     beginning,
     frame_number,
-    frame_time,
     load_json,
-    one_rate,
     person,
-    rate,
-    rate_of_times,
     recordings,
 )
+from stickgen.mocap.importers.keypoint_rates import frame_time, one_rate, rate, rate_of_times
 from stickgen.mocap.keypoints.layouts import MEDIAPIPE_33, MEDIAPIPE_NAMES
 from stickgen.mocap.projection import Recording
 

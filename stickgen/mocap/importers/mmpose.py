@@ -17,9 +17,9 @@ from stickgen.mocap.importers.keypoint_files import (
     frame_number,
     load_json,
     person,
-    rate,
     recordings,
 )
+from stickgen.mocap.importers.keypoint_rates import rate
 from stickgen.mocap.projection import Recording
 
 

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import pickletools
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from stickgen.errors import DataError
 
 MAX_BYTES = 2**29
 """Size of a pickle that is read; a minute of two SMPL bodies takes some megabytes."""
+
+MAX_STEPS = 100_000
+"""Steps of a pickle; a file of arrays has some hundreds."""
 
 # What pickled arrays, dtypes and NumPy numbers are made of, under the names of NumPy 1 and 2; they carry no code.
 _MODULES = ("numpy.core.multiarray", "numpy._core.multiarray", "numpy.core.numeric", "numpy._core.numeric", "numpy")
@@ -46,7 +50,9 @@ def read_pickle(path: Path) -> Any:
     if size > MAX_BYTES:
         raise DataError(f"{path}: a pickle of {size} bytes; at most {MAX_BYTES} expected")
     try:
-        return _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        content = path.read_bytes()
+        _check_steps(content)
+        return _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
     except pickle.UnpicklingError as error:
         if "it names" in str(error):
             raise DataError(
@@ -86,6 +92,18 @@ def arrays_in(content: Any, path: Path, **shapes: tuple[int | None, ...]) -> dic
             raise DataError(f"{path}: {key}: shape [{expected}] expected, {list(value.shape)} found")
         arrays[key] = np.asarray(value, dtype=np.float64)
     return arrays
+
+
+def _check_steps(content: bytes) -> None:
+    """Refuse a pickle whose few bytes ask for gigabytes: the memo grows to the largest place that is named in it.
+
+    Raises:
+        ValueError: so it does, or it has more steps than a file of arrays needs.
+    """
+    for number, (step, argument, _) in enumerate(pickletools.genops(content)):
+        place = argument if step.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument else 0
+        if number > MAX_STEPS or place > MAX_STEPS:
+            raise ValueError("more steps than a file of arrays needs")
 
 
 class _Ndarray:

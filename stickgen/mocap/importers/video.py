@@ -8,7 +8,12 @@ import numpy as np
 
 from stickgen.errors import DataError, StickgenError
 from stickgen.mocap.importers.importer import Importer, ImportOptions
-from stickgen.mocap.importers.keypoint_files import MAX_FRAMES, Frames, rate_of_times, recordings
+from stickgen.mocap.importers.keypoint_files import (
+    MAX_FRAMES,
+    Frames,
+    recordings,
+)
+from stickgen.mocap.importers.keypoint_rates import rate_of_times
 from stickgen.mocap.projection import Recording
 
 MOST_PEOPLE = 4

@@ -1,7 +1,8 @@
 """What the camera does is taken out: zoom and distance by the size of the body, pan and tilt by the standing foot."""
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, percentile_filter
+from scipy.linalg import solveh_banded
+from scipy.ndimage import gaussian_filter1d
 from scipy.signal import savgol_filter
 
 from stickgen.mocap.projection import BODY_JOINTS, body_height
@@ -22,8 +23,8 @@ _SCALE_SECONDS = 2.0  # window of the parabola fitted to the logarithm of the si
 _LONG_BONES = 0.8  # quantile over bones, of which those that point at the camera look short
 _HEIGHT_PERCENTILE = 75.0  # likewise over time
 _PATH_SECONDS = 0.15
-_FLOOR_SECONDS = 1.5
-_FLOOR_PERCENTILE = 10.0
+_FLOOR_SECONDS = 0.4  # faster changes of the floor are smoothed away
+_FLOOR_SHARE = 0.05  # weight of what lies above the floor
 _STANDING_HEIGHT = 0.03  # body heights above the lower ankle at which a foot hardly counts as standing
 _AGREEMENT = (0.8, 0.4, 0.2, 0.2, 0.2)  # body heights a second, of one round after another
 _ROLL = 4.0  # by how much more the faster half counts while the body walks
@@ -135,7 +136,27 @@ def _walked(ankles: np.ndarray, fps: float) -> np.ndarray:
 
 
 def _lower_envelope(heights: np.ndarray, fps: float) -> np.ndarray:
-    """Return the floor under heights ``[T]``: slow enough to stay down in a jump, fast enough to follow a camera."""
-    window = min(max(round(_FLOOR_SECONDS * fps), 1), len(heights))
-    floor = percentile_filter(heights, _FLOOR_PERCENTILE, size=window, mode="nearest")
-    return np.asarray(gaussian_filter1d(floor, 0.4 * fps, mode="nearest"))
+    """Return the floor under heights ``[T]``: slow enough to stay down in a jump, fast enough to follow a camera.
+
+    Asymmetric least squares (Eilers): a smooth curve from which what lies above pulls little and what lies below much.
+    Unlike a running percentile, it follows a floor that rises or falls.
+    """
+    frames = len(heights)
+    if frames < 3:
+        return np.full(frames, heights.min())
+    bends = np.zeros((3, frames))  # second differences squared, its lower diagonals
+    bends[0, :-2] += 1
+    bends[0, 1:-1] += 4
+    bends[0, 2:] += 1
+    bends[1, :-2] -= 2
+    bends[1, 1:-1] -= 2
+    bends[2, :-2] = 1
+    bends *= (_FLOOR_SECONDS * fps) ** 4
+    weights = np.ones(frames)
+    floor = heights
+    for _ in range(10):
+        system = bends.copy()
+        system[0] += weights
+        floor = solveh_banded(system, weights * heights, lower=True)
+        weights = np.where(heights > floor, _FLOOR_SHARE, 1 - _FLOOR_SHARE)
+    return np.asarray(floor)

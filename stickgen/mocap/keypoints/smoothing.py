@@ -12,8 +12,8 @@ _ORDER = 2
 def smooth(points: np.ndarray, fps: float) -> np.ndarray:
     """Smooth joints over time by a Savitzky–Golay filter: a parabola through each window.
 
-    It shifts nothing in time and keeps turning points, which a One-Euro filter, made for live input, does not: over
-    walking clips its error is a third higher at best, even run in both directions.
+    It shifts nothing in time. A One-Euro filter, which is made for live input, lags behind: its error is a third higher
+    at best, and no lower than this one's where it is run in both directions (docs/video.md).
 
     Args:
         points: ``[T, J, 2]``, all known.

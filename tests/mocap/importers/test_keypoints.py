@@ -13,6 +13,7 @@ import pytest
 from benchmarks.keypoints import errors, sample_clips
 from benchmarks.virtual_camera import COCO_NAMES, NO_FAULTS, film
 from stickgen.errors import ConfigError, DataError
+from stickgen.mocap.importers import keypoint_files
 from stickgen.mocap.importers.importer import ImportOptions, parse_size
 from stickgen.mocap.importers.keypoint_files import MAX_FRAMES, MAX_PEOPLE
 from stickgen.mocap.importers.registry import find_sources
@@ -312,7 +313,7 @@ def first_person(key: str, value: Any) -> Callable[[Any], Any]:
             lambda c: {**c, "frames": [{**f, "fps": 25 + f["frame"] % 2} for f in c["frames"]]},
             "mixed frame rates: 25, 26; divide the file",
         ),
-        (write_mediapipe_json, lambda c: {**c, "fps": [25]}, "fps: float.. argument must be"),
+        (write_mediapipe_json, lambda c: {**c, "fps": [25]}, "fps: a number expected"),
         (write_mediapipe_json, lambda c: {**c, "fps": 1e9}, "fps: 1e[+]09 frames a second: 1 to 1000 expected"),
         (
             write_mediapipe_json,
@@ -374,6 +375,15 @@ def test_the_rate_comes_from_the_file_or_the_option_or_is_asked_for(
         read(path, ImportOptions())
     demo = changed(write_mmpose_demo(tmp_path, walk[0]), lambda c: {**c, "meta_info": {"fps": 29.97}})
     assert read(demo, ImportOptions(fps=50.0))[0].fps == 29.97
+
+
+def test_a_huge_file_is_not_read(
+    walk: tuple[list[np.ndarray], np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_coco(tmp_path, walk[0])
+    monkeypatch.setattr(keypoint_files, "MAX_BYTES", 2**10)
+    with pytest.raises(DataError, match="MiB; at most 0 expected; divide the video"):
+        read(path)
 
 
 def test_two_videos_in_a_folder_of_frames_are_refused(

@@ -137,6 +137,19 @@ def test_truncated_pickles(tmp_path: Path) -> None:
             read_aist(tmp_path / "y.pkl", ImportOptions())
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x02}r\xff\xff\xff\x7f.",  # a place in the memo that takes 32 GiB
+        b"\x80\x02}" + b"0}" * 200_000 + b".",
+    ],
+)
+def test_pickles_that_would_take_all_memory(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.pkl").write_bytes(content)
+    with pytest.raises(DataError, match=r"x\.pkl: not a pickle, or damaged"):
+        read_aist(tmp_path / "x.pkl", ImportOptions())
+
+
 def person(seed: int, away: float, frames: int = 60) -> dict[str, Any]:
     poses, place = dance(frames, seed=seed)
     return {
