@@ -44,6 +44,8 @@ def _parse_typer(arguments: list[str], *, whole: bool) -> str | None:
     found = group.commands.get(name)  # type: ignore[attr-defined]
     if found is None:
         return f"no such command: stickgen {name}"
+    if "--help" in rest:
+        return None  # which ends the parser
     try:
         found.make_context(name, list(rest))
     except typer.BadParameter.__mro__[1] as error:

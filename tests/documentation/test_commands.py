@@ -89,6 +89,7 @@ def test_a_mistake_is_found_without_running(text: str, wrong: str) -> None:
         "python merge.py 'checkpoint=[a,b]' 'weights=[0.7,0.3]' output=c.pth",
         "stickgen train lora.rank=4",
         "stickgen evaluate --by style",
+        "stickgen prepare --help",
         "pip install -e '.[text,bvh]'",
     ],
 )
