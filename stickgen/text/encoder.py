@@ -90,8 +90,8 @@ def canonical_id(name_or_folder: str) -> str:
 
     A hub id is its own. A folder is named after the hub id in its path where it lies in a hub cache
     (``models--BAAI--bge-large-en-v1.5/snapshots/…``), after the hub where its name is that of one of the two encoders
-    of docs/preparing.md, else by its own name. The ``_name_or_path`` of its configuration is not asked: it names the model
-    that the encoder was trained from.
+    of docs/preparing.md, else by its own name. The ``_name_or_path`` of its configuration is not asked: it names the
+    model that the encoder was trained from.
     """
     folder = Path(name_or_folder).expanduser()
     if not folder.is_dir():
