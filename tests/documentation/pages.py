@@ -13,7 +13,7 @@ RUN = [
     ROOT / "README.md",
     *(DOCS / f"{name}.md" for name in (
         "index", "training", "generating", "evaluating", "publishing", "scaling", "adapters", "coming-from", "data",
-        "first-run",
+        "video", "first-run",
     )),
 ]  # fmt: skip
 FIRST = (ROOT / "README.md", DOCS / "index.md")
@@ -35,6 +35,7 @@ LISTED = {
     r"^python benchmarks/": "takes long; tests/test_benchmarks.py",
     r"launcher=joblib|sweep=grid lora\.rank": "many jobs; tests/sweeps/test_jobs.py",
     r"trainer=ddp": "several devices or processes; tests/test_ddp.py",
+    r"--pose-model": "needs weights of MediaPipe; tests/mocap/importers/test_video.py",
     r"resume=": "continues a run that was stopped; tests/test_resume.py",
     r"^for .*do$|^done$|^\w+=\S+$": "of the shell",
 }

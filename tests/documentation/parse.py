@@ -45,7 +45,8 @@ def _parse_typer(arguments: list[str], *, whole: bool) -> str | None:
     if found is None:
         return f"no such command: stickgen {name}"
     try:
-        found.make_context(name, list(rest))
+        if "--help" not in rest:  # it would be printed
+            found.make_context(name, list(rest))
     except typer.BadParameter.__mro__[1] as error:
         incomplete = type(error).__name__ in ("MissingParameter", "BadOptionUsage")  # as sentences may be
         return None if incomplete and not whole else f"stickgen {name}: {error.format_message()}"  # type: ignore[attr-defined]
