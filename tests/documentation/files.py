@@ -1,5 +1,6 @@
 """What the reader of a page has before its commands: bases, data, motion capture, runs."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -60,7 +61,7 @@ def make_files(folder: Path, run: Callable[[Path, str], None]) -> None:
         folder: where.
         run: runs a command there.
     """
-    for name in ("assets", "walks"):
+    for name in ("assets", "walks", "takes", "keypoints", "data"):
         (folder / name).mkdir()
     _base(folder / "assets" / "cmu_base.safetensors")
     shutil.copy(folder / "assets" / "cmu_base.safetensors", folder / "base.safetensors")
@@ -72,7 +73,10 @@ def make_files(folder: Path, run: Callable[[Path, str], None]) -> None:
         write_sequences(folder / name, sequences, SAMPLE_INFO)
     for name, action in (("clips.npz", "walk"), ("cmu_sample.npz", "walk"), ("cmu_styles.npz", "salsa")):
         _joints(folder / name, action)
-    (folder / "walks" / "walk_01.bvh").write_text(write_bvh())
+    for place in ("walks", "takes"):
+        (folder / place / "walk_01.bvh").write_text(write_bvh())
+    for take in range(6):
+        (folder / "keypoints" / f"walk_{take}.json").write_text(_keypoints(walking_body(45, speed=1 + 0.1 * take)))
     (folder / "captions.csv").write_text("file,caption,action,take\nwalk_01.bvh,A person walks.,walk,monday\n")
     (folder / "prompts.txt").write_text("a person walks\n")
     for path, settings in RUNS.items():
@@ -94,6 +98,16 @@ def _base(path: Path) -> None:
 def _base_of_stick_gen(path: Path) -> None:
     model = StickFigureTransformer(d_model=24, nhead=2, num_layers=2)
     torch.save({"model_state_dict": dict(model.state_dict().items())}, path)
+
+
+def _keypoints(body: np.ndarray) -> str:
+    """Return predictions in MMPose's words: a body ``[T, 14, 3]`` that fills a picture, seen from its side."""
+    parts = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    names = ["head"] * 5 + [f"{side}_{part}" for part in parts for side in ("left", "right")]
+    places = body[:, [BODY_JOINTS.index(name) for name in names]]
+    points = np.stack([500 + 300 * places[..., 2], 900 - 300 * places[..., 1]], axis=-1)
+    people = [[{"keypoints": frame.tolist(), "keypoint_scores": [0.9] * len(names)}] for frame in points]
+    return json.dumps([{"frame_id": number, "instances": frame} for number, frame in enumerate(people)])
 
 
 def _joints(path: Path, action: str) -> None:

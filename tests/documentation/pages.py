@@ -13,18 +13,18 @@ RUN = [
     ROOT / "README.md",
     *(DOCS / f"{name}.md" for name in (
         "index", "training", "generating", "evaluating", "publishing", "scaling", "adapters", "coming-from",
-        "preparing", "data", "first-run",
+        "preparing", "video", "data", "first-run",
     )),
 ]  # fmt: skip
 FIRST = (ROOT / "README.md", DOCS / "index.md")
 """Their readers have no run yet."""
 
 PARSED = [
-    *(DOCS / f"{name}.md" for name in ("pretraining", "results", "performance", "reliability", "video")),
+    *(DOCS / f"{name}.md" for name in ("pretraining", "results", "performance", "reliability")),
     ROOT / "assets" / "README.md",
     *sorted(DOCS.glob("tutorials/*.md")),
 ]
-"""Their commands take hours, or data or programs that are not here; those of the tutorials run as notebooks."""
+"""Their commands take hours, or data that is not here; those of the tutorials run as notebooks."""
 
 LISTED = {
     r"^#!/bin/bash": "a job of SLURM",
@@ -33,7 +33,8 @@ LISTED = {
     r"^tensorboard ": "runs until it is stopped",
     r"-m pytest|tests\.campaign": "the tests themselves",
     r"^python benchmarks/": "takes long; tests/test_benchmarks.py",
-    r"^python demo/|^openpose\.bin ": "of programs that find keypoints",
+    r"^import json\nfrom ultralytics ": "a program that finds keypoints; tests/mocap/importers/test_keypoints.py",
+    r"--pose-model": "needs weights of MediaPipe; tests/mocap/importers/test_video.py",
     r"launcher=joblib|sweep=grid lora\.rank": "many jobs; tests/sweeps/test_jobs.py",
     r"trainer=ddp": "several devices or processes; tests/test_ddp.py",
     r"resume=": "continues a run that was stopped; tests/test_resume.py",

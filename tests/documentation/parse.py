@@ -44,10 +44,9 @@ def _parse_typer(arguments: list[str], *, whole: bool) -> str | None:
     found = group.commands.get(name)  # type: ignore[attr-defined]
     if found is None:
         return f"no such command: stickgen {name}"
-    if "--help" in rest:
-        return None  # which ends the parser
     try:
-        found.make_context(name, list(rest))
+        if "--help" not in rest:  # it would be printed
+            found.make_context(name, list(rest))
     except typer.BadParameter.__mro__[1] as error:
         incomplete = type(error).__name__ in ("MissingParameter", "BadOptionUsage")  # as sentences may be
         return None if incomplete and not whole else f"stickgen {name}: {error.format_message()}"  # type: ignore[attr-defined]

@@ -52,8 +52,8 @@ def read_npz(path: Path, options: ImportOptions | None = None) -> list[Recording
     content = read_arrays(path)
     for key in ("joints", "joint_names"):
         if key not in content:
-            found = ", ".join(content) or "none"
-            raise DataError(f"{path}: no array {key!r}; the file has {found} (see docs/preparing.md)")
+            arrays = ", ".join(content) or "none"
+            raise DataError(f"{path}: no array {key!r}; the file has {arrays} (see docs/preparing.md)")
     positions = content["joints"]
     names = [str(name) for name in np.atleast_1d(content["joint_names"])]
     if positions.ndim != 3 or positions.shape[1:] != (len(names), 3) or not np.issubdtype(positions.dtype, np.floating):
