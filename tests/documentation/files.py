@@ -15,6 +15,7 @@ from stickgen.mocap.projection import BODY_JOINTS
 from stickgen.model import StickFigureTransformer
 from stickgen.model.code_bank import CodeBank
 from stickgen.model.motion_code import WIDTH
+from stickgen.render import Panel, save
 from stickgen.sample import SAMPLE_INFO, sample_sequences
 from tests.mocap.bodies import walking_body, write_bvh
 
@@ -71,6 +72,9 @@ def make_files(folder: Path, run: Callable[[Path, str], None]) -> None:
         for sequence in sequences:
             sequence.update({key: sequence[key][:45] for key in ("motion", "actions", "physics")})
         write_sequences(folder / name, sequences, SAMPLE_INFO)
+    walks = [Panel(sequence["motion"][:45], caption="a person walks") for sequence in sample_sequences(3)]
+    save(folder / "walk.motion", walks[0])
+    save(folder / "walks.npz", walks)
     for name, action in (("clips.npz", "walk"), ("cmu_sample.npz", "walk"), ("cmu_styles.npz", "salsa")):
         _joints(folder / name, action)
     for place in ("walks", "takes"):
