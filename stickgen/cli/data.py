@@ -221,8 +221,7 @@ def pack(
     from stickgen.data.file import pack as pack_file
 
     clips = pack_file(source, output, overwrite=overwrite).infos
-    takes = len({clip.take for clip in clips})
-    typer.echo(f"{output}: {amount(len(clips), takes, sum(clip.length for clip in clips))}")
+    typer.echo(f"{output}: {amount(*clips.amount())}")
 
 
 def inspect_data(

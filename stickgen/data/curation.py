@@ -11,17 +11,21 @@ A clip is named by its place and by a digest of its motion and caption, so that 
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stickgen.data.clips import ClipStore
+import numpy as np
+
+from stickgen.data.stores import ClipStore
 from stickgen.errors import DataError
 from stickgen.files import atomic_write, missing_file
 from stickgen.untrusted import MAX_YAML_BYTES, parse_yaml
 
 FORMAT = "stickgen curation 1"
 _LONGEST_REMARK = 80
+_LABEL = re.compile(r"clip (0|[1-9]\d{0,17})(?: actor ([1-9]\d{0,17}))?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,10 @@ class Curation:
         Raises:
             DataError: a clip is not in the store, or is another one.
         """
-        places = {info.label: info.position for info in store.infos}
+        index, actor = store.infos.column("index"), store.infos.column("actor")
         found = set()
         for label, digest in self.leave_out.items():
-            place = places.get(label)
+            place = _place_of(label, index, actor)
             if place is None or store.digest(place) != digest:
                 raise DataError(
                     f"{self.path}: {label} is {'not in' if place is None else 'another clip in'} {where}; the file was "
@@ -59,6 +63,15 @@ class Curation:
                 )
             found.add(place)
         return frozenset(found)
+
+
+def _place_of(label: str, index: np.ndarray, actor: np.ndarray) -> int | None:
+    """Return the position of the clip of a label (:attr:`~stickgen.data.clips.ClipInfo.label`), None where none is."""
+    parts = _LABEL.fullmatch(label)
+    if parts is None:
+        return None
+    places = np.flatnonzero((index == int(parts[1])) & (actor == int(parts[2] or 0)))
+    return int(places[0]) if len(places) else None
 
 
 def read_curation(path: Path) -> Curation:

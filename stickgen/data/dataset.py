@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from stickgen.config import DataConfig
-from stickgen.data.clips import ClipInfo, ClipSet, ClipStore, check_one_width
 from stickgen.data.curation import Curation, read_curation
 from stickgen.data.file import open_clips
 from stickgen.data.sequences import SequenceClips
 from stickgen.data.split import Split, split_by_take
+from stickgen.data.stores import ClipSet, ClipStore, check_one_width
+from stickgen.data.table import ClipInfos
 from stickgen.errors import DataError
 from stickgen.motion.skeleton import skeleton_of
 
@@ -39,20 +40,19 @@ class DataReport:
 
     def record(self, split: Split[ClipSet]) -> dict[str, Any]:
         """Return what a run keeps of its data: where from, what was left out, and how much each split holds."""
-        clips = [info for part in (split.train, split.val, split.test) for info in part.infos]
+        parts = {"train": split.train.infos, "val": split.val.infos, "test": split.test.infos}
+        sources: Counter[str] = Counter()
+        for infos in parts.values():
+            sources.update(infos.counts("source"))
         return {
             "source": self.source,
             "sequences": self.sequences,
             "left_out": self.dropped,
             "curation": self.curation and {"path": str(self.curation.path), "sha256": self.curation.digest},
-            "sources": dict(Counter(clip.source for clip in clips if clip.source)),
+            "sources": {source: clips for source, clips in sources.items() if source},
             "splits": {
-                name: {
-                    "clips": len(part),
-                    "takes": len({clip.take for clip in part.infos}),
-                    "frames": sum(clip.length for clip in part.infos),
-                }
-                for name, part in (("train", split.train), ("val", split.val), ("test", split.test))
+                name: dict(zip(("clips", "takes", "frames"), infos.amount(), strict=True))
+                for name, infos in parts.items()
             },
         }
 
@@ -75,7 +75,7 @@ def open_dataset(config: DataConfig) -> tuple[Split[ClipSet], DataReport]:
             "data.curation"
         )
     report = DataReport(source, store.sequences, len(kept), dropped, info.get("text_encoder") or {}, curation)
-    kept = [_as_configured(clip, config) for clip in kept]
+    kept = _as_configured(kept, config)
     check_one_width(kept, "motion", source, "data.dim=20 reduces the 48 numbers of the larger figures to 20")
     parts = split_by_take(kept, config.val_fraction, config.test_fraction, config.split_seed, source)
     if config.train_clips is not None:
@@ -120,8 +120,8 @@ def _make_sample(
 
 
 def filter_clips(
-    clips: Sequence[ClipInfo], config: DataConfig, flagged: AbstractSet[int] = frozenset()
-) -> tuple[list[ClipInfo], dict[str, int]]:
+    clips: ClipInfos, config: DataConfig, flagged: AbstractSet[int] = frozenset()
+) -> tuple[ClipInfos, dict[str, int]]:
     """Return the clips to keep, and how many were left out for which reason.
 
     Args:
@@ -129,36 +129,48 @@ def filter_clips(
         config: of the filters.
         flagged: positions of clips that ``data.curation`` leaves out.
     """
+    quality = clips.column("quality")
+    unscored = np.isnan(quality)
+    objections = {
+        "of a single frame": clips.column("length") < MIN_FRAMES,
+        "flagged in data.curation": np.isin(clips.column("position"), list(flagged)),
+        "of other sources": _of_other_sources(clips, config.sources),
+        "without a quality score": unscored & (not config.keep_unscored),
+        f"below quality {config.min_quality:g}": ~unscored & (quality < config.min_quality),
+    }
+    kept = np.ones(len(clips), dtype=bool)
+    dropped: dict[str, tuple[int, int]] = {}
+    for reason, objected in objections.items():
+        places = np.flatnonzero(kept & objected)  # a clip counts for the first of its reasons
+        if len(places):
+            dropped[reason] = (int(places[0]), len(places))
+        kept &= ~objected
+    in_order = sorted(dropped, key=lambda reason: dropped[reason][0])
+    return clips.chosen(np.flatnonzero(kept)), {reason: dropped[reason][1] for reason in in_order}
 
-    def objection(clip: ClipInfo) -> str | None:
-        if clip.length < MIN_FRAMES:
-            return "of a single frame"
-        if clip.position in flagged:
-            return "flagged in data.curation"
-        if config.sources and clip.source not in config.sources:
-            return "of other sources"
-        if clip.quality is None:
-            return None if config.keep_unscored else "without a quality score"
-        return f"below quality {config.min_quality:g}" if clip.quality < config.min_quality else None
 
-    objections = [objection(clip) for clip in clips]
-    kept = [clip for clip, reason in zip(clips, objections, strict=True) if reason is None]
-    return kept, dict(Counter(reason for reason in objections if reason is not None))
+def _of_other_sources(clips: ClipInfos, wanted: Sequence[str]) -> np.ndarray:
+    if not wanted:
+        return np.zeros(len(clips), dtype=bool)
+    sources = clips.table.source
+    codes = [code for code in range(len(sources.ends)) if sources.text(code) in wanted]
+    return ~np.isin(clips.column("source"), codes)
 
 
-def _draw(clips: Sequence[ClipInfo], count: int, seed: int, source: str) -> list[ClipInfo]:
+def _draw(clips: ClipInfos, count: int, seed: int, source: str) -> ClipInfos:
     """Draw clips, the fewer among the more: the first 5 of a seed are among its first 20."""
     if count > len(clips):
         raise DataError(f"data.train_clips={count}: {source} has {len(clips)} training clips")
-    order = np.random.default_rng(seed).permutation(len(clips))
-    return [clips[position] for position in sorted(order[:count])]
+    return clips.chosen(np.sort(np.random.default_rng(seed).permutation(len(clips))[:count]))
 
 
-def _as_configured(clip: ClipInfo, config: DataConfig) -> ClipInfo:
-    """Ask for a clip in the wanted number of segments."""
-    if config.dim is None or clip.dim == config.dim:
-        return clip
-    if config.dim != 20:
+def _as_configured(clips: ClipInfos, config: DataConfig) -> ClipInfos:
+    """Ask for clips in the wanted number of segments."""
+    if config.dim is None:
+        return clips
+    others = np.flatnonzero(clips.column("dim") != config.dim)
+    if len(others) and config.dim != 20:
+        clip = clips[int(others[0])]
         have = skeleton_of(clip.dim)
         raise DataError(f"data.dim={config.dim}: {clip.label} is a {have.name}; only 48 numbers can become 20")
-    return replace(clip, dim=config.dim)
+    return clips.changed(dim=config.dim)

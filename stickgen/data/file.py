@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stickgen.data.clips import ClipStore
-from stickgen.data.packed import PackedClips, write_packed
+from stickgen.data.packed import PackedClips
+from stickgen.data.packed_writer import write_packed
 from stickgen.data.sequences import SequenceClips
+from stickgen.data.stores import ClipStore
 from stickgen.digests import write_torch
 from stickgen.errors import ConfigError, DataError
 from stickgen.files import atomic_write, check_absent, read_torch

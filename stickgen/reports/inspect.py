@@ -9,11 +9,12 @@ from typing import Any
 from rich.console import Console
 
 from stickgen.config import DataConfig
-from stickgen.data.clips import ClipInfo, ClipStore, counted
+from stickgen.data.clips import ClipInfo, counted
 from stickgen.data.curation import read_curation, write_curation
 from stickgen.data.dataset import filter_clips
 from stickgen.data.file import open_clips
 from stickgen.data.split import divide_takes
+from stickgen.data.stores import ClipStore
 from stickgen.errors import ConfigError, DataError
 from stickgen.files import atomic_write, check_absent, check_writable
 from stickgen.motion.skeleton import skeleton_of
