@@ -1,9 +1,9 @@
 """The data set of a run: a file or the built-in sample, filtered and split, with no clip's motion read yet."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from stickgen.config import DataConfig
 from stickgen.data.curation import Curation, read_curation
-from stickgen.data.file import open_clips
+from stickgen.data.file import open_clips, shards
 from stickgen.data.sequences import SequenceClips
 from stickgen.data.split import Split, split_by_take
 from stickgen.data.stores import ClipSet, ClipStore, check_one_width
@@ -37,6 +37,8 @@ class DataReport:
     """The record of the encoder of the captions; {} where the file does not tell."""
     curation: Curation | None = None
     """What data.curation says; None without one."""
+    files: Mapping[str, str | None] = field(default_factory=dict)
+    """The packed files that the clips are read from, each with its digest."""
 
     def record(self, split: Split[ClipSet]) -> dict[str, Any]:
         """Return what a run keeps of its data: where from, what was left out, and how much each split holds."""
@@ -46,6 +48,7 @@ class DataReport:
             sources.update(infos.counts("source"))
         return {
             "source": self.source,
+            "files": dict(self.files),
             "sequences": self.sequences,
             "left_out": self.dropped,
             "curation": self.curation and {"path": str(self.curation.path), "sha256": self.curation.digest},
@@ -74,7 +77,9 @@ def open_dataset(config: DataConfig) -> tuple[Split[ClipSet], DataReport]:
             f"{source}: no clip left of {len(store.infos)} ({reasons}); see data.min_quality, data.sources and "
             "data.curation"
         )
-    report = DataReport(source, store.sequences, len(kept), dropped, info.get("text_encoder") or {}, curation)
+    report = DataReport(
+        source, store.sequences, len(kept), dropped, info.get("text_encoder") or {}, curation, store.files
+    )
     kept = _as_configured(kept, config)
     check_one_width(kept, "motion", source, "data.dim=20 reduces the 48 numbers of the larger figures to 20")
     parts = split_by_take(kept, config.val_fraction, config.test_fraction, config.split_seed, source)
@@ -87,8 +92,8 @@ def _open(config: DataConfig) -> tuple[ClipStore, dict[str, Any], str]:
     """Return the clips, their file's own record, and what to call it."""
     if config.path is not None:
         path = Path(config.path)
-        found = path.stat() if path.is_file() else None
-        version = None if found is None else (found.st_mtime_ns, found.st_size, found.st_ino)
+        found = [(str(file), file.stat()) for file in shards(path) or [path] if file.is_file()]
+        version = tuple((name, stat.st_mtime_ns, stat.st_size, stat.st_ino) for name, stat in found)
         return *_open_file(path, config.max_frames, version), config.path
     sample = config.sample
     return _make_sample(
@@ -101,7 +106,7 @@ def _open(config: DataConfig) -> tuple[ClipStore, dict[str, Any], str]:
 
 
 @lru_cache(maxsize=1)
-def _open_file(path: Path, max_frames: int, version: tuple[int, ...] | None) -> tuple[ClipStore, dict[str, Any]]:
+def _open_file(path: Path, max_frames: int, version: tuple[tuple[Any, ...], ...]) -> tuple[ClipStore, dict[str, Any]]:
     """Open a data file, as it was at ``version``."""
     return open_clips(path, max_frames)
 

@@ -38,6 +38,8 @@ class PackedClips:
 
     Attributes:
         record: the file's own record, see :func:`stickgen.data.file.open_clips`.
+        files: see :class:`~stickgen.data.stores.ClipStore`. The digest covers the table, which has
+            one of each clip.
 
     Raises:
         DataError: the file is missing, damaged, or not a packed data file.
@@ -48,6 +50,7 @@ class PackedClips:
         self._max_frames = max_frames
         self._arrays, self._metadata = _read(path)
         self._compared: set[int] = set()
+        self.files = {str(path): self._metadata.get(DIGEST_KEY)}
         reader = _READERS.get(self._metadata.get("format", ""))
         if reader is None:
             raise DataError(f"{path}: not a packed data file; `stickgen pack` makes one (see docs/data.md)")
@@ -74,11 +77,6 @@ class PackedClips:
         """
         table = {name: array for name, array in self._arrays.items() if name not in TRACKS}
         check_safetensors(table, self._metadata, self._path, DataError)
-
-    @property
-    def digest_of_table(self) -> str | None:
-        """The digest of the table and with it of every clip, None where the file has none."""
-        return None if self._digests is None else self._metadata.get(DIGEST_KEY)
 
     def load(self, position: int) -> Clip:
         """Read a clip and check its numbers.

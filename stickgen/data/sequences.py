@@ -1,7 +1,7 @@
 """Sequences: the dicts of a data file, checked in structure when they are opened, in numbers when they are used."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Number
 from typing import Any
 
@@ -40,6 +40,8 @@ class SequenceClips:
         DataError: a sequence is not as documented; the message holds its index, the key, what was expected and
             what was found. Nothing is repaired silently.
     """
+
+    files: Mapping[str, str | None] = {}
 
     def __init__(self, sequences: Sequence[Any], where: str, max_frames: int | None = None) -> None:
         self.sequences = len(sequences)

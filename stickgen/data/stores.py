@@ -1,6 +1,6 @@
 """Stores of clips, and sets of clips that are read when they are asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol, overload
 
@@ -19,10 +19,12 @@ class ClipStore(Protocol):
     Attributes:
         infos: one a clip; an info's ``position`` is its place here.
         sequences: how many sequences of the file they come from.
+        files: the digest of each packed file that they are read from, None where it has none; of others nothing.
     """
 
     infos: ClipInfos
     sequences: int
+    files: Mapping[str, str | None]
 
     def load(self, position: int) -> Clip:
         """Read a clip and check its numbers.
@@ -41,6 +43,8 @@ class ClipsInMemory:
     Args:
         clips: the clips.
     """
+
+    files: Mapping[str, str | None] = {}
 
     def __init__(self, clips: Sequence[Clip]) -> None:
         self.sequences = len(clips)
@@ -63,6 +67,8 @@ class JoinedClips:
     Args:
         parts: sets of clips of one figure, their embeddings equally wide.
     """
+
+    files: Mapping[str, str | None] = {}
 
     def __init__(self, parts: Sequence["ClipSet"]) -> None:
         self.sequences = sum(len(part) for part in parts)
@@ -97,6 +103,7 @@ class Shards:
     def __init__(self, stores: Sequence[ClipStore]) -> None:
         self.sequences = sum(store.sequences for store in stores)
         self.infos = ClipInfos(joined([store.infos for store in stores], apart=True))
+        self.files = {path: digest for store in stores for path, digest in store.files.items()}
         self._stores = stores
         self._begins = _begins([store.infos for store in stores])
 

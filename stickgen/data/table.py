@@ -4,7 +4,7 @@ A :class:`ClipTable` has a row a clip, and :class:`ClipInfos` is a choice of row
 :class:`~stickgen.data.clips.ClipInfo` when one is asked for. The columns of a packed file are mapped into memory.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
@@ -24,7 +24,7 @@ FLAGS = ("actions", "physics", "camera")
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """A column of texts, each different one held once.
+    """A column of texts. All takes of one name have one code, and so have sources and styles.
 
     Attributes:
         codes: which text each row has, int32 ``[N]``.
@@ -41,39 +41,56 @@ class Texts:
         """Return the column of one text a row."""
         codes: dict[str, int] = {}
         rows = np.array([codes.setdefault(text, len(codes)) for text in texts], dtype=np.int32)
-        return cls(rows, *_encoded(codes))
+        return cls(rows, *_laid_out([text.encode() for text in codes]))
 
     @classmethod
-    def joined(cls, parts: Sequence[tuple["Texts", np.ndarray, Mapping[int, str]]]) -> "Texts":
-        """Return the chosen rows of several columns, one after the other.
+    def one_after_the_other(cls, parts: "Sequence[tuple[Texts, np.ndarray]]") -> "Texts":
+        """Return the chosen rows of several columns; what several of them hold is held several times."""
+        begins = np.cumsum([0, *(len(texts.ends) for texts, _ in parts)])
+        data = np.cumsum([0, *(len(texts.data) for texts, _ in parts)])
+        return cls(
+            np.concatenate(
+                [texts.codes[rows] + np.int32(at) for (texts, rows), at in zip(parts, begins, strict=False)]
+            ),
+            np.concatenate([texts.data for texts, _ in parts]),
+            np.concatenate([texts.ends + at for (texts, _), at in zip(parts, data, strict=False)]),
+        )
+
+    @classmethod
+    def joined(cls, parts: "Sequence[tuple[Texts, np.ndarray, Mapping[int, str]]]") -> "Texts":
+        """Return the chosen rows of several columns, in which all of one name have one code.
 
         Args:
             parts: a column, its rows, and texts by code that replace its own.
         """
-        codes: dict[str, int] = {}
+        codes: dict[bytes, int] = {}
         rows = []
         for texts, chosen, instead in parts:
             used = texts.codes[chosen]
             new = np.zeros(len(texts.ends), dtype=np.int32)
             for code in np.flatnonzero(np.bincount(used, minlength=len(texts.ends))).tolist():
-                new[code] = codes.setdefault(instead.get(code) or texts.text(code), len(codes))
+                text = instead[code].encode() if code in instead else texts.encoded(code)
+                new[code] = codes.setdefault(text, len(codes))
             rows.append(new[used])
-        return cls(np.concatenate(rows), *_encoded(codes))
+        return cls(np.concatenate(rows), *_laid_out(codes))
+
+    def encoded(self, code: int) -> bytes:
+        """Return the text of a code in UTF-8."""
+        begin = int(self.ends[code - 1]) if code else 0
+        return self.data[begin : int(self.ends[code])].tobytes()
 
     def text(self, code: int) -> str:
         """Return the text of a code."""
-        begin = int(self.ends[code - 1]) if code else 0
-        return self.data[begin : int(self.ends[code])].tobytes().decode()
+        return self.encoded(code).decode()
 
     def of_row(self, row: int) -> str:
         """Return the text of a row."""
         return self.text(int(self.codes[row]))
 
 
-def _encoded(texts: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
-    encoded = [text.encode() for text in texts]
-    ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
-    return np.frombuffer(b"".join(encoded), dtype=np.uint8), ends
+def _laid_out(texts: Collection[bytes]) -> tuple[np.ndarray, np.ndarray]:
+    ends = np.cumsum(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)))
+    return np.frombuffer(b"".join(texts), dtype=np.uint8), ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +239,11 @@ class ClipInfos(Sequence[ClipInfo]):
         texts: Texts = getattr(self.table, name)
         codes, of = numbered(self.column(name), len(texts.ends))
         sizes = np.bincount(of, minlength=len(codes)).tolist()
-        return {texts.text(code): size for code, size in zip(codes.tolist(), sizes, strict=True)}
+        counts: dict[str, int] = {}
+        for code, size in zip(codes.tolist(), sizes, strict=True):
+            text = texts.text(code)
+            counts[text] = counts.get(text, 0) + size
+        return counts
 
     def amount(self) -> tuple[int, int, int]:
         """Return how many clips, takes and frames there are."""
@@ -277,11 +298,13 @@ def joined(parts: Sequence[ClipInfos], *, apart: bool = False) -> ClipTable:
             new.update(_renamed(part, sequences))
             columns["index"][here] += sequences
             clips, sequences = clips + len(part), int(columns["index"][here].max()) + 1
-    for name in TEXTS:
-        instead = renamed if name == "take" else [{}] * len(parts)
+    nothing: list[dict[int, str]] = [{} for _ in parts]
+    for name, instead in (("take", renamed), ("source", nothing), ("style", nothing)):
         columns[name] = Texts.joined(
             [(getattr(part.table, name), part.rows, new) for part, new in zip(parts, instead, strict=True)]
         )
+    # Captions are hardly ever alike, and a dict of a million of them would take more memory than all the rest.
+    columns["description"] = Texts.one_after_the_other([(part.table.description, part.rows) for part in parts])
     labels = [part.labels() for part in parts]
     per_clip = [np.bincount(of, minlength=len(part)) for (of, _, _), part in zip(labels, parts, strict=True)]
     return ClipTable(
