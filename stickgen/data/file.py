@@ -121,7 +121,8 @@ def _open_shards(files: Sequence[Path], max_frames: int | None) -> tuple[ClipSto
                 f"{file}: captions embedded by {names[0]}, in {files[0]} by {names[1]} or in another way; prepare all "
                 "of them with one encoder"
             )
-    return (first if len(files) == 1 else Shards([store for store, _ in opened])), record
+    stores = [store for store, _ in opened]
+    return (Shards(stores) if len(stores) > 1 else first), record
 
 
 def pack_each(sources: Sequence[Path], folder: Path, *, overwrite: bool = False) -> dict[Path, ClipStore]:

@@ -1,6 +1,7 @@
 """The table of packed files: a column an array, so that it is mapped into memory and no row of it is parsed."""
 
 import codecs
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,8 +49,10 @@ def table_arrays(infos: ClipInfos) -> dict[str, np.ndarray]:
         infos: of clips that are not cut.
     """
     table = infos.table
-    columns = {"frames": table.length, **{name: getattr(table, f"has_{name}") for name in FLAGS}}
-    arrays = {name: columns.get(name, getattr(table, name, None)) for name in (*_COLUMNS, "labels", "label_frames")}
+    own = {"frames": "length", **{name: f"has_{name}" for name in FLAGS}}
+    arrays: dict[str, np.ndarray] = {
+        name: getattr(table, own.get(name, name)) for name in (*_COLUMNS, "labels", "label_frames") if name not in TEXTS
+    }
     for name in TEXTS:
         texts: Texts = getattr(table, name)
         arrays |= {name: texts.codes, f"{name}.text": texts.data, f"{name}.ends": texts.ends}
@@ -70,15 +73,15 @@ def read_table(arrays: dict[str, torch.Tensor]) -> tuple[ClipTable, np.ndarray |
         column = columns[name]
         if column.dtype != kind or column.ndim != 1 or (name in _COLUMNS and len(column) != count):
             raise ValueError(f"{PREFIX}{name}: {np.dtype(kind)} of {count} rows expected")
+    same = ("label_ends", "labels", "label_frames", "partner", "quality", "split", "index", "actor")
+    others: dict[str, Any] = {name: columns[name] for name in same}
+    others |= {f"has_{name}": _flags(columns[name], name) for name in FLAGS}
+    others |= {name: _texts(columns, name) for name in TEXTS}
     table = ClipTable(
         length=columns["frames"],
         dim=columns["dim"],
         width=np.broadcast_to(np.int32(arrays["embedding"].shape[-1]), count),
-        **{name: _texts(columns, name) for name in TEXTS},
-        **{name: columns[name] for name in ("label_ends", "labels", "label_frames", "partner", "quality", "split")},
-        **{f"has_{name}": _flags(columns[name], name) for name in FLAGS},
-        index=columns["index"],
-        actor=columns["actor"],
+        **others,
     )
     _check(table)
     digests = arrays[f"{PREFIX}digest"].numpy() if f"{PREFIX}digest" in arrays else None

@@ -44,15 +44,17 @@ def read_table(arrays: dict[str, torch.Tensor]) -> tuple[ClipTable, np.ndarray |
     lists = _checked(parse_json(arrays[TABLE].numpy().tobytes().decode()))
     frames = np.array(lists["frames"], dtype=np.int32)
     counts = _label_counts(arrays.get("actions", torch.empty(0)).numpy(), lists)
+    texts: dict[str, Any] = {name: Texts.of(lists[name]) for name in TEXTS}
+    flags: dict[str, Any] = {f"has_{name}": np.array(lists[name], dtype=np.bool_) for name in FLAGS}
     table = ClipTable(
         length=frames,
         dim=np.array(lists["dim"], dtype=np.uint8),
         width=np.broadcast_to(np.int32(arrays["embedding"].shape[-1]), frames.shape),
-        **{name: Texts.of(lists[name]) for name in TEXTS},
+        **texts,
         label_ends=np.cumsum([len(count) for count in counts], dtype=np.int64),
         labels=np.array([label for count in counts for label in count], dtype=np.uint8),
         label_frames=np.array([n for count in counts for n in count.values()], dtype=np.int32),
-        **{f"has_{name}": np.array(lists[name], dtype=np.bool_) for name in FLAGS},
+        **flags,
         partner=np.array([-1 if partner is None else partner for partner in lists["partner"]], dtype=np.int32),
         quality=np.array([np.nan if quality is None else quality for quality in lists["quality"]], dtype=np.float64),
         split=np.array([0 if split is None else SPLITS.index(split) + 1 for split in lists["split"]], dtype=np.uint8),

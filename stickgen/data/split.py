@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
@@ -28,9 +28,17 @@ class Split(Generic[Part]):
         return Split(train=change(self.train), val=change(self.val), test=change(self.test))
 
 
+@overload
 def split_by_take(
-    clips: Sequence[AnyClip], val_fraction: float, test_fraction: float, seed: int, where: str = "data"
-) -> Split[Sequence[AnyClip]]:
+    clips: ClipInfos, val_fraction: float, test_fraction: float, seed: int, where: str = ...
+) -> Split[ClipInfos]: ...
+@overload
+def split_by_take(
+    clips: Sequence[AnyClip], val_fraction: float, test_fraction: float, seed: int, where: str = ...
+) -> Split[Sequence[AnyClip]]: ...
+def split_by_take(
+    clips: Sequence[Any], val_fraction: float, test_fraction: float, seed: int, where: str = "data"
+) -> Split[Any]:
     """Divide clips by take, seeded, with every action spread over the splits as evenly as whole takes allow.
 
     A clip whose file fixes its split stays there, and its take with it.
@@ -50,7 +58,7 @@ def split_by_take(
     _refuse_empty(set(np.unique(split_of)), len(takes.codes), len(clips), where)
     of_clip = split_of[takes.of_clip]
 
-    def part(split: int) -> Sequence[AnyClip]:
+    def part(split: int) -> Any:
         places = np.flatnonzero(of_clip == split)
         return clips.chosen(places) if isinstance(clips, ClipInfos) else [clips[place] for place in places.tolist()]
 

@@ -24,7 +24,10 @@ class ClipStore(Protocol):
 
     infos: ClipInfos
     sequences: int
-    files: Mapping[str, str | None]
+
+    @property
+    def files(self) -> Mapping[str, str | None]:
+        """See above."""
 
     def load(self, position: int) -> Clip:
         """Read a clip and check its numbers.

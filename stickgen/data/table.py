@@ -333,15 +333,17 @@ def _table_of(clips: Sequence[Clip | ClipInfo]) -> ClipTable:
         return np.array([getattr(clip, name) for clip in clips], dtype=kind)
 
     counts = [clip.action_counts or {} for clip in clips]
+    texts: dict[str, Any] = {name: Texts.of(getattr(clip, name) for clip in clips) for name in TEXTS}
+    flags: dict[str, Any] = {f"has_{name}": column(f"has_{name}", np.bool_) for name in FLAGS}
     return ClipTable(
         length=column("length", np.int32),
         dim=np.array([c.motion.shape[-1] if isinstance(c, Clip) else c.dim for c in clips], dtype=np.uint8),
         width=np.array([len(c.embedding) if isinstance(c, Clip) else c.width for c in clips], dtype=np.int32),
-        **{name: Texts.of(getattr(clip, name) for clip in clips) for name in TEXTS},
+        **texts,
         label_ends=np.cumsum([len(count) for count in counts], dtype=np.int64),
         labels=np.array([label for count in counts for label in count], dtype=np.int64),
         label_frames=np.array([frames for count in counts for frames in count.values()], dtype=np.int32),
-        **{f"has_{name}": column(f"has_{name}", np.bool_) for name in FLAGS},
+        **flags,
         partner=np.array([-1 if isinstance(c, Clip) or c.partner is None else c.partner for c in clips], np.int32),
         quality=np.array([np.nan if c.quality is None else c.quality for c in clips], dtype=np.float64),
         split=np.array([0 if c.split is None else SPLITS.index(c.split) + 1 for c in clips], dtype=np.uint8),
