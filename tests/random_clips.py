@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from stickgen.data.clips import Clip, ClipSet, ClipsInMemory
+from stickgen.data.clips import Clip
+from stickgen.data.stores import ClipSet, ClipsInMemory
 
 EMBEDDING_DIM = 32
 """Width of the captions' embeddings, as the tests' small bases take them."""

@@ -217,17 +217,27 @@ def sample(
 
 
 def pack(
-    source: Annotated[Path, typer.Argument(help="Data file, such as sft_data_embedded.pt.")],
-    output: Annotated[Path, typer.Argument(help="Packed file to write, such as data.safetensors.")],
+    sources: Annotated[list[Path], typer.Argument(help="Data files, such as sft_data_embedded.pt.")],
+    output: Annotated[
+        Path,
+        typer.Argument(help="Packed file to write, such as data.safetensors, or a folder for one per data file."),
+    ],
     overwrite: Overwrite = False,
 ) -> None:
     """Check every number of a data file and write a packed file, which opens at once."""
     from stickgen.data.clips import amount
+    from stickgen.data.file import is_packed, pack_each
     from stickgen.data.file import pack as pack_file
+    from stickgen.errors import ConfigError
 
-    clips = pack_file(source, output, overwrite=overwrite).infos
-    takes = len({clip.take for clip in clips})
-    typer.echo(f"{output}: {amount(len(clips), takes, sum(clip.length for clip in clips))}")
+    if not is_packed(output) and (output.is_dir() or not output.suffix):
+        for path, store in pack_each(sources, output, overwrite=overwrite).items():
+            typer.echo(f"{path}: {amount(*store.infos.amount())}")
+        return
+    if len(sources) > 1:
+        raise ConfigError(f"{output}: a folder expected for {len(sources)} data files; each becomes a file in it")
+    clips = pack_file(sources[0], output, overwrite=overwrite).infos
+    typer.echo(f"{output}: {amount(*clips.amount())}")
 
 
 def inspect_data(

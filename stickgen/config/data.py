@@ -67,7 +67,8 @@ class DataConfig:
     """The clips and how they are split and batched (docs/data.md)."""
 
     path: str | None = None
-    """The data file, as sft_data_embedded.pt; null: the built-in sample motion."""
+    """The data file, as sft_data_embedded.pt, or a folder or pattern of packed files; null: the built-in sample
+    motion."""
     sample: SampleConfig = field(default_factory=SampleConfig)
     dim: int | None = None
     """Numbers a frame; null: as in the file. 20 reduces 48-number clips."""

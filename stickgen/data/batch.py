@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -38,14 +39,19 @@ class TargetCounts:
     def of(cls, clips: Sequence[Clip | ClipInfo], lengths: Sequence[int] | None = None) -> "TargetCounts":
         """Count the targets of clips, where given with other lengths than their own."""
         lengths = [clip.length for clip in clips] if lengths is None else lengths
-        frames = [length - 1 for length in lengths]
-        pairs = [max(length - 2, 0) for length in lengths]
+        labelled = ([getattr(clip, name) for clip in clips] for name in ("has_actions", "has_physics"))
+        return cls.of_columns(np.array(lengths, dtype=np.int64), *(np.array(has, dtype=bool) for has in labelled))
+
+    @classmethod
+    def of_columns(cls, lengths: np.ndarray, has_actions: np.ndarray, has_physics: np.ndarray) -> "TargetCounts":
+        """Count the targets of clips by their lengths and labels, each ``[n]``."""
+        frames, pairs = lengths - 1, np.maximum(lengths - 2, 0)
         return cls(
-            frames=sum(frames),
-            pairs=sum(pairs),
-            action_frames=sum(n for n, clip in zip(frames, clips, strict=True) if clip.has_actions),
-            physics_frames=sum(n for n, clip in zip(frames, clips, strict=True) if clip.has_physics),
-            physics_pairs=sum(n for n, clip in zip(pairs, clips, strict=True) if clip.has_physics),
+            frames=int(frames.sum()),
+            pairs=int(pairs.sum()),
+            action_frames=int(frames[has_actions].sum()),
+            physics_frames=int(frames[has_physics].sum()),
+            physics_pairs=int(pairs[has_physics].sum()),
         )
 
 

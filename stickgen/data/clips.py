@@ -1,17 +1,14 @@
 """Clips: one moving figure each, in memory, and what is known of one while its numbers still lie on the disk."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, Protocol, overload
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from stickgen.digests import short_digest
 from stickgen.errors import DataError
-from stickgen.motion.skeleton import to_stick_5
 from stickgen.untrusted import check_text
 
 PHYSICS_DIM = 6
@@ -105,7 +102,7 @@ class ClipInfo:
     """What filters, splits and batch plans need to know of a clip; it is had without reading the clip's motion.
 
     Attributes:
-        position: of the clip in its :class:`ClipStore`.
+        position: of the clip in its :class:`~stickgen.data.stores.ClipStore`.
         length: number of frames T.
         dim: numbers a frame D, 20 or 48.
         width: numbers of the text embedding E.
@@ -156,141 +153,11 @@ def count_actions(labels: Iterable[int]) -> dict[int, int]:
     return dict(Counter(labels))
 
 
-class ClipStore(Protocol):
-    """The clips of one file.
-
-    Attributes:
-        infos: one a clip; an info's ``position`` is its place here.
-        sequences: how many sequences of the file they come from.
-    """
-
-    infos: list[ClipInfo]
-    sequences: int
-
-    def load(self, position: int) -> Clip:
-        """Read a clip and check its numbers.
-
-        Raises:
-            DataError: a number is not finite; the message names the file, the sequence and the key.
-        """
-
-    def digest(self, position: int) -> str:
-        """Return :func:`clip_digest` of a clip's whole motion, however many frames of it are read."""
-
-
 def clip_digest(motion: Tensor, description: str) -> str:
     """Return a digest of a clip's motion ``[T, D]`` and caption, 16 hexadecimal digits."""
     return short_digest(
         motion.float(), torch.frombuffer(bytearray(description.encode()) or bytearray(1), dtype=torch.uint8)
     )
-
-
-class ClipsInMemory:
-    """A store of clips that no file holds.
-
-    Args:
-        clips: the clips.
-    """
-
-    def __init__(self, clips: Sequence[Clip]) -> None:
-        self.sequences = len(clips)
-        self.infos = [_info_of(clip, position) for position, clip in enumerate(clips)]
-        self._clips = clips
-
-    def load(self, position: int) -> Clip:
-        """Return a clip."""
-        return self._clips[position]
-
-    def digest(self, position: int) -> str:
-        """Return a clip's digest; see :class:`ClipStore`."""
-        clip = self._clips[position]
-        return clip_digest(clip.motion, clip.description)
-
-
-class JoinedClips:
-    """The chosen clips of several sets, one after the other.
-
-    Args:
-        parts: sets of clips of one figure, their embeddings equally wide.
-    """
-
-    def __init__(self, parts: Sequence["ClipSet"]) -> None:
-        self.sequences = sum(len(part) for part in parts)
-        places = [(part, index) for part in parts for index in range(len(part))]
-        self.infos = [replace(part.infos[index], position=at) for at, (part, index) in enumerate(places)]
-        self._places = places
-
-    def load(self, position: int) -> Clip:
-        """Read a clip; see :class:`ClipStore`."""
-        part, index = self._places[position]
-        return part[index]
-
-    def digest(self, position: int) -> str:
-        """Return a clip's digest; see :class:`ClipStore`."""
-        part, index = self._places[position]
-        return part.store.digest(part.infos[index].position)
-
-
-class ClipSet(Sequence[Clip]):
-    """Clips that are read, and their numbers checked, each time they are asked for.
-
-    Args:
-        store: where they lie.
-        infos: which of them, and what they are to be: a ``dim`` of 20 where the store has 48 reduces the figure, a
-            larger ``width`` fills the embedding up with zeros.
-    """
-
-    def __init__(self, store: ClipStore, infos: Sequence[ClipInfo]) -> None:
-        self.store = store
-        self.infos = infos
-
-    def __len__(self) -> int:
-        return len(self.infos)
-
-    @overload
-    def __getitem__(self, index: int) -> Clip: ...
-    @overload
-    def __getitem__(self, index: slice) -> "ClipSet": ...
-    def __getitem__(self, index: int | slice) -> "Clip | ClipSet":
-        if isinstance(index, slice):
-            return ClipSet(self.store, self.infos[index])
-        info = self.infos[index]
-        return _laid_out(self.store.load(info.position), info)
-
-    def padded(self, width: int) -> "ClipSet":
-        """Return the clips with their embeddings filled up to ``[width]``."""
-        return ClipSet(self.store, [replace(info, width=width) for info in self.infos])
-
-    def __add__(self, other: "ClipSet") -> "ClipSet":
-        """Return the clips of both."""
-        joined = JoinedClips([self, other])
-        return ClipSet(joined, joined.infos)
-
-
-def _info_of(clip: Clip, position: int) -> ClipInfo:
-    own = {f.name for f in fields(ClipInfo)} & {f.name for f in fields(Clip)} - {"partner"}
-    return ClipInfo(
-        position=position,
-        length=clip.length,
-        dim=clip.motion.shape[-1],
-        width=clip.embedding.shape[0],
-        action_counts=clip.action_counts,
-        has_physics=clip.has_physics,
-        has_camera=clip.camera is not None,
-        **{name: getattr(clip, name) for name in own},
-    )
-
-
-def _laid_out(clip: Clip, info: ClipInfo) -> Clip:
-    """Give a clip the figure and the embedding that its info tells of."""
-    changes: dict[str, Any] = {}
-    if clip.motion.shape[-1] != info.dim:
-        changes["motion"] = to_stick_5(clip.motion)
-        changes["partner"] = None if clip.partner is None else to_stick_5(clip.partner)
-    missing = info.width - clip.embedding.shape[0]
-    if missing:
-        changes["embedding"] = F.pad(clip.embedding, (0, missing))
-    return replace(clip, **changes) if changes else clip
 
 
 def check_finite(track: Tensor, given: Tensor, key: str, at: str) -> Tensor:
@@ -325,24 +192,3 @@ def checked_text(text: str, at: str) -> str:
     except ValueError as error:
         raise DataError(f"{at}: {error}") from None
     return text
-
-
-def check_one_width(infos: Sequence[ClipInfo], key: Literal["motion", "embedding"], where: str, way_out: str) -> None:
-    """Refuse clips of several widths, which no batch can hold.
-
-    Args:
-        infos: the clips.
-        key: whose last dimension is compared.
-        where: the file or source they come from, for the message.
-        way_out: what to do about it, for the message.
-
-    Raises:
-        DataError: a clip is wider or narrower than the first.
-    """
-    name = "dim" if key == "motion" else "width"
-    for info in infos[1:]:
-        width, first = getattr(info, name), getattr(infos[0], name)
-        if width != first:
-            raise DataError(
-                f"{where}: {info.label}: {key} is {width} wide, {first} expected as in {infos[0].label}; {way_out}"
-            )

@@ -18,7 +18,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from stickgen.data.clips import ClipStore
+import numpy as np
+
+from stickgen.data.stores import ClipStore
 from stickgen.errors import DataError
 from stickgen.files import atomic_write, missing_file
 
@@ -27,6 +29,7 @@ _CLIP = re.compile(r'\s+(clip \d+(?: actor \d+)?): "([0-9a-f]{16})"')
 _MOST_BYTES = 2**26
 """More than half a million clips."""
 _LONGEST_REMARK = 80
+_LABEL = re.compile(r"clip (0|[1-9]\d{0,17})(?: actor ([1-9]\d{0,17}))?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,10 @@ class Curation:
         Raises:
             DataError: a clip is not in the store, or is another one.
         """
-        places = {info.label: info.position for info in store.infos}
+        index, actor = store.infos.column("index"), store.infos.column("actor")
         found = set()
         for label, digest in self.leave_out.items():
-            place = places.get(label)
+            place = _place_of(label, index, actor)
             if place is None or store.digest(place) != digest:
                 raise DataError(
                     f"{self.path}: {label} is {'not in' if place is None else 'another clip in'} {where}; the file was "
@@ -64,6 +67,15 @@ class Curation:
                 )
             found.add(place)
         return frozenset(found)
+
+
+def _place_of(label: str, index: np.ndarray, actor: np.ndarray) -> int | None:
+    """Return the position of the clip of a label (:attr:`~stickgen.data.clips.ClipInfo.label`), None where none is."""
+    parts = _LABEL.fullmatch(label)
+    if parts is None:
+        return None
+    places = np.flatnonzero((index == int(parts[1])) & (actor == int(parts[2] or 0)))
+    return int(places[0]) if len(places) else None
 
 
 def read_curation(path: Path) -> Curation:

@@ -9,10 +9,11 @@ from torch.utils.data import DataLoader
 
 from stickgen.config import DataConfig, ObjectiveConfig
 from stickgen.data.batch import Batch
-from stickgen.data.clips import Clip, ClipSet, ClipsInMemory
+from stickgen.data.clips import Clip
 from stickgen.data.dataset import DataReport, open_dataset
 from stickgen.data.loader import StepPlan, make_loader
 from stickgen.data.split import Split
+from stickgen.data.stores import ClipSet, ClipsInMemory
 from stickgen.data.variations import Varying
 from stickgen.errors import DataError
 from stickgen.model.motion_code import WIDTH as CODE_WIDTH
@@ -95,8 +96,12 @@ class ClipDataModule(LightningDataModule):
             raise DataError(f"{report.source}: frames of {dim} numbers, the base takes {input_dim}{hint}")
         if width > embedding_dim:
             raise DataError(f"{report.source}: embeddings of {width} numbers, the base takes {embedding_dim}")
-        for info in (*split.train.infos, *split.val.infos, *split.test.infos):
-            if info.action_counts is not None and (label := max(info.action_counts)) >= num_actions:
+        for clips in (split.train, split.val, split.test):
+            of, labels, _ = clips.infos.labels()
+            beyond = of[labels >= num_actions]
+            if len(beyond):
+                info = clips.infos[int(beyond[0])]
+                label = max(info.action_counts or ())
                 raise DataError(f"{report.source}: {info.label}: action {label}, the base has {num_actions} classes")
         if motion_code:
             used = width if width < embedding_dim else split.train[0].embedding.nonzero().max().item() + 1

@@ -1,8 +1,8 @@
 """The data set of a run: a file or the built-in sample, filtered and split, with no clip's motion read yet."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from stickgen.config import DataConfig
-from stickgen.data.clips import ClipInfo, ClipSet, ClipStore, check_one_width
 from stickgen.data.curation import Curation, read_curation
-from stickgen.data.file import open_clips
+from stickgen.data.file import open_clips, shards
 from stickgen.data.sequences import SequenceClips
 from stickgen.data.split import SPLITS, Split, split_by_take
+from stickgen.data.stores import ClipSet, ClipStore, check_one_width
+from stickgen.data.table import ClipInfos
 from stickgen.errors import DataError
 from stickgen.motion.skeleton import skeleton_of
 
@@ -38,23 +39,25 @@ class DataReport:
     """The record of the encoder of the captions; {} where the file does not tell."""
     curation: Curation | None = None
     """What data.curation says; None without one."""
+    files: Mapping[str, str | None] = field(default_factory=dict)
+    """The packed files that the clips are read from, each with its digest."""
 
     def record(self, split: Split[ClipSet]) -> dict[str, Any]:
         """Return what a run keeps of its data: where from, what was left out, and how much each split holds."""
-        clips = [info for part in (split.train, split.val, split.test) for info in part.infos]
+        parts = {"train": split.train.infos, "val": split.val.infos, "test": split.test.infos}
+        sources: Counter[str] = Counter()
+        for infos in parts.values():
+            sources.update(infos.counts("source"))
         return {
             "source": self.source,
+            "files": dict(self.files),
             "sequences": self.sequences,
             "left_out": self.dropped,
             "curation": self.curation and {"path": str(self.curation.path), "sha256": self.curation.digest},
-            "sources": dict(Counter(clip.source for clip in clips if clip.source)),
+            "sources": {source: clips for source, clips in sources.items() if source},
             "splits": {
-                name: {
-                    "clips": len(part),
-                    "takes": len({clip.take for clip in part.infos}),
-                    "frames": sum(clip.length for clip in part.infos),
-                }
-                for name, part in (("train", split.train), ("val", split.val), ("test", split.test))
+                name: dict(zip(("clips", "takes", "frames"), infos.amount(), strict=True))
+                for name, infos in parts.items()
             },
         }
 
@@ -75,16 +78,17 @@ def open_dataset(config: DataConfig) -> tuple[Split[ClipSet], DataReport]:
         raise DataError(
             f"{source}: no clip left of {len(store.infos)} ({reasons}); see data.min_quality and data.sources"
         )
-    kept = [_as_configured(clip, config) for clip in kept]
+    kept = _as_configured(kept, config)
     check_one_width(kept, "motion", source, "data.dim=20 reduces the 48 numbers of the larger figures to 20")
     parts = split_by_take(kept, config.val_fraction, config.test_fraction, config.split_seed, source)
     if curation is not None:
         # After the split, which stays the same for the clips that are kept: so scores before and after are comparable.
-        parts = parts.map(lambda infos: [info for info in infos if info.position not in flagged])
+        places = np.array(sorted(flagged), dtype=np.int64)
+        parts = parts.map(lambda infos: infos.chosen(np.flatnonzero(~np.isin(infos.column("position"), places))))
         _refuse_empty(parts, curation, source)
-        dropped[FLAGGED] = sum(info.position in flagged for info in kept)
+        dropped[FLAGGED] = int(np.isin(kept.column("position"), places).sum())
     clips = sum(len(part) for part in (parts.train, parts.val, parts.test))
-    report = DataReport(source, store.sequences, clips, dropped, info.get("text_encoder") or {}, curation)
+    report = DataReport(source, store.sequences, clips, dropped, info.get("text_encoder") or {}, curation, store.files)
     if config.train_clips is not None:
         parts = replace(parts, train=_draw(parts.train, config.train_clips, config.split_seed, source))
     return parts.map(lambda infos: ClipSet(store, infos)), report
@@ -94,8 +98,8 @@ def _open(config: DataConfig) -> tuple[ClipStore, dict[str, Any], str]:
     """Return the clips, their file's own record, and what to call it."""
     if config.path is not None:
         path = Path(config.path)
-        found = path.stat() if path.is_file() else None
-        version = None if found is None else (found.st_mtime_ns, found.st_size, found.st_ino)
+        found = [(str(file), file.stat()) for file in shards(path) or [path] if file.is_file()]
+        version = tuple((name, stat.st_mtime_ns, stat.st_size, stat.st_ino) for name, stat in found)
         return *_open_file(path, config.max_frames, version), config.path
     sample = config.sample
     return _make_sample(
@@ -108,7 +112,7 @@ def _open(config: DataConfig) -> tuple[ClipStore, dict[str, Any], str]:
 
 
 @lru_cache(maxsize=1)
-def _open_file(path: Path, max_frames: int, version: tuple[int, ...] | None) -> tuple[ClipStore, dict[str, Any]]:
+def _open_file(path: Path, max_frames: int, version: tuple[tuple[Any, ...], ...]) -> tuple[ClipStore, dict[str, Any]]:
     """Open a data file, as it was at ``version``."""
     return open_clips(path, max_frames)
 
@@ -126,42 +130,55 @@ def _make_sample(
     return SequenceClips(sequences, source, max_frames), SAMPLE_INFO, source
 
 
-def _refuse_empty(parts: Split[list[ClipInfo]], curation: Curation, source: str) -> None:
+def _refuse_empty(parts: Split[ClipInfos], curation: Curation, source: str) -> None:
     for split in SPLITS:
-        if not getattr(parts, split):
+        if not len(getattr(parts, split)):
             raise DataError(f"{curation.path}: leaves no {split} clip of {source}; flag fewer clips")
 
 
-def filter_clips(clips: Sequence[ClipInfo], config: DataConfig) -> tuple[list[ClipInfo], dict[str, int]]:
+def filter_clips(clips: ClipInfos, config: DataConfig) -> tuple[ClipInfos, dict[str, int]]:
     """Return the clips to keep, and how many were left out for which reason."""
+    quality = clips.column("quality")
+    unscored = np.isnan(quality)
+    objections = {
+        "of a single frame": clips.column("length") < MIN_FRAMES,
+        "of other sources": _of_other_sources(clips, config.sources),
+        "without a quality score": unscored & (not config.keep_unscored),
+        f"below quality {config.min_quality:g}": ~unscored & (quality < config.min_quality),
+    }
+    kept = np.ones(len(clips), dtype=bool)
+    dropped: dict[str, tuple[int, int]] = {}
+    for reason, objected in objections.items():
+        places = np.flatnonzero(kept & objected)  # a clip counts for the first of its reasons
+        if len(places):
+            dropped[reason] = (int(places[0]), len(places))
+        kept &= ~objected
+    in_order = sorted(dropped, key=lambda reason: dropped[reason][0])
+    return clips.chosen(np.flatnonzero(kept)), {reason: dropped[reason][1] for reason in in_order}
 
-    def objection(clip: ClipInfo) -> str | None:
-        if clip.length < MIN_FRAMES:
-            return "of a single frame"
-        if config.sources and clip.source not in config.sources:
-            return "of other sources"
-        if clip.quality is None:
-            return None if config.keep_unscored else "without a quality score"
-        return f"below quality {config.min_quality:g}" if clip.quality < config.min_quality else None
 
-    objections = [objection(clip) for clip in clips]
-    kept = [clip for clip, reason in zip(clips, objections, strict=True) if reason is None]
-    return kept, dict(Counter(reason for reason in objections if reason is not None))
+def _of_other_sources(clips: ClipInfos, wanted: Sequence[str]) -> np.ndarray:
+    if not wanted:
+        return np.zeros(len(clips), dtype=bool)
+    sources = clips.table.source
+    codes = [code for code in range(len(sources.ends)) if sources.text(code) in wanted]
+    return ~np.isin(clips.column("source"), codes)
 
 
-def _draw(clips: Sequence[ClipInfo], count: int, seed: int, source: str) -> list[ClipInfo]:
+def _draw(clips: ClipInfos, count: int, seed: int, source: str) -> ClipInfos:
     """Draw clips, the fewer among the more: the first 5 of a seed are among its first 20."""
     if count > len(clips):
         raise DataError(f"data.train_clips={count}: {source} has {len(clips)} training clips")
-    order = np.random.default_rng(seed).permutation(len(clips))
-    return [clips[position] for position in sorted(order[:count])]
+    return clips.chosen(np.sort(np.random.default_rng(seed).permutation(len(clips))[:count]))
 
 
-def _as_configured(clip: ClipInfo, config: DataConfig) -> ClipInfo:
-    """Ask for a clip in the wanted number of segments."""
-    if config.dim is None or clip.dim == config.dim:
-        return clip
-    if config.dim != 20:
+def _as_configured(clips: ClipInfos, config: DataConfig) -> ClipInfos:
+    """Ask for clips in the wanted number of segments."""
+    if config.dim is None:
+        return clips
+    others = np.flatnonzero(clips.column("dim") != config.dim)
+    if len(others) and config.dim != 20:
+        clip = clips[int(others[0])]
         have = skeleton_of(clip.dim)
         raise DataError(f"data.dim={config.dim}: {clip.label} is a {have.name}; only 48 numbers can become 20")
-    return replace(clip, dim=config.dim)
+    return clips.changed(dim=config.dim)

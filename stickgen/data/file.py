@@ -1,5 +1,6 @@
 """The data file, ``sft_data_embedded.pt`` or packed: read without running anything in it, written in one step."""
 
+import glob
 import logging
 import shlex
 import time
@@ -7,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stickgen.data.clips import ClipStore
-from stickgen.data.packed import PackedClips, write_packed
+from stickgen.data.packed import PackedClips
+from stickgen.data.packed_writer import write_packed
 from stickgen.data.sequences import SequenceClips
+from stickgen.data.stores import ClipStore, Shards
 from stickgen.digests import write_torch
 from stickgen.errors import ConfigError, DataError
 from stickgen.files import atomic_write, check_absent, read_torch
@@ -41,11 +43,31 @@ def check_data_name(path: Path) -> None:
         raise ConfigError(f"{path}: a name that ends in .pt, or in {PACKED_SUFFIX} for a packed file, expected")
 
 
+def shards(path: Path) -> list[Path] | None:
+    """Return the packed files of a folder or of a pattern such as ``data/*.safetensors``, by name.
+
+    Returns:
+        None where the path is neither.
+
+    Raises:
+        DataError: the folder holds no packed file, or none matches the pattern.
+    """
+    if path.is_dir():
+        files = [file for file in path.iterdir() if is_packed(file) and not file.name.startswith(".")]
+    elif not path.exists() and glob.has_magic(str(path)):
+        files = [Path(file) for file in glob.glob(str(path)) if is_packed(Path(file))]
+    else:
+        return None
+    if not files:
+        raise DataError(f"{path}: no packed files ({PACKED_SUFFIX}) found; `stickgen pack` writes them")
+    return sorted(files)
+
+
 def open_clips(path: Path, max_frames: int | None = None) -> tuple[ClipStore, dict[str, Any]]:
     """Open a data file, packed or of torch's, without reading the clips' motion.
 
     Args:
-        path: the file.
+        path: the file; or a folder or pattern of packed files, which are read as one (:func:`shards`).
         max_frames: longer clips are cut to their first frames.
 
     Returns:
@@ -59,6 +81,9 @@ def open_clips(path: Path, max_frames: int | None = None) -> tuple[ClipStore, di
             f"{path}: motion capture, not a data file; stickgen prepare {shlex.quote(str(path))} --output data.pt "
             "makes one of it (see docs/data.md)"
         )
+    files = shards(path)
+    if files is not None:
+        return _open_shards(files, max_frames)
     if is_packed(path):
         packed = PackedClips(path, max_frames)
         info = _file_record(packed.record, path)
@@ -75,6 +100,47 @@ def open_clips(path: Path, max_frames: int | None = None) -> tuple[ClipStore, di
             path, seconds, path, packed_path,
         )  # fmt: skip
     return clips, info
+
+
+def _open_shards(files: Sequence[Path], max_frames: int | None) -> tuple[ClipStore, dict[str, Any]]:
+    """Open packed files as one set of clips.
+
+    Raises:
+        DataError: see :func:`open_clips`; captions of two files were embedded by different encoders.
+    """
+    opened = [open_clips(file, max_frames) for file in files]
+    first, record = opened[0]
+    for file, (store, info) in zip(files[1:], opened[1:], strict=True):
+        width, expected = store.infos[0].width, first.infos[0].width
+        if width != expected:
+            raise DataError(f"{file}: embeddings of {width} numbers, {expected} expected as in {files[0]}")
+        encoder, wanted = (of.get("text_encoder") or {} for of in (info, record))
+        if encoder != wanted:
+            names = [str(of.get("id", "an unknown encoder")) for of in (encoder, wanted)]
+            raise DataError(
+                f"{file}: captions embedded by {names[0]}, in {files[0]} by {names[1]} or in another way; prepare all "
+                "of them with one encoder"
+            )
+    stores = [store for store, _ in opened]
+    return (Shards(stores) if len(stores) > 1 else first), record
+
+
+def pack_each(sources: Sequence[Path], folder: Path, *, overwrite: bool = False) -> dict[Path, ClipStore]:
+    """Pack data files into a folder, each as a file of its name; return the clips of each file written.
+
+    Raises:
+        ConfigError: two sources are of one name.
+        OutputExistsError: an output exists and ``overwrite`` is false.
+        StickgenError: see :func:`pack`.
+    """
+    outputs = [folder / f"{source.stem}{PACKED_SUFFIX}" for source in sources]
+    for place, output in enumerate(outputs):
+        if output in outputs[:place]:
+            raise ConfigError(f"{sources[place]}: another source would be {output} too; rename one of them")
+        check_absent(output, overwrite=overwrite, file=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    pairs = zip(sources, outputs, strict=True)
+    return {output: pack(source, output, overwrite=overwrite) for source, output in pairs}
 
 
 def pack(source: Path, output: Path, *, overwrite: bool = False) -> ClipStore:

@@ -13,6 +13,7 @@ from stickgen.data.augment import Variation, vary
 from stickgen.data.batch import Batch, TargetCounts, collate
 from stickgen.data.clips import Clip, ClipInfo
 from stickgen.data.input_noise import disturbance
+from stickgen.data.table import column
 from stickgen.data.uneven import even, uneven
 from stickgen.data.variations import Varying
 from stickgen.errors import DataError
@@ -67,6 +68,9 @@ class StepPlan(Sampler[MicroBatch]):
         processes: int = 1,
     ) -> None:
         self.clips = clips
+        self._lengths, self._has_actions, self._has_physics = (
+            column(clips, name) for name in ("length", "has_actions", "has_physics")
+        )
         self.batch_size = batch_size
         self.step_size = batch_size * accumulate
         self.shuffle = shuffle
@@ -101,14 +105,16 @@ class StepPlan(Sampler[MicroBatch]):
 
     def _epoch(self, epoch: int) -> Iterator[MicroBatch]:
         if self.shuffle:
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.clips)).tolist()
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.clips))
         else:
-            order = sorted(range(len(self.clips)), key=self._length)
+            order = np.argsort(self._lengths, kind="stable")
         for step in range(self.steps):
-            chosen = order[step * self.step_size : (step + 1) * self.step_size]
+            chosen = order[step * self.step_size : (step + 1) * self.step_size].tolist()
             variations, lengths = self._varied(chosen, epoch)
             chosen = sorted(chosen, key=lengths.__getitem__)
-            counts = TargetCounts.of([self.clips[i] for i in chosen], [lengths[i] for i in chosen])
+            counts = TargetCounts.of_columns(
+                np.array([lengths[i] for i in chosen]), self._has_actions[chosen], self._has_physics[chosen]
+            )
             draws = random.Random(f"{self.seed}/{epoch}/{step}")
             fed = draws.random() < self.feed_actions
             parts = [tuple(chosen[at : at + self.batch_size]) for at in range(0, len(chosen), self.batch_size)]
@@ -128,13 +134,11 @@ class StepPlan(Sampler[MicroBatch]):
 
     def _varied(self, chosen: Sequence[int], epoch: int) -> tuple[dict[int, Variation] | None, dict[int, int]]:
         """Return the variations of clips, None where there are none, and their lengths, by position."""
+        own = dict(zip(chosen, self._lengths[chosen].tolist(), strict=True))
         if self.varying is None:
-            return None, {i: self._length(i) for i in chosen}
+            return None, own
         variations = {i: self.varying.draw(self.clips[i], i, epoch, self.read) for i in chosen}
-        return variations, {i: variation.length(self._length(i)) for i, variation in variations.items()}
-
-    def _length(self, index: int) -> int:
-        return self.clips[index].length
+        return variations, {i: variation.length(own[i]) for i, variation in variations.items()}
 
 
 class MicroBatches(Dataset[Batch]):

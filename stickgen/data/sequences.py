@@ -1,7 +1,7 @@
 """Sequences: the dicts of a data file, checked in structure when they are opened, in numbers when they are used."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Number
 from typing import Any
 
@@ -14,11 +14,12 @@ from stickgen.data.clips import (
     Clip,
     ClipInfo,
     check_finite,
-    check_one_width,
     checked_text,
     clip_digest,
     count_actions,
 )
+from stickgen.data.stores import check_one_width
+from stickgen.data.table import ClipInfos
 from stickgen.errors import DataError
 from stickgen.motion.actions import NUM_ACTIONS
 from stickgen.motion.skeleton import SKELETONS
@@ -40,14 +41,17 @@ class SequenceClips:
             what was found. Nothing is repaired silently.
     """
 
+    files: Mapping[str, str | None] = {}
+
     def __init__(self, sequences: Sequence[Any], where: str, max_frames: int | None = None) -> None:
         self.sequences = len(sequences)
-        self.infos: list[ClipInfo] = []
+        infos: list[ClipInfo] = []
         self._sequences = sequences
         self._where = where
         self._max_frames = max_frames
         for index, sequence in enumerate(sequences):
-            self.infos += self._infos_of(sequence, index)
+            infos += self._infos_of(sequence, index, first=len(infos))
+        self.infos = ClipInfos.of(infos)
         check_one_width(self.infos, "embedding", where, "keep one embedding width a file")
 
     def load(self, position: int) -> Clip:
@@ -103,7 +107,7 @@ class SequenceClips:
         values = values[: self._max_frames]
         return values[:, actor] if values.ndim > _SHARED_NDIM[key] else values
 
-    def _infos_of(self, sequence: Any, index: int) -> list[ClipInfo]:
+    def _infos_of(self, sequence: Any, index: int, first: int) -> list[ClipInfo]:
         at = self._at(index)
         if not isinstance(sequence, dict):
             raise DataError(f"{at}: a dict expected, {type(sequence).__name__} found (see docs/data.md)")
@@ -121,7 +125,6 @@ class SequenceClips:
         physics = _tensor(sequence, "physics", at, shapes=((*each, PHYSICS_DIM), (frames, PHYSICS_DIM)))
         camera = _tensor(sequence, "camera", at, shapes=((frames, CAMERA_DIM),))
         meta = _mapping(sequence, "meta", at)
-        first = len(self.infos)
         return [
             ClipInfo(
                 position=first + place,

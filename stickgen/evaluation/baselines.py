@@ -1,13 +1,14 @@
 """What no training at all would score: repeating the last frame, constant velocity, the most frequent action."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from stickgen.data.batch import NO_ACTION, Batch
 from stickgen.data.clips import Clip, ClipInfo
+from stickgen.data.table import ClipInfos
 from stickgen.evaluation.metrics import PoseMSE, TemporalConsistencyError
 
 MOST_FREQUENT = "most frequent action"
@@ -27,12 +28,14 @@ def constant_velocity(motion: Tensor) -> Tensor:
 
 def majority_action(clips: Sequence[Clip | ClipInfo]) -> int | None:
     """Return the most frequent action among the labelled target frames of clips, None where there is no label."""
-    frames: Counter[int] = Counter()
-    for counts in (clip.action_counts for clip in clips):
-        if counts is not None:
-            frames.update(counts)
-            frames[next(iter(counts))] -= 1  # the label of the first frame, which is nobody's target
-    return min(frames, key=lambda action: (-frames[action], action), default=None)
+    of, labels, frames = ClipInfos.of(clips).labels()
+    if not len(of):
+        return None
+    counts = np.bincount(labels, weights=frames)
+    first = np.flatnonzero(np.diff(of, prepend=-1))  # labels of the clips' first frames, which are nobody's target
+    counts -= np.bincount(labels[first], minlength=len(counts))
+    counts[~np.isin(np.arange(len(counts)), labels)] = -1
+    return int(np.argmax(counts))
 
 
 PREDICTORS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from stickgen.artifacts.model import AS_RECORDED, LoadedModel, ModelOptions, label_and_path
 from stickgen.config import DataConfig
-from stickgen.data.clips import ClipSet
 from stickgen.data.datamodule import ClipDataModule
+from stickgen.data.stores import ClipSet
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.evaluation.baselines import MOST_FREQUENT, baseline_metrics, majority_action
 from stickgen.evaluation.examination import ALL, Examination, Scores

@@ -11,6 +11,7 @@ from torchmetrics import MetricCollection
 
 from stickgen.data.batch import Batch, collate
 from stickgen.data.clips import Clip, ClipInfo
+from stickgen.data.table import column
 from stickgen.errors import DataError
 from stickgen.evaluation.motion_quality import (
     BoneLengthError,
@@ -77,7 +78,8 @@ class RolloutProtocol:
 
     def suits(self, *parts: Sequence[Clip | ClipInfo]) -> bool:
         """Return whether each part has a clip that takes part."""
-        return all(any(min(clip.length, self.max_frames) >= self.least for clip in part) for part in parts)
+        longest = (max(column(part, "length"), default=0) for part in parts)
+        return all(min(length, self.max_frames) >= self.least for length in longest)
 
     def clips(self, clips: Sequence[Clip]) -> list[Clip]:
         """Return the clips that take part, by length.

@@ -9,7 +9,7 @@ from stickgen.artifacts.peft_format import CONFIG_FILE, WEIGHTS_FILE
 from stickgen.artifacts.run import RunFolder, read_checkpoint, read_json
 from stickgen.artifacts.tensors import read_metadata, read_safetensors, read_torch
 from stickgen.data.file import open_clips
-from stickgen.data.packed import FORMAT
+from stickgen.data.packed import FORMATS
 from stickgen.digests import check_torch, digest_key
 from stickgen.errors import CheckpointError, StickgenError
 
@@ -88,7 +88,7 @@ def _compare(path: Path) -> bool:
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: no file of tensors; {', '.join(('.safetensors', *_TORCH))} expected")
     metadata = read_metadata(path)
-    if metadata.get("format") == FORMAT:
+    if metadata.get("format") in FORMATS:
         clips, _ = open_clips(path)
         for info in clips.infos:
             clips.load(info.position)

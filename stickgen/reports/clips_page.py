@@ -4,8 +4,9 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from stickgen.data.clips import ClipInfo, ClipStore
+from stickgen.data.clips import ClipInfo
 from stickgen.data.curation import FORMAT
+from stickgen.data.stores import ClipStore
 from stickgen.errors import ConfigError
 from stickgen.motion.actions import action_name
 from stickgen.motion.skeleton import FPS

@@ -6,14 +6,16 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from stickgen.config import DataConfig
-from stickgen.data.clips import ClipInfo, ClipStore, counted
+from stickgen.data.clips import ClipInfo, counted
 from stickgen.data.curation import read_curation, write_curation
 from stickgen.data.dataset import FLAGGED, filter_clips
 from stickgen.data.file import open_clips
 from stickgen.data.split import divide_takes
+from stickgen.data.stores import ClipStore
 from stickgen.errors import ConfigError, DataError
 from stickgen.files import atomic_write, check_absent, check_writable
 from stickgen.motion.skeleton import skeleton_of
@@ -102,8 +104,9 @@ def inspect(path: Path, console: Console, shown: Shown | None = None, *, overwri
     kept, left_out = filter_clips(store.infos, config)
     split_of = divide_takes(kept, config.val_fraction, config.test_fraction, config.split_seed, str(path))
     if curation is not None:
-        left_out[FLAGGED] = sum(info.position in flagged_before for info in kept)
-        kept = [info for info in kept if info.position not in flagged_before]
+        is_flagged = np.isin(kept.column("position"), sorted(flagged_before))
+        left_out[FLAGGED] = int(is_flagged.sum())
+        kept = kept.chosen(np.flatnonzero(~is_flagged))
     for table in tables_of(store.infos, kept, left_out, split_of):
         console.print(table)
     page, flags = shown.output(".html", ".htm"), shown.output(".yaml")

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stickgen.data.clips import ClipInfo, ClipStore
+from stickgen.data.clips import ClipInfo
+from stickgen.data.stores import ClipStore
 from stickgen.errors import ConfigError, DataError
 from stickgen.evaluation.features import motion_features
 from stickgen.evaluation.motion_quality import UPPER_QUANTILE, StanceSlip

@@ -3,15 +3,16 @@
 import os
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from stickgen.config import TrainConfig
-from stickgen.data.clips import ClipInfo, amount, counted
+from stickgen.data.clips import amount, counted
 from stickgen.data.datamodule import ClipDataModule
+from stickgen.data.table import ClipInfos
 from stickgen.metrics import METRICS, NEXT_FRAMES
 from stickgen.motion.actions import action_name
 from stickgen.training.setup import BuiltModel
@@ -85,7 +86,10 @@ def print_next(console: Console, config: TrainConfig, data: ClipDataModule, fold
         folder: of the run.
     """
     # A caption of another's file may hold what steers a terminal.
-    captions = ("".join(c for c in clip.description if c.isprintable()).strip() for clip in data.split.train.infos)
+    captions = (
+        "".join(c for c in caption if c.isprintable()).strip()
+        for caption in data.split.train.infos.counts("description")
+    )
     prompt = min(filter(None, captions), key=len, default="a person walks")
     place = shlex.quote(os.path.relpath(folder))
     lines = {"run folder": place}
@@ -107,13 +111,8 @@ def _base_line(built: BuiltModel) -> str:
     return f"{built.base_path or 'from scratch'} ({size})"
 
 
-def _clips_line(clips: Sequence[ClipInfo]) -> str:
-    frames = sum(clip.length for clip in clips)
-    takes = len({clip.take for clip in clips})
-    counts: Counter[int] = Counter()
-    for clip in clips:
-        if clip.main_action is not None:
-            counts[clip.main_action] += 1
+def _clips_line(clips: ClipInfos) -> str:
+    counts = Counter(action for action in clips.main_actions().tolist() if action >= 0)
     shown = ", ".join(f"{action_name(action)} {count}" for action, count in counts.most_common(4))
     more = ", …" if len(counts) > 4 else ""
-    return amount(len(clips), takes, frames) + (f" ({shown}{more})" if shown else "")
+    return amount(*clips.amount()) + (f" ({shown}{more})" if shown else "")

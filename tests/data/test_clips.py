@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stickgen.data.clips import ClipSet
 from stickgen.data.sequences import SequenceClips
+from stickgen.data.stores import ClipSet
 from stickgen.motion.skeleton import to_stick_5
 from tests.random_clips import EMBEDDING_DIM, random_sequence, random_sequences
 

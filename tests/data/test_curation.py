@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from stickgen.config import DataConfig
-from stickgen.data.clips import ClipSet, ClipsInMemory, JoinedClips
 from stickgen.data.curation import FORMAT, read_curation, write_curation
 from stickgen.data.dataset import open_dataset
 from stickgen.data.file import open_clips, pack, write_sequences
 from stickgen.data.split import SPLITS
+from stickgen.data.stores import ClipSet, ClipsInMemory, JoinedClips
 from stickgen.errors import DataError, OutputExistsError
 from stickgen.sample import SAMPLE_INFO, sample_sequences
 from stickgen.untrusted import parse_yaml

@@ -166,7 +166,7 @@ def test_motion_capture_is_told_how_to_become_a_data_file(tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize("name", ["folder", "folder.safetensors"])
-def test_a_folder_is_called_one(tmp_path: Path, name: str) -> None:
+def test_a_folder_without_packed_files_says_what_would_be_one(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
-    with pytest.raises(DataError, match=f"{re.escape(name)}: is a folder; name a file"):
+    with pytest.raises(DataError, match=rf"{re.escape(name)}: no packed files \(.safetensors\) found; `stickgen pack`"):
         open_clips(tmp_path / name)

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from stickgen.config import AugmentConfig
 from stickgen.data.batch import Batch, TargetCounts
-from stickgen.data.clips import Clip, ClipSet
+from stickgen.data.clips import Clip
 from stickgen.data.loader import MicroBatch, StepPlan, make_loader
 from stickgen.data.sequences import SequenceClips
+from stickgen.data.stores import ClipSet
 from stickgen.data.variations import Varying
 from stickgen.errors import DataError
 from tests.random_clips import ragged_clips, random_clip, random_sequences

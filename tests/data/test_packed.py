@@ -1,6 +1,8 @@
 import json
 import pickle
+from collections import Counter
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ from torch import Tensor
 from stickgen.config import DataConfig
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.data.file import open_clips, pack, read_sequences, write_sequences
-from stickgen.data.packed import FORMAT, PackedClips
+from stickgen.data.packed import PackedClips
+from stickgen.data.packed_table import FORMAT
 from stickgen.digests import DIGEST_KEY
 from stickgen.errors import ConfigError, DataError, OutputExistsError
+from tests.data.packed_v1 import digest_of, write_v1
 from tests.random_clips import random_sequence, random_sequences
 
 INFO = {"text_encoder": {"id": "org/encoder", "dim": 32}, "fps": 25}
@@ -98,11 +102,23 @@ def test_the_layout_is_that_of_the_docs(tmp_path: Path) -> None:
     with safe_open(tmp_path / "clips.safetensors", framework="pt") as file:
         metadata = file.metadata()
     assert (metadata["format"], metadata["sequences"], json.loads(metadata["info"])) == (FORMAT, "7", INFO)
-    table = json.loads(arrays["clips"].numpy().tobytes())
+    table = {name.removeprefix("clips."): array.tolist() for name, array in arrays.items() if name.startswith("clips.")}
     assert table["frames"] == [9, 6, 6, 7, 4, 4, 4, 5, 1, 8]
+    assert table["dim"] == [20, 20, 20, 48, 48, 48, 48, 20, 20, 20]
     assert table["index"] == [0, 1, 1, 2, 3, 3, 3, 4, 5, 6]
     assert table["actor"] == [0, 0, 2, 0, 0, 1, 2, 0, 0, 0]
-    assert table["partner"] == [None, 2, 1, *[None] * 7]
+    assert table["partner"] == [-1, 2, 1, *[-1] * 7]
+    assert table["split"] == [0] * 7 + [2, 3, 0]
+    assert (table["quality"][0], table["quality"][7]) == (0.9, 0.85)
+    assert table["physics"] == [1, 1, 1, 1, 0, 0, 0, 1, 1, 1]
+    ends = [0, *table["take.ends"]]
+    takes = [bytes(table["take.text"][a:b]).decode() for a, b in pairwise(ends)]
+    assert [takes[code] for code in table["take"]][6:9] == ["take 3", "ünïcode", "#5"]
+    assert table["label_ends"][3] == table["label_ends"][2], "clip 3 has no labels"
+    labels = zip(table["labels"], table["label_frames"], strict=True)
+    assert list(labels)[: table["label_ends"][0]] == list(Counter(sequences[0]["actions"].tolist()).items())
+    tracks = [sequences[0][name] for name in ("motion", "embedding", "physics", "camera", "actions")]
+    assert bytes(table["digest"][0]).hex() == digest_of(*tracks)
     assert arrays["motion"].shape == (20 * (9 + 6 + 6 + 5 + 1 + 8) + 48 * (7 + 4 + 4 + 4),)
     torch.testing.assert_close(arrays["motion"][180:300].view(6, 20), sequences[1]["motion"][:, 0])
     assert arrays["embedding"].shape == (10, 32)
@@ -115,7 +131,7 @@ def test_the_layout_is_that_of_the_docs(tmp_path: Path) -> None:
 def test_labels_that_no_clip_has_take_no_room(tmp_path: Path) -> None:
     path = tmp_path / "clips.safetensors"
     write_sequences(path, random_sequences(3, actions=None, physics=None), {})
-    assert set(load_file(path)) == {"clips", "motion", "embedding"}
+    assert {name for name in load_file(path) if not name.startswith("clips.")} == {"motion", "embedding"}
     clip = open_clips(path)[0].load(2)
     assert clip.actions is clip.physics is clip.camera is None
 
@@ -126,6 +142,7 @@ def test_numbers_are_checked_when_a_clip_is_packed_and_when_it_is_used(tmp_path:
     write_sequences(path, sequences, {})
     content = bytearray(path.read_bytes())
     begins = 8 + int.from_bytes(content[:8], "little")
+    begins += json.loads(content[8:begins])["motion"]["data_offsets"][0]
     at = begins + 4 * 20 * (8 + 5 + 2)  # frame 2 of clip 2
     content[at : at + 4] = b"\xff\xff\xff\xff"
     path.write_bytes(content)
@@ -186,27 +203,49 @@ def test_what_is_no_packed_file_is_told(tmp_path: Path) -> None:
         open_clips(path)
 
 
-def rewritten(path: Path, *, metadata: dict[str, str] | None = None, arrays: Any = None, **columns: Any) -> None:
-    """Write a packed file with changed metadata, arrays (None removes one) or columns of its table."""
-    write_sequences(path, mixed_sequences(), INFO, overwrite=True)
-    with safe_open(path, framework="pt") as file:
-        # Without digests, which would only tell that something was changed.
-        kept = {key: value for key, value in file.metadata().items() if key != DIGEST_KEY}
-        record = {**kept, **(metadata or {})}
-    content = load_file(path)
-    table = {**json.loads(content["clips"].numpy().tobytes()), "digest": None, **columns}
-    text = json.dumps({name: column for name, column in table.items() if column is not None}).encode()
-    content["clips"] = torch.tensor(list(text), dtype=torch.uint8)
-    content.update(arrays or {})
-    save_file({name: array for name, array in content.items() if array is not None}, path, metadata=record)
+@pytest.mark.parametrize("max_frames", [None, 5])
+def test_files_of_the_first_version_hold_the_same_clips(tmp_path: Path, max_frames: int | None) -> None:
+    sequences = mixed_sequences()
+    write_v1(tmp_path / "first.safetensors", sequences, INFO)
+    write_sequences(tmp_path / "second.safetensors", sequences, INFO)
+    (first, record), (second, _) = (
+        open_clips(tmp_path / f"{name}.safetensors", max_frames) for name in ("first", "second")
+    )
+    assert record == INFO
+    assert first.sequences == second.sequences
+    for old, new in zip(first.infos, second.infos, strict=True):
+        assert_same(old, new)
+        assert_same(first.load(old.position), second.load(new.position))
+        assert first.digest(old.position) == second.digest(new.position)
+        assert list((old.action_counts or {}).items()) == list((new.action_counts or {}).items())
+
+
+def test_files_of_the_first_version_are_packed_anew(tmp_path: Path) -> None:
+    write_sequences(tmp_path / "clips.pt", mixed_sequences(), INFO)
+    sequences, _ = read_sequences(tmp_path / "clips.pt")
+    write_v1(tmp_path / "first.safetensors", sequences, INFO)
+    pack(tmp_path / "first.safetensors", tmp_path / "anew.safetensors")
+    pack(tmp_path / "clips.pt", tmp_path / "second.safetensors")
+    assert (tmp_path / "anew.safetensors").read_bytes() == (tmp_path / "second.safetensors").read_bytes()
 
 
 def test_a_file_of_an_earlier_version_has_no_styles(tmp_path: Path) -> None:
     path = tmp_path / "clips.safetensors"
-    _, packed = packed_pair(tmp_path, mixed_sequences())
-    assert "tired" in {info.style for info in open_clips(packed)[0].infos}
-    rewritten(path, style=None)
+    write_v1(path, mixed_sequences(), INFO)
+    assert "tired" in {info.style for info in open_clips(path)[0].infos}
+    write_v1(path, mixed_sequences(), INFO, style=None, digest=None)
     assert {info.style for info in open_clips(path)[0].infos} == {""}
+    open_clips(path)[0].load(3)
+
+
+def test_changed_numbers_of_a_first_version_are_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "clips.safetensors"
+    write_v1(path, mixed_sequences(), INFO)
+    motion = load_file(path)["motion"]
+    motion[25] += 1
+    write_v1(path, mixed_sequences(), INFO, arrays={"motion": motion})
+    with pytest.raises(DataError, match="clip 0: damaged: its numbers are not those that were written"):
+        open_clips(path)[0].load(0)
 
 
 DAMAGES: dict[str, dict[str, Any]] = {
@@ -235,24 +274,99 @@ DAMAGES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("damage", list(DAMAGES))
 def test_tables_and_arrays_that_do_not_agree_are_told(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "clips.safetensors"
-    rewritten(path, **DAMAGES[damage])
+    write_v1(path, mixed_sequences(), INFO, **{"digest": None, **DAMAGES[damage]})
     with pytest.raises(DataError, match=r"clips\.safetensors: damaged, or not a packed data file: ") as caught:
         open_clips(path)
     assert "\n" not in str(caught.value)
 
 
+def changed(path: Path, name: str, change: Any) -> None:
+    """Write a packed file of which an array is changed; without the digest, which would only tell that it is."""
+    write_sequences(path, mixed_sequences(), INFO, overwrite=True)
+    with safe_open(path, framework="pt") as file:
+        metadata = {key: value for key, value in file.metadata().items() if key != DIGEST_KEY}
+    arrays = load_file(path)
+    arrays[name] = change(arrays[name])
+    save_file({name: array for name, array in arrays.items() if array is not None}, path, metadata=metadata)
+
+
+def put(place: int, value: float) -> Any:
+    def change(array: Tensor) -> Tensor:
+        array[place] = value
+        return array
+
+    return change
+
+
+TABLE_DAMAGES: dict[str, tuple[str, Any]] = {
+    "a column is missing": ("take", lambda _: None),
+    "a column is too short": ("index", lambda a: a[:-1].clone()),
+    "a column is of another kind": ("partner", lambda a: a.double()),
+    "no clips": ("frames", lambda a: a[:0].clone()),
+    "frames do not add up": ("frames", put(9, 9)),
+    "negative frames": ("frames", put(9, -1)),
+    "an unknown figure": ("dim", put(0, 21)),
+    "a partner of another length": ("partner", put(0, 3)),
+    "a partner that is not there": ("partner", put(0, 10)),
+    "an unknown split": ("split", put(0, 4)),
+    "a quality beyond 1": ("quality", put(0, 1.5)),
+    "an infinite quality": ("quality", put(0, float("inf"))),
+    "a text that is not there": ("take", put(0, 99)),
+    "a text before the first": ("take", put(0, -1)),
+    "texts that end too late": ("take.ends", put(-1, 10**9)),
+    "texts that end before they begin": ("take.ends", put(1, 0)),
+    "a text that ends within a character": ("take.ends", put(3, 25)),
+    "texts that are none": ("take.text", put(0, 0xFF)),
+    "labels that end too late": ("label_ends", put(-1, 10**9)),
+    "a label of no frames": ("label_frames", put(0, 0)),
+    "a clip that lost its labels": ("actions", put(0, 0)),
+    "a flag that is none": ("physics", put(0, 2)),
+    "an action that is none": ("labels", put(0, 64)),
+    "a negative place": ("index", put(0, -1)),
+    "digests of another width": ("digest", lambda a: a[:, :4].clone()),
+}
+
+
+@pytest.mark.parametrize("damage", list(TABLE_DAMAGES))
+def test_columns_that_do_not_agree_are_told(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "clips.safetensors"
+    name, change = TABLE_DAMAGES[damage]
+    changed(path, f"clips.{name}", change)
+    with pytest.raises(DataError, match=r"clips\.safetensors: damaged, or not a packed data file: ") as caught:
+        open_clips(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_changed_column_is_noticed_by_the_digest(tmp_path: Path) -> None:
+    path = tmp_path / "clips.safetensors"
+    write_sequences(path, mixed_sequences(), INFO)
+    content = path.read_bytes()
+    path.write_bytes(content.replace("ünïcode".encode(), "ünïcodf".encode()))
+    with pytest.raises(DataError, match=r"clips\.safetensors: damaged: its content is not what was written"):
+        open_clips(path)
+
+
+def test_a_label_that_the_table_does_not_have_is_told_when_its_clip_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "clips.safetensors"
+    changed(path, "actions", put(10, 64))
+    store, _ = open_clips(path)
+    store.load(0)
+    with pytest.raises(DataError, match=r"clip 1: actions: class indices 0 to 63 expected, 64 found"):
+        store.load(1)
+
+
 def test_records_and_labels_are_checked_as_those_of_other_files(tmp_path: Path) -> None:
     path = tmp_path / "clips.safetensors"
-    rewritten(path, metadata={"info": "[1]"})
+    write_v1(path, mixed_sequences(), INFO, metadata={"info": "[1]"})
     with pytest.raises(DataError, match=r"clips\.safetensors: info: a dict expected, list found"):
         open_clips(path)
-    rewritten(path)
+    write_v1(path, mixed_sequences(), INFO)
     actions = load_file(path)["actions"]
     actions[10] = 64
-    rewritten(path, arrays={"actions": actions})
+    write_v1(path, mixed_sequences(), INFO, arrays={"actions": actions})
     with pytest.raises(
         DataError, match=r"clips\.safetensors: clip 1: actions: class indices 0 to 63 expected, 64 found"
     ):
         open_clips(path)
-    rewritten(path)
+    write_v1(path, mixed_sequences(), INFO)
     assert len(open_clips(path)[0].infos) == 10

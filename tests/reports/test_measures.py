@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from stickgen.data.clips import Clip, ClipsInMemory
+from stickgen.data.clips import Clip
+from stickgen.data.stores import ClipsInMemory
 from stickgen.errors import ConfigError
 from stickgen.motion.skeleton import FPS
 from stickgen.reports.measures import MEASURES, Measured, Rule, leaks, measure

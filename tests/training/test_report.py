@@ -9,6 +9,7 @@ from rich.console import Console
 
 from stickgen.config import BaseConfig, LoRAConfig, TrainConfig
 from stickgen.training.report import print_next
+from tests.random_clips import clip_set, random_clip
 
 LORA = LoRAConfig(targets={"mine": ["ffn"]})
 
@@ -16,7 +17,7 @@ LORA = LoRAConfig(targets={"mine": ["ffn"]})
 def lines_after(folder: Path, lora: LoRAConfig, *captions: str) -> dict[str, list[str]]:
     """Return what is printed at a run's end: the words of each line, as a shell reads them, by its title."""
     data: Any = SimpleNamespace(
-        split=SimpleNamespace(train=SimpleNamespace(infos=[SimpleNamespace(description=text) for text in captions]))
+        split=SimpleNamespace(train=clip_set([random_clip(description=text) for text in captions]))
     )
     config = TrainConfig(base=BaseConfig(checkpoint="base.pth"), lora=lora, run_dir="run")
     printed = io.StringIO()

@@ -124,7 +124,7 @@ def test_a_run_has_animations_that_move_and_the_same_weights(
 
 def test_whole_weights_stand_beside_the_base_they_set_out_from(tmp_path: Path, labels: list[list[str]]) -> None:
     base = make_base(tmp_path / "base.safetensors", causal=False)
-    changes = {"lora": LoRAConfig(enabled=False), "objective": ObjectiveConfig("bidirectional", causal=False)}
+    changes = {"lora": LoRAConfig(enabled=False), "objective": ObjectiveConfig(causal=False)}
     whole = settings(tmp_path / "whole", replace(SHOW, clips=1), base=BaseConfig(checkpoint=str(base)), **changes)
     fit(whole)
     assert labels[1:] == [["real clip", "frozen base · in one pass", "model in training · in one pass"]] * 2
