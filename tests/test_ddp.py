@@ -16,7 +16,7 @@ TWO = ("trainer=ddp", "trainer.devices=2")
 
 def _overrides(base: Path, folder: str, *more: str, **changes: object) -> list[str]:
     # No dropout: its masks fall differently.
-    settings = {"data__sample__clips": 48, "lora__dropout": 0.0, "trainer__max_epochs": 2, "logger": "csv"}
+    settings = {"data__sample__clips": 48, "lora__dropout": 0.0, "trainer__max_epochs": 2, "logger": "tensorboard_csv"}
     return [*short_run(base, **{**settings, **changes}), f"hydra.run.dir={folder}", *more]
 
 
