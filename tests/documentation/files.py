@@ -67,7 +67,13 @@ def make_files(folder: Path, run: Callable[[Path, str], None]) -> None:
     _base(folder / "assets" / "cmu_base.safetensors")
     shutil.copy(folder / "assets" / "cmu_base.safetensors", folder / "base.safetensors")
     _base_of_stick_gen(folder / "base.pth")
-    for name, seed in (("data.pt", 0), ("base_data.pt", 1), ("sft_data_embedded.pt", 2)):
+    for name, seed in (
+        ("data.pt", 0),
+        ("base_data.pt", 1),
+        ("sft_data_embedded.pt", 2),
+        ("monday.pt", 3),
+        ("tuesday.pt", 4),
+    ):
         sequences = [sequence for sequence in sample_sequences(24, seed=seed) if len(sequence["motion"]) >= 45]
         for sequence in sequences:
             sequence.update({key: sequence[key][:45] for key in ("motion", "actions", "physics")})
