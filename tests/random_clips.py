@@ -1,9 +1,11 @@
 """Seeded clips, and sequences of a data file, for the tests of batching, evaluation and training."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from stickgen.data.clips import Clip
 from stickgen.data.stores import ClipSet, ClipsInMemory
@@ -83,3 +85,13 @@ def clip_set(clips: Sequence[Clip]) -> ClipSet:
     """Clips as a data module has them."""
     store = ClipsInMemory(clips)
     return ClipSet(store, store.infos)
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Compare two clips, or two infos, field by field, tensors bit for bit."""
+    for field in fields(one):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(a, Tensor):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+        else:
+            assert a == b, field.name

@@ -81,17 +81,14 @@ class JoinedClips:
 
     def load(self, position: int) -> Clip:
         """Read a clip; see :class:`ClipStore`."""
-        part, index = self._place(position)
-        return part[index]
+        part, index = _place(self._begins, position)
+        return self._parts[part][index]
 
     def digest(self, position: int) -> str:
         """Return a clip's digest; see :class:`ClipStore`."""
-        part, index = self._place(position)
+        number, index = _place(self._begins, position)
+        part = self._parts[number]
         return part.store.digest(part.infos[index].position)
-
-    def _place(self, position: int) -> tuple["ClipSet", int]:
-        part = int(np.searchsorted(self._begins, position, side="right")) - 1
-        return self._parts[part], position - int(self._begins[part])
 
 
 class Shards:
@@ -115,23 +112,25 @@ class Shards:
 
     def load(self, position: int) -> Clip:
         """Read a clip; see :class:`ClipStore`."""
-        store, local = self._place(position)
+        shard, local = _place(self._begins, position)
         info = self.infos[position]
-        return replace(store.load(local), index=info.index, take=info.take)
+        return replace(self._stores[shard].load(local), index=info.index, take=info.take)
 
     def digest(self, position: int) -> str:
         """Return a clip's digest; see :class:`ClipStore`."""
-        store, local = self._place(position)
-        return store.digest(local)
-
-    def _place(self, position: int) -> tuple[ClipStore, int]:
-        shard = int(np.searchsorted(self._begins, position, side="right")) - 1
-        return self._stores[shard], position - int(self._begins[shard])
+        shard, local = _place(self._begins, position)
+        return self._stores[shard].digest(local)
 
 
 def _begins(parts: Sequence[Sequence[Any]]) -> np.ndarray:
     """Return at which position each part begins; empty ones are passed over by a search from the right."""
     return np.cumsum([0, *(len(part) for part in parts[:-1])])
+
+
+def _place(begins: np.ndarray, position: int) -> tuple[int, int]:
+    """Return the number of the part that a position lies in, and its place there."""
+    part = int(np.searchsorted(begins, position, side="right")) - 1
+    return part, position - int(begins[part])
 
 
 class ClipSet(Sequence[Clip]):

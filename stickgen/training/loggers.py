@@ -27,6 +27,10 @@ _UNSHOWN = ("callbacks", "logger", "name", "resume", "run_dir")
 """Groups and settings that change no result."""
 
 
+_FOLDER = "stickgen.folder"
+"""MLflow's tag with a digest of the run's folder."""
+
+
 def make_loggers(config: TrainConfig, run: RunFolder, resumed: Path | None) -> list[Logger]:
     """Return the loggers of a run.
 
@@ -38,26 +42,27 @@ def make_loggers(config: TrainConfig, run: RunFolder, resumed: Path | None) -> l
     Raises:
         ConfigError: the package of a kind of logger is not installed.
     """
-    # Steps after the checkpoint, or those of a start that did not get to one, happen again: TensorBoard is told to
-    # forget their first time.
-    step = 0 if resumed is None else int(read_torch(resumed)["global_step"])
+    step = None if resumed is None else int(read_torch(resumed)["global_step"])
     return [_MAKERS[kind](run, step) for kind in config.logger.kinds]
 
 
-def _tensorboard(run: RunFolder, step: int) -> Logger:
+def _tensorboard(run: RunFolder, step: int | None) -> Logger:
+    # Steps after the checkpoint, or those of a start that did not get to one, happen again: TensorBoard is told to
+    # forget their first time.
     return TensorBoardLogger(
-        run.path, name="tensorboard", version="", default_hp_metric=False, purge_step=step, max_queue=100
+        run.path, name="tensorboard", version="", default_hp_metric=False, purge_step=step or 0, max_queue=100
     )
 
 
-def _csv(run: RunFolder, step: int) -> Logger:
+def _csv(run: RunFolder, step: int | None) -> Logger:
     # A file of its own for the continuation: the logger empties the folder it is given.
-    return CSVLogger(run.path, name="csv", version=f"from_step_{step}" if step else "")
+    return CSVLogger(run.path, name="csv", version="" if step is None else f"from_step_{step}")
 
 
-def _wandb(run: RunFolder, step: int) -> Logger:
+def _wandb(run: RunFolder, step: int | None) -> Logger:
     # A continuation adds to the run that wandb's own folder names: [offline-]run-<time>-<id>.
-    begun = sorted(run.path.glob("wandb/*run-*-*"), key=lambda folder: folder.stat().st_mtime) if step else []
+    folders = run.path.glob("wandb/*run-*-*") if step is not None else ()
+    begun = sorted(folders, key=lambda folder: folder.stat().st_mtime)
     with _reached("wandb"):
         logger = WandbLogger(
             run.path.name, run.path, id=begun[-1].name.rpartition("-")[2] if begun else None, project="stickgen"
@@ -66,16 +71,17 @@ def _wandb(run: RunFolder, step: int) -> Logger:
     return logger
 
 
-def _mlflow(run: RunFolder, step: int) -> Logger:
-    tag = {"stickgen.folder": hashlib.sha256(str(run.path.resolve()).encode()).hexdigest()[:16]}
+def _mlflow(run: RunFolder, step: int | None) -> Logger:
+    folder = hashlib.sha256(str(run.path.resolve()).encode()).hexdigest()[:16]
     uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run.path.resolve() / 'mlflow.db'}"
     with _reached("mlflow"):
-        logger = MLFlowLogger("stickgen", run.path.name, uri, tag, run_id=_begun(uri, tag) if step else None)
+        begun = None if step is None else _begun(uri, folder)
+        logger = MLFlowLogger("stickgen", run.path.name, uri, {_FOLDER: folder}, run_id=begun)
         _ = logger.experiment  # connects
     return logger
 
 
-def _begun(uri: str, tag: Mapping[str, str]) -> str | None:
+def _begun(uri: str, folder: str) -> str | None:
     """Return MLflow's id of the run that a continuation adds to, by the tag of its folder."""
     from mlflow.tracking import MlflowClient
 
@@ -83,18 +89,17 @@ def _begun(uri: str, tag: Mapping[str, str]) -> str | None:
     experiment = client.get_experiment_by_name("stickgen")
     if experiment is None:
         return None
-    (key, value), *_ = tag.items()
-    runs = client.search_runs([experiment.experiment_id], f"tags.`{key}` = '{value}'")
+    runs = client.search_runs([experiment.experiment_id], f"tags.`{_FOLDER}` = '{folder}'")
     return runs[0].info.run_id if runs else None
 
 
-_MAKERS: Mapping[str, Callable[[RunFolder, int], Logger]] = {
+_MAKERS: Mapping[str, Callable[[RunFolder, int | None], Logger]] = {
     "tensorboard": _tensorboard,
     "csv": _csv,
     "wandb": _wandb,
     "mlflow": _mlflow,
 }
-"""Kind → what makes its logger, of a run's folder and the step it continues from, 0 at a first start."""
+"""Kind → what makes its logger, of a run's folder and the step it continues from, None at a first start."""
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 import json
 import pickle
 from collections import Counter
-from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from stickgen.data.packed_table import FORMAT
 from stickgen.digests import DIGEST_KEY
 from stickgen.errors import ConfigError, DataError, OutputExistsError
 from tests.data.packed_v1 import digest_of, write_v1
-from tests.random_clips import random_sequence, random_sequences
+from tests.random_clips import assert_same, random_sequence, random_sequences
 
 INFO = {"text_encoder": {"id": "org/encoder", "dim": 32}, "fps": 25}
 
@@ -45,15 +44,6 @@ def packed_pair(folder: Path, sequences: list[dict[str, Any]]) -> tuple[Path, Pa
     write_sequences(folder / "clips.pt", sequences, INFO)
     pack(folder / "clips.pt", folder / "clips.safetensors")
     return folder / "clips.pt", folder / "clips.safetensors"
-
-
-def assert_same(one: Any, other: Any) -> None:
-    for field in fields(one):
-        a, b = getattr(one, field.name), getattr(other, field.name)
-        if isinstance(a, Tensor):
-            torch.testing.assert_close(a, b, rtol=0, atol=0)
-        else:
-            assert a == b, field.name
 
 
 @pytest.mark.parametrize("max_frames", [None, 5])

@@ -1,12 +1,10 @@
 import json
 import pickle
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from typer.testing import CliRunner
 
 from stickgen.cli import app
@@ -18,7 +16,7 @@ from stickgen.data.loader import StepPlan, make_loader
 from stickgen.data.split import SPLITS
 from stickgen.errors import ConfigError, DataError
 from tests.data.packed_v1 import write_v1
-from tests.random_clips import random_sequence, random_sequences
+from tests.random_clips import assert_same, random_sequence, random_sequences
 
 INFO = {"text_encoder": {"id": "org/encoder", "dim": 32}, "fps": 25}
 
@@ -43,15 +41,6 @@ def folder(tmp_path: Path) -> Path:
     for name, part in (("a", sequences[:7]), ("b", sequences[7:8]), ("c", sequences[8:])):
         write_sequences(tmp_path / "shards" / f"{name}.safetensors", part, INFO)
     return tmp_path
-
-
-def assert_same(one: Any, other: Any) -> None:
-    for field in fields(one):
-        a, b = getattr(one, field.name), getattr(other, field.name)
-        if isinstance(a, Tensor):
-            torch.testing.assert_close(a, b, rtol=0, atol=0)
-        else:
-            assert a == b, field.name
 
 
 @pytest.mark.parametrize("pattern", ["shards", "shards/*.safetensors", "sh*s/[abc].safetensors"])

@@ -46,9 +46,9 @@ def test_a_service_that_does_not_answer_is_one_line(tmp_path: Path, monkeypatch:
     assert str(raised.value) == "logger.kinds: wandb: api_key not configured (no-tty). call wandb.login()"
 
 
-@pytest.mark.parametrize(("step", "expected"), [(0, None), (6, "0kme6f1z")])
+@pytest.mark.parametrize(("step", "expected"), [(None, None), (0, "0kme6f1z"), (6, "0kme6f1z")])
 def test_a_continued_run_adds_to_its_run_of_wandb(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int, expected: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int | None, expected: str | None
 ) -> None:
     for name in ("offline-run-20261129_131651-0kme6f1z", "run-20261129_131836-0kme6f1z"):
         (tmp_path / "wandb" / name).mkdir(parents=True)
