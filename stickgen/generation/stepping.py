@@ -1,8 +1,8 @@
 """A copy of a model, laid out for reading one position at a time.
 
 A step of a few rows is no matrix product but a pass over the weights: what counts is how many bytes are read, by how
-many threads, and how many small operations lie between. So adapters are merged, and products go through a kernel that
-divides a weight among the threads.
+many threads, and how many small operations lie between. So adapters are merged, and where it is faster, products go
+through a kernel that divides a weight among the threads.
 """
 
 import copy
@@ -26,8 +26,13 @@ FEW_ROWS = 8
 
 
 def has_few_rows(x: Tensor) -> bool:
-    """Return whether the rows ``[..., in]`` are multiplied in parts, to a result that is the same on any threads."""
-    return x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() <= FEW_ROWS * x.shape[-1]
+    """Return whether the rows ``[..., in]`` are multiplied in parts, to a result that is the same on any threads.
+
+    The kind of CPU decides, not a measurement: the two products round differently, and a repeat is to give the same
+    motion. docs/performance.md has the times of both products on CPUs with and without AVX-512.
+    """
+    usual_is_slow = x.device.type == "cpu" and torch.backends.cpu.get_cpu_capability() != "AVX512"
+    return usual_is_slow and x.dtype == torch.float32 and x.numel() <= FEW_ROWS * x.shape[-1]
 
 
 class FewRowsLinear(nn.Linear):

@@ -188,6 +188,7 @@ def test_the_threads_of_a_step_change_no_bit(build: Build, monkeypatch: pytest.M
             yield
             torch.set_num_threads(2)
 
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     monkeypatch.setitem(rollout.__globals__, "ThreadChoice", InTurn)
     before = torch.get_num_threads()
     try:

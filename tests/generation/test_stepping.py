@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stickgen.generation.stepping import FEW_ROWS, FewRowsLinear, stepping_copy
+from stickgen.generation.stepping import FEW_ROWS, FewRowsLinear, has_few_rows, stepping_copy
 from stickgen.lora import adapted_layers, adapters_disabled
 from stickgen.model import StickFigureTransformer
 
@@ -66,7 +66,8 @@ def test_tensors_that_stay_as_they_are_are_not_copied(build: Build) -> None:
 @pytest.mark.parametrize("rows", [1, 3, FEW_ROWS, FEW_ROWS + 1, 40])
 @pytest.mark.parametrize("out", [16, 20, 7])
 @pytest.mark.parametrize("bias", [False, True])
-def test_few_rows_give_what_many_give(rows: int, out: int, bias: bool) -> None:
+def test_few_rows_give_what_many_give(rows: int, out: int, bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     torch.manual_seed(0)
     linear = nn.Linear(6, out, bias=bias)
     few = copy.deepcopy(linear)
@@ -74,6 +75,18 @@ def test_few_rows_give_what_many_give(rows: int, out: int, bias: bool) -> None:
     for x in (torch.randn(rows, 6), torch.randn(1, rows, 6), torch.randn(rows, 1, 6), torch.randn(6, rows).t()):
         with torch.no_grad():
             torch.testing.assert_close(few(x), linear(x))
+
+
+def test_with_avx512_few_rows_go_through_the_usual_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    linear = nn.Linear(384, 384)
+    few = copy.deepcopy(linear)
+    few.__class__ = FewRowsLinear
+    x = torch.randn(FEW_ROWS, 384)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    assert not has_few_rows(x)
+    with torch.no_grad():
+        assert torch.equal(few(x), linear(x))
 
 
 def test_every_linear_layer_of_the_copy_takes_few_rows(build: Build) -> None:
