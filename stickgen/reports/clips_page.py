@@ -33,7 +33,10 @@ _HINT = (
     "clip · <kbd>page up</kbd> <kbd>page down</kbd> a row of clips · <kbd>f</kbd> flag · <kbd>/</kbd> search, "
     "<kbd>esc</kbd> back"
 )
-_LEGEND = "Save the flags before you close the page; <code>data.curation=curation.yaml</code> leaves the clips out."
+_LEGEND = (
+    "Flags by hand stay in this browser. Save them as a file: <code>data.curation=curation.yaml</code> leaves the clips "
+    "out."
+)
 
 
 def clips_page(
