@@ -106,6 +106,7 @@ class PackedClips:
             index=info.index,
             actor=info.actor,
             style=info.style,
+            subject=info.subject,
         )
         for one in {position, position if info.partner is None else info.partner} - self._compared:
             self._compare(one, at)

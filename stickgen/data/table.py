@@ -15,7 +15,7 @@ from stickgen.data.clips import Clip, ClipInfo
 SPLITS = ("train", "val", "test")
 """A row's ``split`` is 0 where its file fixes none, else 1, 2 or 3."""
 
-TEXTS = ("description", "take", "source", "style")
+TEXTS = ("description", "take", "source", "style", "subject")
 """Columns of texts."""
 
 FLAGS = ("actions", "physics", "camera")
@@ -42,6 +42,11 @@ class Texts:
         codes: dict[str, int] = {}
         rows = np.array([codes.setdefault(text, len(codes)) for text in texts], dtype=np.int32)
         return cls(rows, *_laid_out([text.encode() for text in codes]))
+
+    @classmethod
+    def none(cls, count: int) -> "Texts":
+        """Return a column of empty texts, which takes no memory."""
+        return cls(np.broadcast_to(np.int32(0), count), np.zeros(0, dtype=np.uint8), np.zeros(1, dtype=np.int64))
 
     @classmethod
     def one_after_the_other(cls, parts: "Sequence[tuple[Texts, np.ndarray]]") -> "Texts":
@@ -115,6 +120,7 @@ class ClipTable:
     take: Texts
     source: Texts
     style: Texts
+    subject: Texts
     label_ends: np.ndarray
     labels: np.ndarray
     label_frames: np.ndarray
@@ -303,6 +309,11 @@ def joined(parts: Sequence[ClipInfos], *, apart: bool = False) -> ClipTable:
         columns[name] = Texts.joined(
             [(getattr(part.table, name), part.rows, new) for part, new in zip(parts, instead, strict=True)]
         )
+    columns["subject"] = (
+        Texts.joined([(part.table.subject, part.rows, {}) for part in parts])
+        if any(len(part.table.subject.data) for part in parts)
+        else Texts.none(sum(map(len, parts)))
+    )
     # Captions are hardly ever alike, and a dict of a million of them would take more memory than all the rest.
     columns["description"] = Texts.one_after_the_other([(part.table.description, part.rows) for part in parts])
     labels = [part.labels() for part in parts]

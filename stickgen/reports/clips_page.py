@@ -34,8 +34,8 @@ _HINT = (
     "<kbd>esc</kbd> back"
 )
 _LEGEND = (
-    "Flags by hand stay in this browser. Save them as a file: <code>data.curation=curation.yaml</code> leaves the clips "
-    "out."
+    "Flags by hand stay in this browser. Save them as a file, and <code>data.curation=curation.yaml</code> leaves the "
+    "clips out."
 )
 
 
