@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from stickgen.cli.options import DataOutput, DataSource, Dim, Overwrite, Theme
+from stickgen.cli.options import DataOutput, DataSource, Dim, Overwrite, SplitBy, Theme
 
 _CAPTIONS, _READING = "Captions and labels", "Reading the sources"
 
@@ -252,7 +252,10 @@ def inspect_data(
         ),
     ] = None,
     order: Annotated[
-        str, typer.Option(help="Order of the clips: quality (worst first), or action (the worst of each in turn).")
+        str,
+        typer.Option(
+            help="Order of the clips: quality (worst first, then the oddest), or action (the worst of each in turn)."
+        ),
     ] = "quality",
     clips: Annotated[
         int | None, typer.Option(help="Maximum number of clips.", show_default="24 on a sheet, all on a page")
@@ -261,6 +264,7 @@ def inspect_data(
         list[str] | None, typer.Option(help="Flag clips by a rule, such as jerk>200 or duplicate<0.1; may be repeated.")
     ] = None,
     curation: Annotated[Path | None, typer.Option(help="A .yaml file of clips that are already flagged.")] = None,
+    split_by: SplitBy = "take",
     theme: Theme = "light",
     size: Annotated[int, typer.Option(help="Height of a sheet's frames in pixels.")] = 120,
     overwrite: Overwrite = False,
@@ -272,7 +276,7 @@ def inspect_data(
     from stickgen.reports.inspect import Shown, inspect
 
     style = Style(theme=theme, size=size)
-    shown = Shown(tuple(out or ()), order, clips, tuple(flag or ()), curation, style)
+    shown = Shown(tuple(out or ()), order, clips, tuple(flag or ()), curation, split_by, style)
     inspect(data, Console(), shown, overwrite=overwrite)
     kinds = {".png": "sheet", ".yaml": "flagged clips"}
     for path in shown.outputs:

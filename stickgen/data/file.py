@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from stickgen.data.licenses import joined_licenses, with_licenses
 from stickgen.data.packed import PackedClips
 from stickgen.data.packed_writer import write_packed
 from stickgen.data.sequences import SequenceClips
@@ -99,7 +100,7 @@ def open_clips(path: Path, max_frames: int | None = None) -> tuple[ClipStore, di
             "%s: took %.0f s to open; `stickgen pack %s %s` makes a file that opens at once",
             path, seconds, path, packed_path,
         )  # fmt: skip
-    return clips, info
+    return clips, with_licenses(info, sequences)
 
 
 def _open_shards(files: Sequence[Path], max_frames: int | None) -> tuple[ClipStore, dict[str, Any]]:
@@ -122,7 +123,7 @@ def _open_shards(files: Sequence[Path], max_frames: int | None) -> tuple[ClipSto
                 "of them with one encoder"
             )
     stores = [store for store, _ in opened]
-    return (Shards(stores) if len(stores) > 1 else first), record
+    return (Shards(stores) if len(stores) > 1 else first), joined_licenses([info for _, info in opened])
 
 
 def pack_each(sources: Sequence[Path], folder: Path, *, overwrite: bool = False) -> dict[Path, ClipStore]:
@@ -220,7 +221,7 @@ def write_sequences(
     """
     check_absent(path, overwrite=overwrite, file=True)
     if is_packed(path):
-        write_packed(path, SequenceClips(sequences, str(path)), info, overwrite=overwrite)
+        write_packed(path, SequenceClips(sequences, str(path)), with_licenses(info, sequences), overwrite=overwrite)
         return
     with atomic_write(path, overwrite=overwrite) as scratch:
         write_torch({"sequences": list(sequences), "info": info}, scratch)

@@ -209,5 +209,5 @@ def _meta(clip: Recording, view: str) -> dict[str, str]:
     }
     # CMU numbers its takes subject_trial.
     cmu = re.fullmatch(r"(\d+)_\d+", clip.take)
-    facts = {"subject": clip.subject or (cmu[1] if cmu else ""), "split": clip.split}
+    facts = {"subject": clip.subject or (cmu[1] if cmu else ""), "split": clip.split, "license": clip.license}
     return meta | {key: value for key, value in facts.items() if value}

@@ -163,23 +163,6 @@ def encoder_for(base: Path | None, encoder: str | None) -> str:
     return encoder
 
 
-def read_sources(
-    sources: Sequence[Path], options: PrepareOptions, *, captioner: Captioner | None = None
-) -> list[Recording]:
-    """Read and describe the recordings of all sources but data files, resampled to 25 fps.
-
-    Args:
-        sources: files and folders.
-        options: see :class:`PrepareOptions`; of its labels there may be none.
-        captioner: captions and labels that the sources do not have themselves.
-
-    Raises:
-        DataError: a source cannot be read or has no caption.
-    """
-    found = [(path, importer) for path, importer in _find(sources) if importer is not None]
-    return _read(found, options, LabelFilter(options.only), captioner or Captioner())
-
-
 def embed(sequences: Sequence[dict[str, Any]], encoder: Encoder) -> None:
     """Give every sequence the ``embedding [E]`` of its caption."""
     embeddings = torch.from_numpy(encoder.encode([sequence["description"] for sequence in sequences]))

@@ -1,6 +1,5 @@
 """A data file in tables."""
 
-import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -11,9 +10,9 @@ from rich.table import Table
 
 from stickgen.data.clips import ClipInfo
 from stickgen.data.split import SPLITS
+from stickgen.evaluation.clip_measures import MEASURES, Measured
 from stickgen.motion.actions import action_name
 from stickgen.motion.skeleton import FPS
-from stickgen.reports.measures import MEASURES, Measured
 
 NO_ACTION, NO_SCORE, NO_SOURCE = "no label", "no score", "not named"
 _BOUNDS = (0.5, 0.8, 0.9, 0.95)
@@ -22,7 +21,11 @@ _SHARES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 
 
 def tables_of(
-    infos: Sequence[ClipInfo], kept: Sequence[ClipInfo], left_out: Mapping[str, int], split_of: Mapping[str, str]
+    infos: Sequence[ClipInfo],
+    kept: Sequence[ClipInfo],
+    left_out: Mapping[str, int],
+    split_of: Mapping[str, str],
+    split_by: str = "take",
 ) -> list[Table]:
     """Return the tables: by split, length, action, source and quality, and which labels there are.
 
@@ -31,9 +34,13 @@ def tables_of(
         kept: those that training keeps by default.
         left_out: how many of the others are left out, by reason.
         split_of: take → split, of those kept.
+        split_by: what they are divided by.
     """
     by_split = {split: [info for info in kept if split_of[info.take] == split] for split in SPLITS}
-    splits = _groups("split, as training divides by default", by_split)
+    splits = _groups(
+        "split, as training divides by default" if split_by == "take" else f"split, with data.split_by={split_by}",
+        by_split,
+    )
     for reason, count in left_out.items():
         splits.add_row(f"left out: {reason}", str(count))
     labels = Table(title="labels", title_justify="left")
@@ -99,7 +106,7 @@ def _by_quality(infos: Iterable[ClipInfo]) -> dict[str, list[ClipInfo]]:
 def _groups(title: str, groups: Mapping[str, Sequence[ClipInfo]]) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("")
-    for name in ("clips", "takes", "frames", "minutes", "mean quality", "lowest"):
+    for name in ("clips", "takes", "people", "frames", "minutes", "lowest quality"):
         table.add_column(name, justify="right")
     for name, infos in groups.items():
         frames = sum(info.length for info in infos)
@@ -108,9 +115,9 @@ def _groups(title: str, groups: Mapping[str, Sequence[ClipInfo]]) -> Table:
             escape(name),  # a source's name is the file's own
             str(len(infos)),
             str(len({info.take for info in infos})),
+            str(len({info.subject for info in infos if info.subject}) or "–"),
             f"{frames:,}",
             f"{frames / FPS / 60:.1f}",
-            f"{statistics.fmean(scores):.2f}" if scores else "–",
             f"{min(scores):.2f}" if scores else "–",
         )
     return table

@@ -8,10 +8,10 @@ from stickgen.data.clips import ClipInfo
 from stickgen.data.curation import FORMAT
 from stickgen.data.stores import ClipStore
 from stickgen.errors import ConfigError
+from stickgen.evaluation.clip_measures import MEASURES, Measured
 from stickgen.motion.actions import action_name
 from stickgen.motion.skeleton import FPS
 from stickgen.render import Panel
-from stickgen.reports.measures import MEASURES, Measured
 from stickgen.reports.page import document, scene_data
 from stickgen.reports.scenes import Scene
 
@@ -80,7 +80,7 @@ def clips_page(
         "clips": clips,
         "measures": [{"name": m.name, "meaning": m.meaning, "high_is_odd": m.high_is_odd} for m in MEASURES],
         "flagged": flags,
-        "sort": "outlier",
+        "sort": "odd",
         "format": FORMAT,
     }
     parts = {"kind": "clips", "chooser": _CHOOSER, "list": _LIST, "hint": _HINT, "legend": _LEGEND}
@@ -126,6 +126,7 @@ def _clip(
     facts = {
         "action": None if first.main_action is None else action_name(first.main_action),
         "style": first.style,
+        "subject": first.subject,
         "source": first.source,
         "take": first.take,
         "split": split_of.get(first.take),

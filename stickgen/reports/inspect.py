@@ -17,14 +17,15 @@ from stickgen.data.file import open_clips
 from stickgen.data.split import divide_takes
 from stickgen.data.stores import ClipStore
 from stickgen.errors import ConfigError, DataError
+from stickgen.evaluation.clip_measures import MOST_CLIPS, Measured, Rule, leaks, measure
 from stickgen.files import atomic_write, check_absent, check_writable
 from stickgen.motion.skeleton import skeleton_of
 from stickgen.render import Panel, Style, check_output, save
 from stickgen.reports.clip_tables import NO_SCORE, action_of, grouped, table_of_measures, tables_of
 from stickgen.reports.clips_page import clips_page
-from stickgen.reports.measures import MOST_CLIPS, Measured, Rule, leaks, measure
 
 ORDERS = ("quality", "action")
+SPLIT_BY = ("take", "subject")
 MOST_ON_A_SHEET = 200
 """Clips of a sheet, whose height is some hundred pixels a clip."""
 _ON_A_SHEET = 24
@@ -37,10 +38,11 @@ class Shown:
 
     Attributes:
         outputs: at most one each of a sheet (``.png``), a page (``.html``) and a file of flagged clips (``.yaml``).
-        order: "quality", worst first, or "action", the worst of every action in turn.
+        order: "quality", worst first and of equal ones the oddest, or "action", the worst of every action in turn.
         clips: how many clips the sheet or page has; None: 24 of a sheet, all of a page.
-        flags: rules, see :class:`~stickgen.reports.measures.Rule`; clips for which one holds are flagged.
+        flags: rules, see :class:`~stickgen.evaluation.clip_measures.Rule`; clips for which one holds are flagged.
         curation: a file of clips that are flagged already.
+        split_by: what is never divided between splits, "take" or "subject".
         style: how the sheet looks.
     """
 
@@ -49,6 +51,7 @@ class Shown:
     clips: int | None = None
     flags: Sequence[str] = ()
     curation: Path | None = None
+    split_by: str = "take"
     style: Style = field(default_factory=lambda: Style(size=120))
 
     def check(self, *, overwrite: bool) -> None:
@@ -59,6 +62,8 @@ class Shown:
         """
         if self.order not in ORDERS:
             raise ConfigError(f"order={self.order}: {' or '.join(ORDERS)} expected")
+        if self.split_by not in SPLIT_BY:
+            raise ConfigError(f"split-by={self.split_by}: {' or '.join(SPLIT_BY)} expected")
         if self.clips is not None and not 1 <= self.clips <= MOST_CLIPS:
             raise ConfigError(f"clips={self.clips}: 1 to {MOST_CLIPS} expected")
         for output in self.outputs:
@@ -102,15 +107,18 @@ def inspect(path: Path, console: Console, shown: Shown | None = None, *, overwri
     _print_head(console, path, store, record)
     config = DataConfig()
     kept, left_out = filter_clips(store.infos, config)
-    split_of = divide_takes(kept, config.val_fraction, config.test_fraction, config.split_seed, str(path))
+    split_of = divide_takes(
+        kept, config.val_fraction, config.test_fraction, config.split_seed, str(path), shown.split_by
+    )
     if curation is not None:
         is_flagged = np.isin(kept.column("position"), sorted(flagged_before))
         left_out[FLAGGED] = int(is_flagged.sum())
         kept = kept.chosen(np.flatnonzero(~is_flagged))
-    for table in tables_of(store.infos, kept, left_out, split_of):
+    for table in tables_of(store.infos, kept, left_out, split_of, shown.split_by):
         console.print(table)
     page, flags = shown.output(".html", ".htm"), shown.output(".yaml")
     measured = _measured(store, console, needed=bool(rules or page or flags))
+    odd = {} if measured is None else measured.of_position("odd")
     if measured is not None:
         console.print(table_of_measures(measured))
         _print_leaks(console, measured, split_of)
@@ -121,13 +129,13 @@ def inspect(path: Path, console: Console, shown: Shown | None = None, *, overwri
             clips = [(measured.infos[p].label, store.digest(measured.infos[p].position), remarks[p]) for p in remarks]
             write_curation(flags, clips, overwrite=overwrite)
         if page is not None:
-            chosen = ordered(store.infos, shown.order)[: shown.clips]
+            chosen = ordered(store.infos, shown.order, odd)[: shown.clips]
             text = clips_page(store, measured, flagged, split_of, path.name, {info.position for info in chosen})
             with atomic_write(page, overwrite=overwrite) as scratch:
                 scratch.write_text(text, encoding="utf-8")
     sheet = shown.output(".png")
     if sheet is not None:
-        chosen = one_of_each_pair(ordered(store.infos, shown.order))[: shown.clips or _ON_A_SHEET]
+        chosen = one_of_each_pair(ordered(store.infos, shown.order, odd))[: shown.clips or _ON_A_SHEET]
         save(sheet, _readable(store, chosen, console), shown.style, overwrite=overwrite)
 
 
@@ -186,15 +194,17 @@ def _print_head(console: Console, path: Path, store: ClipStore, record: Mapping[
     )
 
 
-def ordered(infos: Sequence[ClipInfo], order: str) -> list[ClipInfo]:
+def ordered(infos: Sequence[ClipInfo], order: str, odd: Mapping[int, float] | None = None) -> list[ClipInfo]:
     """Return clips in the order in which they are to be looked at.
 
     Args:
         infos: the clips.
         order: "quality": worst first, those without a score last; "action": the worst of every action, then the next
             of each, and so on.
+        odd: position → how odd a clip is; of clips of one quality, the oddest come first.
     """
-    worst = sorted(infos, key=lambda info: (info.quality is None, info.quality))
+    odd = odd or {}
+    worst = sorted(infos, key=lambda info: (info.quality is None, info.quality, -odd.get(info.position, 0.0)))
     if order == "quality":
         return worst
     turns = zip_longest(*grouped(worst, action_of).values())

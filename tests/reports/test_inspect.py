@@ -69,7 +69,7 @@ def test_the_tables_count_what_is_there(file: Path) -> None:
     assert set(counts) == {"walk", "wave", "run", "no label"}
     assert {name: int(rows[name][0]) for name in counts} == counts
     assert rows["no label"][0] == "1"
-    assert rows["[red]studio[/red]"] == ["1", "1", f"{store.infos[4].length:,}", rows["0 to 0.5"][3], "0.25", "0.25"]
+    assert rows["[red]studio[/red]"] == ["1", "1", "–", f"{store.infos[4].length:,}", rows["0 to 0.5"][4], "0.25"]
     assert (rows["0 to 0.5"][0], rows["no score"][0]) == ("1", "1")
     assert (rows["actions"], rows["physics"], rows["camera"]) == (["11"], ["12"], ["0"])
     lengths = sorted(info.length for info in store.infos)
@@ -109,6 +109,8 @@ def test_every_action_has_its_turn() -> None:
     ]
     assert [info.position for info in ordered(infos, "action")] == [1, 3, 4, 2, 5, 0]
     assert [info.position for info in ordered(infos, "quality")] == [1, 4, 2, 3, 0, 5]
+    alike = [ClipInfo(i, 50, 20, 8, "", f"take {i}", quality=1.0) for i in range(3)]
+    assert [info.position for info in ordered(alike, "quality", {0: 0.2, 2: 0.7})] == [2, 0, 1]
 
 
 def test_a_clip_that_cannot_be_drawn_is_named_and_the_others_drawn(tmp_path: Path) -> None:
@@ -150,6 +152,11 @@ def test_measures_and_leakage_are_printed(file: Path) -> None:
     text = text_of(file)
     assert "leakage: 1 of 1 test clip have a near-duplicate in train" in text
     assert "clip 8 (take 8) and clip 2 (take 2): distance 0.00" in text
+    clips[2]["meta"]["subject"] = clips[8]["meta"]["subject"] = "anna"
+    clips[8]["meta"]["split"] = clips[2]["meta"]["split"] = None
+    write_sequences(file, clips, SAMPLE_INFO, overwrite=True)
+    assert "near-duplicate in train" in text_of(file, split_by="subject")
+    assert "distance 0.00" not in text_of(file, split_by="subject")
     rows = printed(file)
     assert rows["duplicate"][3:] == ["0", "clip 8"]
     assert {"jerk", "skating", "bones", "stillness", "outlier"} <= set(rows)
@@ -194,6 +201,7 @@ def test_a_packed_file_says_the_same(file: Path, tmp_path: Path) -> None:
         ({"outputs": [Path("sheet.gif")]}, ConfigError, "sheet.gif: a name that ends in .png, .html or .yaml"),
         ({"outputs": [Path("clips.pt/sheet.png")]}, StickgenError, "is a file"),
         ({"order": "beauty"}, ConfigError, "order=beauty: quality or action"),
+        ({"split_by": "actor"}, ConfigError, "split-by=actor: take or subject"),
         ({"clips": 0}, ConfigError, "clips=0: 1 to 20000"),
         ({"outputs": [Path("s.png")], "clips": 201}, ConfigError, "clips=201: 1 to 200 expected for a sheet"),
         ({"outputs": [Path("folder.png")]}, OutputExistsError, "folder.png: is a folder"),
