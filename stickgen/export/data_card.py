@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from stickgen.config import DataConfig
 from stickgen.data.dataset import filter_clips
@@ -128,4 +128,4 @@ def _head(facts: DataFacts) -> str:
     head: dict[str, Any] = {"pretty_name": facts.name, "size_categories": [size], "tags": list(TAGS)}
     if facts.license is not None:
         head = {"license": facts.license, **head}
-    return yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
+    return str(yaml.safe_dump(head, sort_keys=False, allow_unicode=True))
