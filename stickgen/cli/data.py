@@ -51,7 +51,8 @@ def prepare(
         Path | None,
         typer.Option(
             rich_help_panel=_CAPTIONS,
-            help="Table (CSV, JSON or JSON lines) with the columns file, caption, action, take, style, subject, split.",
+            help="Table (CSV, JSON or JSON lines) with the columns file, caption, action, take, style, subject, split, "
+            "license.",
         ),
     ] = None,
     caption_from: Annotated[
