@@ -192,8 +192,7 @@ def pack(source: Path, output: Path, *, overwrite: bool = False, progress: Progr
         raise ConfigError(f"{output}: a name that ends in {PACKED_SUFFIX} expected")
     check_absent(output, overwrite=overwrite, file=True)
     clips, info = open_clips(source)
-    with unfinished_folder(output) as folder:
-        unfinished = Unfinished(folder, str(_state(source)))
+    with unfinished_folder(output) as folder, Unfinished(folder, str(_state(source))) as unfinished:
         write_packed(output, clips, info, overwrite=overwrite, progress=progress, unfinished=unfinished)
     return clips
 

@@ -118,7 +118,7 @@ class _Done:
 
 
 class Unfinished:
-    """A packed file that grows in a folder, and how far it is.
+    """A packed file that grows in a folder, and how far it is; a context that removes the file where that is unknown.
 
     Args:
         folder: of :func:`~stickgen.locks.unfinished_folder`.
@@ -130,6 +130,13 @@ class Unfinished:
         self.saved = time.monotonic()
         self._journal = folder / "clips.json"
         self._source = source
+
+    def __enter__(self) -> "Unfinished":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if not self._journal.exists():
+            self.file.unlink(missing_ok=True)
 
     def read(self, head: bytes) -> _Done:
         """Return what is done, if it is of the same source, and the same head of the file."""

@@ -19,7 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from stickgen.digests import check_safetensors, write_safetensors
-from stickgen.errors import DataError
+from stickgen.errors import DataError, OutputError
 from stickgen.files import atomic_write
 from stickgen.locks import SAVE_SECONDS
 from stickgen.mocap.importers.importer import Importer
@@ -32,7 +32,7 @@ _DAMAGE = (SafetensorError, OSError, ValueError, LookupError, TypeError, Attribu
 
 
 class Unfinished:
-    """What is done of an output; a context that writes the rest of it when it is left by an error.
+    """What is done of an output; a context that writes the rest of it when it is stopped.
 
     Args:
         folder: of :func:`~stickgen.locks.unfinished_folder`.
@@ -48,7 +48,8 @@ class Unfinished:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        if kind is not None and not issubclass(kind, DataError):
+        # Mended data are other data, and a disk that is full has no room for this either.
+        if kind is not None and not issubclass(kind, DataError | OutputError):
             self.save()
 
     def step(self, name: str, key: str) -> "Step":
