@@ -1,7 +1,7 @@
 """Commands that make, pack and show data files; each imports what it needs when it runs."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -108,9 +108,7 @@ def prepare(
     overwrite: Overwrite = False,
 ) -> None:
     """Make a data file from motion: project it to stick figures, score its quality, embed its captions."""
-    from rich.console import Console
-    from rich.progress import Progress
-
+    from stickgen.cli.progress import shown_progress
     from stickgen.data.clips import amount, counted
     from stickgen.mocap.captions import Captioner
     from stickgen.mocap.cutting import PrepareOptions
@@ -144,15 +142,7 @@ def prepare(
     )
     captioner = Captioner.of(captions_file, caption_from, caption)
     name = encoder_for(base, encoder)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        tasks: dict[str, Any] = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done)
-
+    with shown_progress() as progress:
         summary = make_data_file(
             sources,
             output,
@@ -161,7 +151,7 @@ def prepare(
             captioner=captioner,
             overwrite=overwrite,
             workers=workers or cores(),
-            progress=show,
+            progress=progress,
         )
     typer.echo(
         f"{output}: {amount(summary.clips, summary.takes, summary.frames)}; {summary.high_quality} with quality >= 0.8"
@@ -226,19 +216,22 @@ def pack(
     overwrite: Overwrite = False,
 ) -> None:
     """Check every number of a data file and write a packed file, which opens at once."""
+    from stickgen.cli.progress import shown_progress
     from stickgen.data.clips import amount
     from stickgen.data.file import is_packed, pack_each
     from stickgen.data.file import pack as pack_file
     from stickgen.errors import ConfigError
 
-    if not is_packed(output) and (output.is_dir() or not output.suffix):
-        for path, store in pack_each(sources, output, overwrite=overwrite).items():
-            typer.echo(f"{path}: {amount(*store.infos.amount())}")
-        return
-    if len(sources) > 1:
+    several = not is_packed(output) and (output.is_dir() or not output.suffix)
+    if len(sources) > 1 and not several:
         raise ConfigError(f"{output}: a folder expected for {len(sources)} data files; each becomes a file in it")
-    clips = pack_file(sources[0], output, overwrite=overwrite).infos
-    typer.echo(f"{output}: {amount(*clips.amount())}")
+    with shown_progress() as progress:
+        if several:
+            packed = pack_each(sources, output, overwrite=overwrite, progress=progress)
+        else:
+            packed = {output: pack_file(sources[0], output, overwrite=overwrite, progress=progress)}
+    for path, store in packed.items():
+        typer.echo(f"{path}: {amount(*store.infos.amount())}")
 
 
 def inspect_data(

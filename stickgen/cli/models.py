@@ -36,9 +36,9 @@ def evaluate(
     """Score models on held-out clips, next frames and free rollouts, beside the frozen base and baselines."""
     import torch
     from rich.console import Console
-    from rich.progress import Progress
 
     from stickgen.artifacts.model import ModelOptions
+    from stickgen.cli.progress import shown_progress
     from stickgen.evaluation.evaluate import evaluate as score
     from stickgen.evaluation.plot import check_plot, save_plot
     from stickgen.evaluation.rollouts import RolloutProtocol
@@ -53,12 +53,10 @@ def evaluate(
     if threads is not None:
         torch.set_num_threads(threads)
     protocol = RolloutProtocol(given=given, max_frames=max_frames)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("")
+    with shown_progress() as progress:
         scores = score(
             models, data or (), ModelOptions(base, allow_other_base), split=split, protocol=protocol, by=by,
-            progress=lambda what, done, batches: bar.update(task, description=what, completed=done, total=batches),
+            progress=progress,
         )  # fmt: skip
     print_scores(Console(), scores)
     if json is not None:

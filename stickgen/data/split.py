@@ -10,6 +10,8 @@ from stickgen.data.clips import Clip, ClipInfo, counted
 from stickgen.data.table import SPLITS, ClipInfos, numbered
 from stickgen.errors import DataError
 
+_TAKES_AT_ONCE = 1 << 16
+
 Part = TypeVar("Part")
 Other = TypeVar("Other")
 AnyClip = TypeVar("AnyClip", Clip, ClipInfo)
@@ -123,17 +125,19 @@ class _Takes:
     def __init__(self, infos: ClipInfos, where: str, by: str = "take") -> None:
         self._infos, self._by = infos, by
         self._codes, self.of_clip = numbered(infos.column("take"), len(infos.table.take.ends))
-        self._of_take = np.arange(len(self._codes))
+        self.count = len(self._codes)
+        self._of_take: np.ndarray | None = None  # of a million takes, numbers of their own would take memory
         if by == "subject":
             self._of_take = _grouped(self.of_clip, infos)
             self.of_clip = self._of_take[self.of_clip]
-        self.count = int(self._of_take.max(initial=-1)) + 1
+            self.count = int(self._of_take.max(initial=-1)) + 1
         self.fixed = self._fixed(infos.column("split"), where)
 
     def named(self, split_of: np.ndarray) -> dict[str, str]:
         """Return take → split, without the takes that have none."""
         names = self._infos.table.take
-        pairs = zip(self._codes.tolist(), split_of[self._of_take].tolist(), strict=True)
+        of_take = split_of if self._of_take is None else split_of[self._of_take]
+        pairs = zip(self._codes.tolist(), of_take.tolist(), strict=True)
         return {names.text(code): SPLITS[split - 1] for code, split in pairs if split}
 
     def divided(self, val_fraction: float, test_fraction: float, seed: int) -> np.ndarray:
@@ -143,7 +147,7 @@ class _Takes:
         # Takes of one action follow each other, so handing each take to the split that is owed most clips spreads the
         # action over the splits; shuffling within the action makes the choice a matter of the seed.
         shuffled = free[np.random.default_rng(seed).permutation(len(free))]
-        order = shuffled[np.argsort(self._main_actions()[shuffled], kind="stable")]
+        order = shuffled[np.argsort(self._main_actions(sizes)[shuffled], kind="stable")]
         split_of[order] = _handed_out(sizes[order], val_fraction, test_fraction)
         self._fill_empty(split_of, sizes, free)
         return split_of
@@ -163,21 +167,18 @@ class _Takes:
             raise DataError(f"{where}: take {info.take!r} is fixed in {both}; one split a take")
         return fixed
 
-    def _main_actions(self) -> np.ndarray:
+    def _main_actions(self, sizes: np.ndarray) -> np.ndarray:
         """Return the action of most frames of each take, of several the first to appear; -1 without labels."""
         main = np.full(self.count, -1)
-        of, labels, frames = self._infos.labels()
-        if not len(of):
-            return main
-        actions = int(labels.max()) + 1
-        pairs, firsts, of_pair = np.unique(self.of_clip[of] * actions + labels, return_index=True, return_inverse=True)
-        total = np.bincount(of_pair, weights=frames)
-        takes, labels = pairs // actions, pairs % actions
-        begins = np.flatnonzero(np.diff(takes, prepend=-1))
-        most = np.repeat(np.maximum.reduceat(total, begins), np.diff(begins, append=len(takes)))
-        best = np.flatnonzero(total == most)
-        best = best[np.argsort(-firsts[best])]  # of a take's several, the last assignment holds: the first to appear
-        main[takes[best]] = labels[best]
+        clips, ends = np.argsort(self.of_clip, kind="stable"), np.cumsum(sizes)
+        # Sorting the labels of a million clips at once would need more memory than their table.
+        for begin in range(0, len(ends), _TAKES_AT_ONCE):
+            first = ends[begin] - sizes[begin]
+            some = clips[first : ends[min(begin + _TAKES_AT_ONCE, len(ends)) - 1]]
+            some.sort()  # in their own order, or others would be the first to appear
+            of, labels, frames = self._infos.chosen(some).labels()
+            takes, best = _most_frames(self.of_clip[some][of], labels, frames)
+            main[takes] = best
         return main
 
     @staticmethod
@@ -203,6 +204,21 @@ def _grouped(take_of_clip: np.ndarray, infos: ClipInfos) -> np.ndarray:
     links = (np.ones(len(clips), dtype=np.uint8), (take_of_clip[clips], takes + subjects[clips]))
     _, group = connected_components(coo_array(links, shape=(size, size)), directed=False)
     return np.asarray(np.unique(group[:takes], return_inverse=True)[1])
+
+
+def _most_frames(takes: np.ndarray, labels: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return takes, and the label of most frames of each, of several the first to appear; all are of L labels."""
+    if not len(takes):
+        return takes, labels
+    actions = int(labels.max()) + 1
+    pairs, firsts, of_pair = np.unique(takes * actions + labels, return_index=True, return_inverse=True)
+    total = np.bincount(of_pair, weights=frames)
+    takes, labels = pairs // actions, pairs % actions
+    begins = np.flatnonzero(np.diff(takes, prepend=-1))
+    most = np.repeat(np.maximum.reduceat(total, begins), np.diff(begins, append=len(takes)))
+    best = np.flatnonzero(total == most)
+    best = best[np.argsort(-firsts[best])]  # of a take's several, the last assignment holds: the first to appear
+    return takes[best], labels[best]
 
 
 def _handed_out(sizes: np.ndarray, val_fraction: float, test_fraction: float) -> list[int]:

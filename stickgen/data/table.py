@@ -139,10 +139,12 @@ class ClipTable:
 
     def labels_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the labels of rows one after the other: which of the rows, the label, and its frames."""
-        begins = np.concatenate(([0], self.label_ends[:-1])) if len(self) else self.label_ends
-        counts = (self.label_ends - begins)[rows]
+        begins = np.where(rows > 0, self.label_ends[rows - 1], 0)
+        counts = self.label_ends[rows] - begins
         of = np.repeat(np.arange(len(rows)), counts)
-        places = np.repeat(begins[rows] - (np.cumsum(counts) - counts), counts) + np.arange(len(of))
+        begins -= np.cumsum(counts) - counts
+        places = np.repeat(begins, counts)
+        places += np.arange(len(of))
         return of, self.labels[places], self.label_frames[places]
 
     def info(self, row: int) -> ClipInfo:

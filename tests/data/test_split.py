@@ -1,13 +1,17 @@
+import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stickgen.data import split
 from stickgen.data.clips import Clip
-from stickgen.data.split import SPLITS, Split, divide_takes, split_by_take
+from stickgen.data.split import SPLITS, Split, _Takes, divide_takes, split_by_take
+from stickgen.data.table import ClipInfos
 from stickgen.errors import DataError
 from tests.random_clips import random_clip
 
@@ -68,6 +72,28 @@ def test_a_seed_always_gives_the_same_split_and_another_a_different_one() -> Non
     first, again, other = (split_by_take(clips, 0.2, 0.2, seed) for seed in (1, 1, 2))
     assert [takes(part) for part in parts(first).values()] == [takes(part) for part in parts(again).values()]
     assert takes(first.val) != takes(other.val)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_takes_are_divided_alike_however_many_are_looked_at_together(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = random.Random(seed)
+    labels = [torch.tensor(draw.choices(range(4), k=5)) for _ in range(90)]
+    clips = [random_clip(5, seed=i, take=f"take {draw.randrange(40)}") for i in range(90)]
+    clips = [
+        replace(clip, actions=own if i % 7 else None) for i, (clip, own) in enumerate(zip(clips, labels, strict=True))
+    ]
+    whole = parts(split_by_take(clips, 0.2, 0.2, seed))
+    # By hand: the action of most frames of a take, of several the first to appear.
+    counts: dict[str, Counter[int]] = {}
+    for clip in clips:
+        counts.setdefault(clip.take, Counter()).update(() if clip.actions is None else clip.actions.tolist())
+    infos = _Takes(ClipInfos.of(clips), "data")
+    mains = infos._main_actions(torch.bincount(torch.from_numpy(infos.of_clip)).numpy()).tolist()
+    assert mains == [next(iter(count.most_common(1)), (-1,))[0] for count in counts.values()]
+    monkeypatch.setattr(split, "_TAKES_AT_ONCE", 3)
+    assert parts(split_by_take(clips, 0.2, 0.2, seed)) == whole
 
 
 def test_clips_keep_the_order_of_the_file() -> None:
