@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from stickgen.data.table import FLAGS, SPLITS, TEXTS, ClipInfos, ClipTable, Texts
+from stickgen.data.table import FLAGS, SPLITS, TEXTS, ClipInfos, ClipTable
+from stickgen.data.texts import Texts
 from stickgen.digests import DIGEST_LENGTH
 from stickgen.motion.actions import NUM_ACTIONS
 from stickgen.motion.skeleton import SKELETONS
@@ -31,7 +32,7 @@ _COLUMNS = {
     "actor": np.int32,
     **dict.fromkeys(TEXTS, np.int32),
 }
-"""Arrays of a number a row. The texts of a column are in two more (:class:`~stickgen.data.table.Texts`)."""
+"""Arrays of a number a row. The texts of a column are in two more (:class:`~stickgen.data.texts.Texts`)."""
 
 _OTHERS = {
     "labels": np.uint8,

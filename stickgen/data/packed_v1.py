@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from stickgen.data.clips import count_actions
-from stickgen.data.table import FLAGS, SPLITS, TEXTS, ClipTable, Texts
+from stickgen.data.table import FLAGS, SPLITS, TEXTS, ClipTable
+from stickgen.data.texts import Texts
 from stickgen.digests import DIGEST_LENGTH
 from stickgen.motion.skeleton import SKELETONS
 from stickgen.untrusted import parse_json

@@ -39,7 +39,7 @@ def _what(facts: "DataFacts") -> str:
     infos, record = facts.infos, facts.record
     clips, takes, frames = infos.amount()
     figures = " and ".join(skeleton_of(int(dim)).name for dim in np.unique(infos.column("dim")))
-    people, nobody = _people(infos), int((~_named(infos)).sum())
+    people, nobody = infos.people(), infos.counts("subject").get("", 0)
     encoder = (record.get("text_encoder") or {}).get("id")
     rows = {
         "clips": f"{clips:,}, of {counted(takes, 'take')}",
@@ -201,20 +201,9 @@ def _amounts(infos: ClipInfos) -> list[str]:
     return [
         f"{clips:,}",
         f"{takes:,}",
-        f"{_people(infos):,}" if _named(infos).any() else "–",
+        f"{infos.people() or '–'}",
         f"{frames / FPS / 60:.1f}",
     ]
-
-
-def _named(infos: ClipInfos) -> np.ndarray:
-    """Return which clips name who moves, bool ``[n]``."""
-    subjects = infos.table.subject
-    codes = [code_ for code_ in range(len(subjects.ends)) if subjects.encoded(code_)]
-    return np.isin(infos.column("subject"), codes)
-
-
-def _people(infos: ClipInfos) -> int:
-    return len(np.unique(infos.column("subject")[_named(infos)]))
 
 
 def _texts(infos: ClipInfos, name: str) -> list[str]:

@@ -279,7 +279,7 @@ def test_a_checkpoint_knows_the_place_in_the_epoch(tmp_path: Path) -> None:
     data = module_of(tmp_path, random_sequences(30), batch_size=2)
     assert data.state_dict() == {"epoch": 0, "batch": 0}
     data.trainer = progress(epoch=3, ready=4)
-    assert data.state_dict() == {"epoch": 3, "batch": 4}
+    assert data.state_dict() == {"epoch": 3, "batch": 4, "processes": 1}
 
 
 def test_a_resumed_epoch_goes_on_with_the_next_batch(tmp_path: Path) -> None:
