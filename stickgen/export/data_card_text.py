@@ -85,7 +85,7 @@ def _splits(facts: "DataFacts") -> str:
     rows |= {f"left out: {plain(reason)}": [f"{count:,}"] for reason, count in facts.left_out.items()}
     fixed = int((facts.infos.column("split") > 0).sum())
     how = "by default" if facts.split_by == "take" else f"with `data.split_by={facts.split_by}`"
-    lines = [f"Training divides the takes so {how}; the file fixes the split of {fixed:,} clips."]
+    lines = [f"Training divides the takes like this {how}; the file fixes the split of {fixed:,} clips."]
     people = [set(_texts(part, "subject")) - {""} for part in parts.values()]
     several = {who for split in people for who in split if sum(who in other for other in people) > 1}
     if any(people):
@@ -226,6 +226,8 @@ def _bars(values: np.ndarray) -> list[str]:
     known = values[~np.isnan(values)]
     if not len(known):
         return ["none"]
+    if known.min() == known.max():
+        return [f"{known[0]:8.2f}  {len(known)}"]
     counts, edges = np.histogram(known, bins=_BINS)
     widths = np.ceil(counts / counts.max() * _WIDEST_BAR).astype(int)
     return [
