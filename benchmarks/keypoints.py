@@ -47,6 +47,9 @@ CAPTION = "A person walks."
 
 SMALL_BASE = Path(__file__).resolve().parent.parent / "assets" / "sample_base.safetensors"
 
+LEAST_WAY = 0.8
+"""Body heights; shorter ways are not compared with the true ones."""
+
 _HIPS = [BODY_JOINTS.index("left_hip"), BODY_JOINTS.index("right_hip")]
 
 
@@ -112,45 +115,66 @@ def scene(clip: Clip, other: Clip, yaw: float, faults: Faults, seed: int) -> tup
     return film(bodies, axis, faults, FPS, np.random.default_rng(seed)), truth
 
 
-def steps_of(people: Sequence[np.ndarray], truth: np.ndarray) -> Iterator[tuple[str, np.ndarray, tuple[int, int]]]:
-    """Yield the state of the first person after every step, cumulatively, and the frames of the longest whole piece.
+@dataclass(frozen=True)
+class Found:
+    """What is found of the first person of a scene.
 
-    Before tracking, whoever is listed first in a frame is taken; of the tracks, the one nearest to the truth's posture.
+    Attributes:
+        tracked: ``[T, 14, 2]`` after tracking, NaN where unknown.
+        filled: the same after sides and gaps.
+        piece: first frame and the frame after the last of the longest run in which every joint is known.
     """
-    unknown = np.full((len(BODY_JOINTS), 2), np.nan)
-    everything = [body_points(gate(frame, -1), COCO_17) for frame in people]
+
+    tracked: np.ndarray
+    filled: np.ndarray
+    piece: tuple[int, int]
+
+
+def find_person(people: Sequence[np.ndarray], truth: np.ndarray) -> Found | None:
+    """Return what is found of the track nearest to the truth's posture; None where none is whole for a second."""
     gated = [body_points(gate(frame, MIN_CONFIDENCE), COCO_17) for frame in people]
     gap = round(GAP_SECONDS * FPS)
-    whole = []
+    whole: list[tuple[float, Found]] = []
     for track in track_people(gated, gap):
-        padded = np.full((len(people), *unknown.shape), np.nan)
+        padded = np.full((len(people), len(BODY_JOINTS), 2), np.nan)
         padded[track.start : track.start + len(track.points)] = track.points
         filled = fill_gaps(repair_swaps(padded), gap)
         pieces = whole_pieces(filled, FPS)
         if pieces:
             longest = max(pieces, key=lambda piece: piece[1] - piece[0])
             own = remove_camera(filled[slice(*longest)], body_scale(filled[slice(*longest)], FPS), FPS)
-            whole.append((errors(own, truth[slice(*longest)])[0], padded, filled, longest))
-    if not whole:
+            whole.append((errors(own, truth[slice(*longest)])[0], Found(padded, filled, longest)))
+    return min(whole, key=lambda found: found[0])[1] if whole else None
+
+
+def steps_of(people: Sequence[np.ndarray], truth: np.ndarray) -> Iterator[tuple[str, np.ndarray, tuple[int, int]]]:
+    """Yield the state of the first person after every step, cumulatively, and the frames of the longest whole piece.
+
+    Before tracking, whoever is listed first in a frame is taken.
+    """
+    unknown = np.full((len(BODY_JOINTS), 2), np.nan)
+    everything = [body_points(gate(frame, -1), COCO_17) for frame in people]
+    gated = [body_points(gate(frame, MIN_CONFIDENCE), COCO_17) for frame in people]
+    found = find_person(people, truth)
+    if found is None:
         return
-    _, tracked, filled, piece = min(whole, key=lambda found: found[0])
-    cut = slice(*piece)
-    smoothed = smooth(filled[cut], FPS)
+    cut = slice(*found.piece)
+    smoothed = smooth(found.filled[cut], FPS)
     scale = body_scale(smoothed, FPS)
     middle = smoothed[:, _HIPS].mean(axis=1, keepdims=True)
     path = np.concatenate([np.zeros((1, 1, 2)), np.cumsum(np.diff(middle, axis=0) / scale[1:, None, None], axis=0)])
     stages: list[Callable[[], np.ndarray]] = [
         lambda: np.stack([frame[0] if len(frame) else unknown for frame in everything])[cut],
         lambda: np.stack([frame[0] if len(frame) else unknown for frame in gated])[cut],
-        lambda: tracked[cut],
-        lambda: repair_swaps(tracked)[cut],
-        lambda: filled[cut],
+        lambda: found.tracked[cut],
+        lambda: repair_swaps(found.tracked)[cut],
+        lambda: found.filled[cut],
         lambda: smoothed,
         lambda: (smoothed - middle) / scale[:, None, None] + path,
         lambda: remove_camera(smoothed, scale, FPS),
     ]
     for name, stage in zip(STEPS, stages, strict=True):
-        yield name, on_the_floor(stage(), measured=STEPS.index(name) >= STEPS.index("scale")), piece
+        yield name, on_the_floor(stage(), measured=STEPS.index(name) >= STEPS.index("scale")), found.piece
 
 
 def on_the_floor(points: np.ndarray, *, measured: bool) -> np.ndarray:
@@ -165,24 +189,30 @@ def on_the_floor(points: np.ndarray, *, measured: bool) -> np.ndarray:
     return held - [0.0, floor_height(held)]
 
 
-def errors(figure: np.ndarray, truth: np.ndarray) -> tuple[float, float, float]:
+def errors(figure: np.ndarray, truth: np.ndarray) -> tuple[float, float, float, float]:
     """Return the errors of joints ``[T, 14, 2]``, both in body heights.
 
     Returns:
         the mean distance of a joint from its true place relative to the pelvis; the mean distance of the pelvis from
-        its true place, both having started at the same x; and the mean third difference divided by the truth's.
+        its true place, both having started at the same x; the mean third difference divided by the truth's; and the way
+        from the first frame to the last divided by the truth's, NaN where that is less than :data:`LEAST_WAY`.
     """
     middle, true_middle = (points[:, _HIPS].mean(axis=1, keepdims=True) for points in (figure, truth))
     pose = np.linalg.norm((figure - middle) - (truth - true_middle), axis=-1).mean()
     away = middle - true_middle
     away[..., 0] -= away[0, 0, 0]
     jerk, true_jerk = (np.linalg.norm(np.diff(points, 3, axis=0), axis=-1).mean() for points in (figure, truth))
-    return float(pose), float(np.linalg.norm(away, axis=-1).mean()), float(jerk / true_jerk)
+    way, true_way = (float(points[-1, 0, 0] - points[0, 0, 0]) for points in (middle, true_middle))
+    share = way / true_way if abs(true_way) >= LEAST_WAY else np.nan
+    return float(pose), float(np.linalg.norm(away, axis=-1).mean()), float(jerk / true_jerk), share
 
 
 def table(clips: Sequence[Clip], yaw: float, faults: Faults) -> tuple[dict[str, list[float]], int]:
-    """Return the mean errors after every step, in percent of a body height and as a ratio; and the clips left out."""
-    rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in STEPS}
+    """Return the errors after every step, and the clips left out.
+
+    Of the clips' errors that is the mean, the first two in percent of a body height; of the way it is the median.
+    """
+    rows: dict[str, list[tuple[float, ...]]] = {name: [] for name in STEPS}
     left_out = 0
     for number, clip in enumerate(clips):
         people, truth = scene(clip, clips[(number + 1) % len(clips)], yaw, faults, seed=1000 + number)
@@ -191,8 +221,15 @@ def table(clips: Sequence[Clip], yaw: float, faults: Faults) -> tuple[dict[str, 
             rows[name].append(errors(figure, truth[slice(*piece)]))
             found = True
         left_out += not found
-    means = {name: np.mean(values, axis=0) if values else [np.nan] * 3 for name, values in rows.items()}
-    return {name: [100 * pose, 100 * place, jerk] for name, (pose, place, jerk) in means.items()}, left_out
+    return {name: summary(values) for name, values in rows.items()}, left_out
+
+
+def summary(values: Sequence[tuple[float, ...]]) -> list[float]:
+    """Return the errors of several clips as one; see :func:`table`."""
+    pose, place, jerk, way = np.array(values).reshape(-1, 4).T
+    known = way[~np.isnan(way)]
+    means = [float(one.mean()) if len(one) else np.nan for one in (100 * pose, 100 * place, jerk)]
+    return [*means, float(np.median(known)) if len(known) else np.nan]
 
 
 def chain(clips: Sequence[Clip], folder: Path) -> None:
@@ -226,6 +263,13 @@ def chain(clips: Sequence[Clip], folder: Path) -> None:
         subprocess.run([sys.executable, "-m", "stickgen", *command], cwd=folder, check=True)
 
 
+def show(rows: dict[str, list[float]]) -> None:
+    """Print the errors of several figures."""
+    print(f"{'after':36} {'joints %':>9} {'place %':>9} {'jerk ratio':>11} {'way':>6}")
+    for name, (pose, place, jerk, way) in rows.items():
+        print(f"{name:36} {pose:9.2f} {place:9.1f} {jerk:11.2f} {way:6.2f}")
+
+
 def main() -> None:
     """Print a table for every kind of clip and view."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -246,9 +290,7 @@ def main() -> None:
             rows, left_out = table(clips, yaw, Faults())
             figures[f"{kind}, {yaw:g} degrees"] = rows
             print(f"\n{kind}, {len(clips)} clips, seen at {yaw:g} degrees; not whole for a second: {left_out}")
-            print(f"{'after':12} {'joints %':>9} {'place %':>9} {'jerk ratio':>11}")
-            for name, (pose, place, jerk) in rows.items():
-                print(f"{name:12} {pose:9.2f} {place:9.1f} {jerk:11.2f}")
+            show(rows)
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1))
 

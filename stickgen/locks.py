@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from stickgen.errors import FolderInUseError, OutputError
+from stickgen.errors import DataError, FolderInUseError, OutputError
 
 LOCK_FILE = "stickgen.lock"
 """Under this name a folder that is in use holds its lock."""
@@ -63,6 +63,45 @@ def folder_lock(folder: Path) -> Iterator[None]:
         if made:
             with suppress(OSError):  # it holds something
                 folder.rmdir()
+
+
+UNFINISHED = ".unfinished"
+"""Behind the name of an output, the name of the folder of what a stopped command had done of it."""
+
+
+SAVE_SECONDS = 10.0
+"""So much work a command that is killed loses at most."""
+
+
+@contextmanager
+def unfinished_folder(output: Path) -> Iterator[Path]:
+    """Yield a locked folder beside an output, for what is done of it.
+
+    It is removed at the end, and where the data turn out to be wrong: mended data are other data.
+
+    Raises:
+        FolderInUseError: another process is making the same output.
+        OutputError: the folder cannot be locked.
+        OSError: it cannot be made.
+    """
+    folder = output.with_name(output.name + UNFINISHED)
+    try:
+        with folder_lock(folder):
+            try:
+                yield folder
+            except DataError:
+                _empty(folder)
+                raise
+            _empty(folder)
+    finally:
+        with suppress(OSError):  # it is gone, or what is done is to be kept
+            folder.rmdir()
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_file() and path.name != LOCK_FILE:
+            path.unlink()
 
 
 def _lock(folder: Path) -> int:

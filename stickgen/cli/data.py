@@ -1,11 +1,11 @@
 """Commands that make, pack and show data files; each imports what it needs when it runs."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from stickgen.cli.options import DataOutput, DataSource, Dim, Overwrite, Theme
+from stickgen.cli.options import DataOutput, DataSource, Dim, Overwrite, SplitBy, Theme
 
 _CAPTIONS, _READING = "Captions and labels", "Reading the sources"
 
@@ -51,7 +51,8 @@ def prepare(
         Path | None,
         typer.Option(
             rich_help_panel=_CAPTIONS,
-            help="Table (CSV, JSON or JSON lines) with the columns file, caption, action, take, style, subject, split.",
+            help="Table (CSV, JSON or JSON lines) with the columns file, caption, action, take, style, subject, split, "
+            "license.",
         ),
     ] = None,
     caption_from: Annotated[
@@ -107,9 +108,7 @@ def prepare(
     overwrite: Overwrite = False,
 ) -> None:
     """Make a data file from motion: project it to stick figures, score its quality, embed its captions."""
-    from rich.console import Console
-    from rich.progress import Progress
-
+    from stickgen.cli.progress import shown_progress
     from stickgen.data.clips import amount, counted
     from stickgen.mocap.captions import Captioner
     from stickgen.mocap.cutting import PrepareOptions
@@ -143,15 +142,7 @@ def prepare(
     )
     captioner = Captioner.of(captions_file, caption_from, caption)
     name = encoder_for(base, encoder)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        tasks: dict[str, Any] = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done)
-
+    with shown_progress() as progress:
         summary = make_data_file(
             sources,
             output,
@@ -160,7 +151,7 @@ def prepare(
             captioner=captioner,
             overwrite=overwrite,
             workers=workers or cores(),
-            progress=show,
+            progress=progress,
         )
     typer.echo(
         f"{output}: {amount(summary.clips, summary.takes, summary.frames)}; {summary.high_quality} with quality >= 0.8"
@@ -225,19 +216,22 @@ def pack(
     overwrite: Overwrite = False,
 ) -> None:
     """Check every number of a data file and write a packed file, which opens at once."""
+    from stickgen.cli.progress import shown_progress
     from stickgen.data.clips import amount
     from stickgen.data.file import is_packed, pack_each
     from stickgen.data.file import pack as pack_file
     from stickgen.errors import ConfigError
 
-    if not is_packed(output) and (output.is_dir() or not output.suffix):
-        for path, store in pack_each(sources, output, overwrite=overwrite).items():
-            typer.echo(f"{path}: {amount(*store.infos.amount())}")
-        return
-    if len(sources) > 1:
+    several = not is_packed(output) and (output.is_dir() or not output.suffix)
+    if len(sources) > 1 and not several:
         raise ConfigError(f"{output}: a folder expected for {len(sources)} data files; each becomes a file in it")
-    clips = pack_file(sources[0], output, overwrite=overwrite).infos
-    typer.echo(f"{output}: {amount(*clips.amount())}")
+    with shown_progress() as progress:
+        if several:
+            packed = pack_each(sources, output, overwrite=overwrite, progress=progress)
+        else:
+            packed = {output: pack_file(sources[0], output, overwrite=overwrite, progress=progress)}
+    for path, store in packed.items():
+        typer.echo(f"{path}: {amount(*store.infos.amount())}")
 
 
 def inspect_data(
@@ -252,7 +246,10 @@ def inspect_data(
         ),
     ] = None,
     order: Annotated[
-        str, typer.Option(help="Order of the clips: quality (worst first), or action (the worst of each in turn).")
+        str,
+        typer.Option(
+            help="Order of the clips: quality (worst first, then the oddest), or action (the worst of each in turn)."
+        ),
     ] = "quality",
     clips: Annotated[
         int | None, typer.Option(help="Maximum number of clips.", show_default="24 on a sheet, all on a page")
@@ -261,6 +258,7 @@ def inspect_data(
         list[str] | None, typer.Option(help="Flag clips by a rule, such as jerk>200 or duplicate<0.1; may be repeated.")
     ] = None,
     curation: Annotated[Path | None, typer.Option(help="A .yaml file of clips that are already flagged.")] = None,
+    split_by: SplitBy = "take",
     theme: Theme = "light",
     size: Annotated[int, typer.Option(help="Height of a sheet's frames in pixels.")] = 120,
     overwrite: Overwrite = False,
@@ -272,7 +270,7 @@ def inspect_data(
     from stickgen.reports.inspect import Shown, inspect
 
     style = Style(theme=theme, size=size)
-    shown = Shown(tuple(out or ()), order, clips, tuple(flag or ()), curation, style)
+    shown = Shown(tuple(out or ()), order, clips, tuple(flag or ()), curation, split_by, style)
     inspect(data, Console(), shown, overwrite=overwrite)
     kinds = {".png": "sheet", ".yaml": "flagged clips"}
     for path in shown.outputs:

@@ -36,9 +36,9 @@ def evaluate(
     """Score models on held-out clips, next frames and free rollouts, beside the frozen base and baselines."""
     import torch
     from rich.console import Console
-    from rich.progress import Progress
 
     from stickgen.artifacts.model import ModelOptions
+    from stickgen.cli.progress import shown_progress
     from stickgen.evaluation.evaluate import evaluate as score
     from stickgen.evaluation.plot import check_plot, save_plot
     from stickgen.evaluation.rollouts import RolloutProtocol
@@ -53,12 +53,10 @@ def evaluate(
     if threads is not None:
         torch.set_num_threads(threads)
     protocol = RolloutProtocol(given=given, max_frames=max_frames)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("")
+    with shown_progress() as progress:
         scores = score(
             models, data or (), ModelOptions(base, allow_other_base), split=split, protocol=protocol, by=by,
-            progress=lambda what, done, batches: bar.update(task, description=what, completed=done, total=batches),
+            progress=progress,
         )  # fmt: skip
     print_scores(Console(), scores)
     if json is not None:
@@ -128,29 +126,55 @@ def unmerge(
 
 
 def card(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run, of an adapter or of all weights.")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder of a finished run, or a data file, or a folder or pattern of packed ones.")
+    ],
     scores: Annotated[
         Path | None, typer.Option(help="Scores of stickgen evaluate --json that include this run's model.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the model.", show_default="the run's")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model or data set.", show_default="the run's, the file's")
+    ] = None,
     license_id: Annotated[
-        str | None, typer.Option("--license", help="Licence of the weights: an id of the Hub, such as apache-2.0.")
+        str | None,
+        typer.Option("--license", help="Licence of the weights or clips: an id of the Hub, such as apache-2.0."),
     ] = None,
     base_model: Annotated[str | None, typer.Option(help="Hub id of the base.")] = None,
     dataset: Annotated[list[str] | None, typer.Option(help="Hub id of a training data set; may be repeated.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a README.md of your own.")] = False,
+    split_by: options.SplitBy = "take",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Card of a data file.", show_default="data.md for data.pt, a folder's README.md"
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a card of your own.")] = False,
 ) -> None:
-    """Write a run's model card, the README.md beside its weights, with its scores and the baselines'."""
+    """Write the model card of a run, README.md beside its weights, or the card of a data file."""
+    import glob
+
+    from stickgen.errors import ConfigError
     from stickgen.files import check_exists
 
-    for path in (run, scores):
+    for path in (None if glob.has_magic(str(source)) else source, scores):
         if path is not None:
             check_exists(path)
 
     from stickgen.export.card import Published, write_card
+    from stickgen.export.data_card import is_data, write_data_card
 
+    data = is_data(source)
+    of_models = {"--scores": scores, "--base-model": base_model, "--dataset": dataset}
+    of_data = {"--split-by": None if split_by == "take" else split_by, "--out": out}
+    for option, value in (of_models if data else of_data).items():
+        if value:
+            kinds = ("models", "a data file") if data else ("data files", "a run")
+            raise ConfigError(f"{option}: is for cards of {kinds[0]}, and {source} is {kinds[1]}; leave it out")
     published = Published(name=name, license=license_id, base_model=base_model, datasets=tuple(dataset or ()))
-    written = write_card(run, published, scores=scores, overwrite=overwrite)
+    if data:
+        written = write_data_card(source, published, output=out, split_by=split_by, overwrite=overwrite)
+    else:
+        written = write_card(source, published, scores=scores, overwrite=overwrite)
     typer.echo(f"card: {written}")
 
 

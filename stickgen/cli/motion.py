@@ -103,7 +103,14 @@ def generate(
 
 def compare(
     models: Annotated[list[str], typer.Argument(help="Run folders, adapters or bases, as path or label=path.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Page to write, one .html file.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Page to write, one .html file; or .gif, .mp4, .webp, .png, .csv or .npz with all motions.",
+        ),
+    ],
     prompts: Annotated[
         Path | None, typer.Option(help="Text file with one prompt per line; each starts from rest.")
     ] = None,

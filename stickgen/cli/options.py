@@ -20,5 +20,8 @@ Seconds = Annotated[float, typer.Option("--seconds", help="Length of each motion
 DataSource = Annotated[Path, typer.Argument(help="Data file, packed or not, such as sft_data_embedded.pt.")]
 DataOutput = Annotated[Path, typer.Argument(help="Data file to write; .safetensors makes a packed file.")]
 Dim = Annotated[int, typer.Option("--dim", help="Numbers per frame: 20 (5 segments) or 48 (12 segments).")]
+SplitBy = Annotated[
+    str, typer.Option("--split-by", help="What is never divided between splits: take, or subject (one person).")
+]
 Theme = Annotated[str, typer.Option("--theme", help="Colours: light or dark.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]

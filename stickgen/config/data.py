@@ -91,6 +91,8 @@ class DataConfig:
     """Share of takes for the test, likewise."""
     split_seed: int = 0
     """Seed of the split."""
+    split_by: str = "take"
+    """What is never divided between splits: take, or subject, so that nobody is in two splits (docs/data.md)."""
     train_clips: int | None = None
     """Train on so many of the training clips, drawn by split_seed; null: on all. Validation and test stay whole."""
     batch_size: int = 2
@@ -105,6 +107,7 @@ class DataConfig:
         for name in ("val_fraction", "test_fraction"):
             value = getattr(self, name)
             check(f"data.{name}", value, 0 < value < 1, "a number between 0 and 1")
+        check("data.split_by", self.split_by, self.split_by in ("take", "subject"), "take or subject")
         total = self.val_fraction + self.test_fraction
         check("data.val_fraction + data.test_fraction", total, total < 1, "less than 1, to leave clips to train on")
         check("data.batch_size", self.batch_size, self.batch_size >= 1, "a whole number of at least 1")

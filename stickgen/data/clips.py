@@ -26,6 +26,7 @@ class Clip:
         take: the recording the clip was cut from; splits never divide a take.
         source: id of the data set, "" where the file names none.
         style: how the action is performed ("tired"), "" where the file names none.
+        subject: who moves, "" where the file names none.
         actions: int64 ``[T]``, or None.
         physics: float32 ``[T, 6]``, or None.
         camera: float32 ``[T, 3]``, or None.
@@ -50,6 +51,7 @@ class Clip:
     index: int = 0
     actor: int = 0
     style: str = ""
+    subject: str = ""
 
     @property
     def length(self) -> int:
@@ -130,6 +132,7 @@ class ClipInfo:
     index: int = 0
     actor: int = 0
     style: str = ""
+    subject: str = ""
 
     @property
     def has_actions(self) -> bool:

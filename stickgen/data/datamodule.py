@@ -151,7 +151,8 @@ class ClipDataModule(LightningDataModule):
     def train_dataloader(self) -> "DataLoader[Batch]":
         """Return the training batches; after a resume, from where the checkpoint was taken."""
         plan = self.train_plan()
-        epoch, batch = self._position["epoch"], self._position["batch"]
+        epoch = self._position["epoch"]
+        batch = plan.after(self._position["batch"], self._position.get("processes", self.processes))
         plan.epoch, plan.start = (epoch + 1, 0) if batch >= len(plan) else (epoch, batch)
         return make_loader(plan, self.split.train, self.config.conditions, self.config.num_workers)
 
@@ -173,11 +174,11 @@ class ClipDataModule(LightningDataModule):
         return make_loader(plan, clips, self.config.conditions)
 
     def state_dict(self) -> dict[str, int]:
-        """Return how far into which epoch the training is, for a checkpoint."""
+        """Return how far into which epoch the training is, in micro-batches of each process, for a checkpoint."""
         if self.trainer is None:
             return dict(self._position)
         progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
-        return {"epoch": self.trainer.current_epoch, "batch": progress.ready}
+        return {"epoch": self.trainer.current_epoch, "batch": progress.ready, "processes": self.processes}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Continue from where a checkpoint was taken."""

@@ -80,7 +80,7 @@ def open_dataset(config: DataConfig) -> tuple[Split[ClipSet], DataReport]:
         )
     kept = _as_configured(kept, config)
     check_one_width(kept, "motion", source, "data.dim=20 reduces the 48 numbers of the larger figures to 20")
-    parts = split_by_take(kept, config.val_fraction, config.test_fraction, config.split_seed, source)
+    parts = split_by_take(kept, config.val_fraction, config.test_fraction, config.split_seed, source, config.split_by)
     if curation is not None:
         # After the split, which stays the same for the clips that are kept: so scores before and after are comparable.
         places = np.array(sorted(flagged), dtype=np.int64)

@@ -1,20 +1,25 @@
 """The data file, ``sft_data_embedded.pt`` or packed: read without running anything in it, written in one step."""
 
 import glob
+import json
 import logging
 import shlex
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from stickgen.data.licenses import joined_licenses, with_licenses
 from stickgen.data.packed import PackedClips
-from stickgen.data.packed_writer import write_packed
+from stickgen.data.packed_writer import Progress, Unfinished, write_packed
 from stickgen.data.sequences import SequenceClips
 from stickgen.data.stores import ClipStore, Shards
 from stickgen.digests import write_torch
 from stickgen.errors import ConfigError, DataError
 from stickgen.files import atomic_write, check_absent, read_torch
+from stickgen.locks import unfinished_folder
+from stickgen.untrusted import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +104,7 @@ def open_clips(path: Path, max_frames: int | None = None) -> tuple[ClipStore, di
             "%s: took %.0f s to open; `stickgen pack %s %s` makes a file that opens at once",
             path, seconds, path, packed_path,
         )  # fmt: skip
-    return clips, info
+    return clips, with_licenses(info, sequences)
 
 
 def _open_shards(files: Sequence[Path], max_frames: int | None) -> tuple[ClipStore, dict[str, Any]]:
@@ -122,11 +127,15 @@ def _open_shards(files: Sequence[Path], max_frames: int | None) -> tuple[ClipSto
                 "of them with one encoder"
             )
     stores = [store for store, _ in opened]
-    return (Shards(stores) if len(stores) > 1 else first), record
+    return (Shards(stores) if len(stores) > 1 else first), joined_licenses([info for _, info in opened])
 
 
-def pack_each(sources: Sequence[Path], folder: Path, *, overwrite: bool = False) -> dict[Path, ClipStore]:
+def pack_each(
+    sources: Sequence[Path], folder: Path, *, overwrite: bool = False, progress: Progress | None = None
+) -> dict[Path, ClipStore]:
     """Pack data files into a folder, each as a file of its name; return the clips of each file written.
+
+    If it is stopped, the same call continues: it keeps the files that it had written.
 
     Raises:
         ConfigError: two sources are of one name.
@@ -137,25 +146,55 @@ def pack_each(sources: Sequence[Path], folder: Path, *, overwrite: bool = False)
     for place, output in enumerate(outputs):
         if output in outputs[:place]:
             raise ConfigError(f"{sources[place]}: another source would be {output} too; rename one of them")
-        check_absent(output, overwrite=overwrite, file=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    pairs = zip(sources, outputs, strict=True)
-    return {output: pack(source, output, overwrite=overwrite) for source, output in pairs}
+    with unfinished_folder(folder) as done:
+        pairs = list(zip(sources, outputs, strict=True))
+        written = {output for source, output in pairs if _is_made_of(output, source, done)}
+        for output in outputs:
+            if output not in written:
+                check_absent(output, overwrite=overwrite, file=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        packed: dict[Path, ClipStore] = {}
+        for source, output in pairs:
+            if output in written:
+                packed[output], _ = open_clips(output)
+                continue
+            packed[output] = pack(source, output, overwrite=overwrite, progress=progress)
+            with atomic_write(done / f"{output.name}.json", overwrite=True) as scratch:
+                scratch.write_text(json.dumps([_state(source), _state(output)]), encoding="utf-8")
+        return packed
 
 
-def pack(source: Path, output: Path, *, overwrite: bool = False) -> ClipStore:
+def _is_made_of(output: Path, source: Path, done: Path) -> bool:
+    """Return whether a stopped command has made an output of a source, and neither has changed."""
+    with suppress(OSError, ValueError):
+        known = parse_json((done / f"{output.name}.json").read_text(encoding="utf-8"))
+        return bool(known == [_state(source), _state(output)])
+    return False
+
+
+def _state(path: Path) -> list[list[Any]]:
+    """Return path, size and time of change of a data file, or of each of several."""
+    found = [(file, file.stat()) for file in shards(path) or [path]]
+    return [[str(file.resolve()), stat.st_size, stat.st_mtime_ns] for file, stat in found]
+
+
+def pack(source: Path, output: Path, *, overwrite: bool = False, progress: Progress | None = None) -> ClipStore:
     """Write the clips of a data file into a packed one, checking every number; return them.
+
+    If it is stopped, the same call continues after the last clip that it had written to the disk.
 
     Raises:
         ConfigError: the output's name is not that of a packed file.
         DataError: the source cannot be read, or a clip in it cannot be used.
         OutputExistsError: the output exists and ``overwrite`` is false, or it is a folder.
+        FolderInUseError: another process is making the same output.
     """
     if not is_packed(output):
         raise ConfigError(f"{output}: a name that ends in {PACKED_SUFFIX} expected")
     check_absent(output, overwrite=overwrite, file=True)
     clips, info = open_clips(source)
-    write_packed(output, clips, info, overwrite=overwrite)
+    with unfinished_folder(output) as folder, Unfinished(folder, str(_state(source))) as unfinished:
+        write_packed(output, clips, info, overwrite=overwrite, progress=progress, unfinished=unfinished)
     return clips
 
 
@@ -220,7 +259,7 @@ def write_sequences(
     """
     check_absent(path, overwrite=overwrite, file=True)
     if is_packed(path):
-        write_packed(path, SequenceClips(sequences, str(path)), info, overwrite=overwrite)
+        write_packed(path, SequenceClips(sequences, str(path)), with_licenses(info, sequences), overwrite=overwrite)
         return
     with atomic_write(path, overwrite=overwrite) as scratch:
         write_torch({"sequences": list(sequences), "info": info}, scratch)

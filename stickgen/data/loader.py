@@ -1,5 +1,6 @@
 """Which clips go into which batch, in which order: a function of seed and epoch alone."""
 
+import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -96,6 +97,19 @@ class StepPlan(Sampler[MicroBatch]):
     def steps(self) -> int:
         """Optimizer steps of an epoch."""
         return -(-len(self.clips) // self.step_size)
+
+    def after(self, batches: int, processes: int) -> int:
+        """Return how many micro-batches of an epoch this process has behind it where one of so many others has.
+
+        Args:
+            batches: micro-batches of one of the others, up to the end of a step.
+            processes: how many there were.
+        """
+        others = copy.copy(self)
+        others.processes = processes
+        if batches >= len(others):
+            return len(self)
+        return batches // others._share(self.step_size) * self._share(self.step_size)
 
     def __iter__(self) -> Iterator[MicroBatch]:
         skip, self.start = self.start, 0

@@ -106,6 +106,7 @@ class PackedClips:
             index=info.index,
             actor=info.actor,
             style=info.style,
+            subject=info.subject,
         )
         for one in {position, position if info.partner is None else info.partner} - self._compared:
             self._compare(one, at)
@@ -192,8 +193,18 @@ class PackedClips:
 def _starts(table: ClipTable) -> dict[str, np.ndarray]:
     """Return where each clip begins in each array, in frames, those of motion in numbers."""
     frames = table.length.astype(np.int64)
-    sizes = {name: frames * getattr(table, f"has_{name}") for name in LABELS} | {"motion": frames * table.dim}
-    return {name: np.cumsum(size) - size for name, size in sizes.items()}
+    whole = _begins(frames)
+    starts = {"motion": _begins(frames * table.dim)}
+    for name in LABELS:
+        has = getattr(table, f"has_{name}")
+        starts[name] = whole if has.all() else _begins(frames * has)  # one array for all labels that every clip has
+    return starts
+
+
+def _begins(sizes: np.ndarray) -> np.ndarray:
+    begins = np.cumsum(sizes)
+    begins -= sizes
+    return begins
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

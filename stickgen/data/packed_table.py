@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from stickgen.data.table import FLAGS, SPLITS, TEXTS, ClipInfos, ClipTable, Texts
+from stickgen.data.table import FLAGS, SPLITS, TEXTS, ClipInfos, ClipTable
+from stickgen.data.texts import Texts
 from stickgen.digests import DIGEST_LENGTH
 from stickgen.motion.actions import NUM_ACTIONS
 from stickgen.motion.skeleton import SKELETONS
@@ -31,7 +32,7 @@ _COLUMNS = {
     "actor": np.int32,
     **dict.fromkeys(TEXTS, np.int32),
 }
-"""Arrays of a number a row. The texts of a column are in two more (:class:`~stickgen.data.table.Texts`)."""
+"""Arrays of a number a row. The texts of a column are in two more (:class:`~stickgen.data.texts.Texts`)."""
 
 _OTHERS = {
     "labels": np.uint8,
@@ -39,6 +40,9 @@ _OTHERS = {
     **{f"{name}.text": np.uint8 for name in TEXTS},
     **{f"{name}.ends": np.int64 for name in TEXTS},
 }
+_SUBJECT = ("subject", "subject.text", "subject.ends")
+"""Left out of files in which nobody is named."""
+
 _CHECKED_AT_ONCE = 1 << 20
 
 
@@ -56,6 +60,8 @@ def table_arrays(infos: ClipInfos) -> dict[str, np.ndarray]:
     for name in TEXTS:
         texts: Texts = getattr(table, name)
         arrays |= {name: texts.codes, f"{name}.text": texts.data, f"{name}.ends": texts.ends}
+    if not len(table.subject.data):
+        arrays = {name: array for name, array in arrays.items() if name not in _SUBJECT}
     kinds = _COLUMNS | _OTHERS
     digests = np.zeros((len(table), DIGEST_LENGTH // 2), dtype=np.uint8)
     return {PREFIX + name: array.astype(kinds[name]) for name, array in arrays.items()} | {f"{PREFIX}digest": digests}
@@ -67,16 +73,19 @@ def read_table(arrays: dict[str, torch.Tensor]) -> tuple[ClipTable, np.ndarray |
     Raises:
         LookupError, ValueError: it is not as documented.
     """
-    columns = {name: arrays[PREFIX + name].numpy() for name in _COLUMNS | _OTHERS}
+    kinds = _COLUMNS | _OTHERS
+    if f"{PREFIX}subject" not in arrays:
+        kinds = {name: kind for name, kind in kinds.items() if name not in _SUBJECT}
+    columns = {name: arrays[PREFIX + name].numpy() for name in kinds}
     count = len(columns["frames"])
-    for name, kind in (_COLUMNS | _OTHERS).items():
+    for name, kind in kinds.items():
         column = columns[name]
         if column.dtype != kind or column.ndim != 1 or (name in _COLUMNS and len(column) != count):
             raise ValueError(f"{PREFIX}{name}: {np.dtype(kind)} of {count} rows expected")
     same = ("label_ends", "labels", "label_frames", "partner", "quality", "split", "index", "actor")
     others: dict[str, Any] = {name: columns[name] for name in same}
     others |= {f"has_{name}": _flags(columns[name], name) for name in FLAGS}
-    others |= {name: _texts(columns, name) for name in TEXTS}
+    others |= {name: _texts(columns, name) if name in columns else Texts.none(count) for name in TEXTS}
     table = ClipTable(
         length=columns["frames"],
         dim=columns["dim"],

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from stickgen.data.clips import count_actions
-from stickgen.data.table import FLAGS, SPLITS, TEXTS, ClipTable, Texts
+from stickgen.data.table import FLAGS, SPLITS, TEXTS, ClipTable
+from stickgen.data.texts import Texts
 from stickgen.digests import DIGEST_LENGTH
 from stickgen.motion.skeleton import SKELETONS
 from stickgen.untrusted import parse_json
@@ -44,13 +45,14 @@ def read_table(arrays: dict[str, torch.Tensor]) -> tuple[ClipTable, np.ndarray |
     lists = _checked(parse_json(arrays[TABLE].numpy().tobytes().decode()))
     frames = np.array(lists["frames"], dtype=np.int32)
     counts = _label_counts(arrays.get("actions", torch.empty(0)).numpy(), lists)
-    texts: dict[str, Any] = {name: Texts.of(lists[name]) for name in TEXTS}
+    texts: dict[str, Any] = {name: Texts.of(lists[name]) for name in TEXTS if name in lists}
     flags: dict[str, Any] = {f"has_{name}": np.array(lists[name], dtype=np.bool_) for name in FLAGS}
     table = ClipTable(
         length=frames,
         dim=np.array(lists["dim"], dtype=np.uint8),
         width=np.broadcast_to(np.int32(arrays["embedding"].shape[-1]), frames.shape),
         **texts,
+        subject=Texts.none(len(frames)),
         label_ends=np.cumsum([len(count) for count in counts], dtype=np.int64),
         labels=np.array([label for count in counts for label in count], dtype=np.uint8),
         label_frames=np.array([n for count in counts for n in count.values()], dtype=np.int32),

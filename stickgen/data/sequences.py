@@ -89,6 +89,7 @@ class SequenceClips:
             index=info.index,
             actor=info.actor,
             style=info.style,
+            subject=info.subject,
         )
 
     def digest(self, position: int) -> str:
@@ -143,7 +144,8 @@ class SequenceClips:
                 split=_split(meta, at),
                 index=index,
                 actor=actor,
-                style=_style(meta),
+                style=_label(meta, "style"),
+                subject=_label(meta, "subject"),
             )
             for place, actor in enumerate(actors)
         ]
@@ -288,10 +290,10 @@ def _take(meta: dict[str, Any], index: int, at: str) -> str:
     return f"#{index}"
 
 
-def _style(meta: dict[str, Any]) -> str:
-    # Files that were accepted before styles were read may hold anything here.
-    style = meta.get("style")
-    return style.strip() if isinstance(style, str) else ""
+def _label(meta: dict[str, Any], key: str) -> str:
+    # Files that were accepted before these were read may hold anything here.
+    label = meta.get(key)
+    return label.strip() if isinstance(label, str) else ""
 
 
 def _split(meta: dict[str, Any], at: str) -> str | None:

@@ -4,93 +4,23 @@ A :class:`ClipTable` has a row a clip, and :class:`ClipInfos` is a choice of row
 :class:`~stickgen.data.clips.ClipInfo` when one is asked for. The columns of a packed file are mapped into memory.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import numpy as np
 
 from stickgen.data.clips import Clip, ClipInfo
+from stickgen.data.texts import Texts
 
 SPLITS = ("train", "val", "test")
 """A row's ``split`` is 0 where its file fixes none, else 1, 2 or 3."""
 
-TEXTS = ("description", "take", "source", "style")
+TEXTS = ("description", "take", "source", "style", "subject")
 """Columns of texts."""
 
 FLAGS = ("actions", "physics", "camera")
 """Labels that a clip has or lacks."""
-
-
-@dataclass(frozen=True, eq=False)
-class Texts:
-    """A column of texts. All takes of one name have one code, and so have sources and styles.
-
-    Attributes:
-        codes: which text each row has, int32 ``[N]``.
-        data: the different texts one after the other, UTF-8 as uint8.
-        ends: where each ends in ``data``, int64 ``[texts]``.
-    """
-
-    codes: np.ndarray
-    data: np.ndarray
-    ends: np.ndarray
-
-    @classmethod
-    def of(cls, texts: Iterable[str]) -> "Texts":
-        """Return the column of one text a row."""
-        codes: dict[str, int] = {}
-        rows = np.array([codes.setdefault(text, len(codes)) for text in texts], dtype=np.int32)
-        return cls(rows, *_laid_out([text.encode() for text in codes]))
-
-    @classmethod
-    def one_after_the_other(cls, parts: "Sequence[tuple[Texts, np.ndarray]]") -> "Texts":
-        """Return the chosen rows of several columns; what several of them hold is held several times."""
-        begins = np.cumsum([0, *(len(texts.ends) for texts, _ in parts)])
-        data = np.cumsum([0, *(len(texts.data) for texts, _ in parts)])
-        return cls(
-            np.concatenate(
-                [texts.codes[rows] + np.int32(at) for (texts, rows), at in zip(parts, begins, strict=False)]
-            ),
-            np.concatenate([texts.data for texts, _ in parts]),
-            np.concatenate([texts.ends + at for (texts, _), at in zip(parts, data, strict=False)]),
-        )
-
-    @classmethod
-    def joined(cls, parts: "Sequence[tuple[Texts, np.ndarray, Mapping[int, str]]]") -> "Texts":
-        """Return the chosen rows of several columns, in which all of one name have one code.
-
-        Args:
-            parts: a column, its rows, and texts by code that replace its own.
-        """
-        codes: dict[bytes, int] = {}
-        rows = []
-        for texts, chosen, instead in parts:
-            used = texts.codes[chosen]
-            new = np.zeros(len(texts.ends), dtype=np.int32)
-            for code in np.flatnonzero(np.bincount(used, minlength=len(texts.ends))).tolist():
-                text = instead[code].encode() if code in instead else texts.encoded(code)
-                new[code] = codes.setdefault(text, len(codes))
-            rows.append(new[used])
-        return cls(np.concatenate(rows), *_laid_out(codes))
-
-    def encoded(self, code: int) -> bytes:
-        """Return the text of a code in UTF-8."""
-        begin = int(self.ends[code - 1]) if code else 0
-        return self.data[begin : int(self.ends[code])].tobytes()
-
-    def text(self, code: int) -> str:
-        """Return the text of a code."""
-        return self.encoded(code).decode()
-
-    def of_row(self, row: int) -> str:
-        """Return the text of a row."""
-        return self.text(int(self.codes[row]))
-
-
-def _laid_out(texts: Collection[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    ends = np.cumsum(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)))
-    return np.frombuffer(b"".join(texts), dtype=np.uint8), ends
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +45,7 @@ class ClipTable:
     take: Texts
     source: Texts
     style: Texts
+    subject: Texts
     label_ends: np.ndarray
     labels: np.ndarray
     label_frames: np.ndarray
@@ -133,10 +64,12 @@ class ClipTable:
 
     def labels_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the labels of rows one after the other: which of the rows, the label, and its frames."""
-        begins = np.concatenate(([0], self.label_ends[:-1])) if len(self) else self.label_ends
-        counts = (self.label_ends - begins)[rows]
+        begins = np.where(rows > 0, self.label_ends[rows - 1], 0)
+        counts = self.label_ends[rows] - begins
         of = np.repeat(np.arange(len(rows)), counts)
-        places = np.repeat(begins[rows] - (np.cumsum(counts) - counts), counts) + np.arange(len(of))
+        begins -= np.cumsum(counts) - counts
+        places = np.repeat(begins, counts)
+        places += np.arange(len(of))
         return of, self.labels[places], self.label_frames[places]
 
     def info(self, row: int) -> ClipInfo:
@@ -245,6 +178,10 @@ class ClipInfos(Sequence[ClipInfo]):
             counts[text] = counts.get(text, 0) + size
         return counts
 
+    def people(self) -> int:
+        """Return how many different people the clips name."""
+        return len(self.counts("subject").keys() - {""})
+
     def amount(self) -> tuple[int, int, int]:
         """Return how many clips, takes and frames there are."""
         return len(self), len(np.unique(self.column("take"))), int(self.column("length").sum(dtype=np.int64))
@@ -303,6 +240,11 @@ def joined(parts: Sequence[ClipInfos], *, apart: bool = False) -> ClipTable:
         columns[name] = Texts.joined(
             [(getattr(part.table, name), part.rows, new) for part, new in zip(parts, instead, strict=True)]
         )
+    columns["subject"] = (
+        Texts.joined([(part.table.subject, part.rows, {}) for part in parts])
+        if any(len(part.table.subject.data) for part in parts)
+        else Texts.none(sum(map(len, parts)))
+    )
     # Captions are hardly ever alike, and a dict of a million of them would take more memory than all the rest.
     columns["description"] = Texts.one_after_the_other([(part.table.description, part.rows) for part in parts])
     labels = [part.labels() for part in parts]

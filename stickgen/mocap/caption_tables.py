@@ -11,8 +11,8 @@ from typing import Any
 from stickgen.errors import DataError
 from stickgen.untrusted import parse_json
 
-COLUMNS = ("file", "caption", "action", "take", "stickgen_action", "style", "subject", "split", "start", "end")
-_FACTS = ("action", "take", "stickgen_action", "style", "subject", "split")
+_FACTS = ("action", "take", "stickgen_action", "style", "subject", "split", "license")
+COLUMNS = ("file", "caption", *_FACTS, "start", "end")
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Description:
         stickgen_action: name in the action vocabulary.
         style: how the action is performed.
         subject: who moves.
+        license: under which the motion may be used, in words.
         split: train, val or test.
         parts: what is said about parts, by their start and end in seconds.
     """
@@ -37,6 +38,7 @@ class Description:
     style: str = ""
     subject: str = ""
     split: str = ""
+    license: str = ""
     parts: Mapping[tuple[float, float], "Description"] = field(default_factory=dict)
 
 
@@ -46,8 +48,8 @@ def read_captions(path: Path) -> dict[str, Description]:
     Args:
         path: a CSV file with a header, a JSON list of objects, or an object a line (``.jsonl``, ``.ndjson``); the
             column ``file``, and where wanted ``caption``, ``action``, ``take``, ``stickgen_action``, ``style``,
-            ``subject``, ``split``, and ``start`` and ``end`` in seconds of a row about a part. Several rows of one file
-            are several captions of it. Or a JSON file of BABEL's (``train.json``).
+            ``subject``, ``split``, ``license``, and ``start`` and ``end`` in seconds of a row about a part. Several
+            rows of one file are several captions of it. Or a JSON file of BABEL's (``train.json``).
 
     Returns:
         the description of every file, by the name in the table.

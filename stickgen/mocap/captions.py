@@ -146,7 +146,7 @@ def _names(recording: Recording, path: Path) -> list[str]:
 
 
 def _with(recording: Recording, found: Description) -> Recording:
-    keys = ("captions", "action", "take", "stickgen_action", "style", "subject", "split")
+    keys = ("captions", "action", "take", "stickgen_action", "style", "subject", "split", "license")
     facts = {key: getattr(found, key) for key in keys if getattr(found, key)}
     if facts.get("action", recording.action) != recording.action:
         facts.setdefault("stickgen_action", None)  # the class that is known is of another label

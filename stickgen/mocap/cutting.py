@@ -14,7 +14,7 @@ import torch
 
 from stickgen.errors import ConfigError, DataError
 from stickgen.mocap.importers.importer import ImportOptions
-from stickgen.mocap.pool import Progress, each
+from stickgen.mocap.pool import Kept, Progress, each
 from stickgen.mocap.projection import VIEWS, Recording, project, view_yaw
 from stickgen.mocap.vocabulary import checked_action, match_action
 from stickgen.motion.actions import action_index
@@ -95,7 +95,11 @@ class PrepareOptions:
 
 
 def make_sequences(
-    recordings: Sequence[Recording], options: PrepareOptions, workers: int = 1, progress: Progress | None = None
+    recordings: Sequence[Recording],
+    options: PrepareOptions,
+    workers: int = 1,
+    progress: Progress | None = None,
+    kept: Kept | None = None,
 ) -> list[dict[str, Any]]:
     """Return the sequences of recordings at 25 fps, without their embeddings.
 
@@ -104,11 +108,12 @@ def make_sequences(
         options: see :class:`PrepareOptions`.
         workers: processes; the result does not depend on them.
         progress: is told what is done; see :func:`~stickgen.mocap.pool.each`.
+        kept: what is done already; see :func:`~stickgen.mocap.pool.each`.
 
     Raises:
         DataError: every recording is too short, or one has joints or labels that cannot be used.
     """
-    made = each(partial(_sequences_of_recording, options=options), recordings, workers, "projecting", progress)
+    made = each(partial(_sequences_of_recording, options=options), recordings, workers, "projecting", progress, kept)
     sequences = [sequence for of_one in made for sequence in _with_tensors(of_one)]
     if not sequences:
         raise DataError(f"none of the {len(recordings)} recordings has the {options.minimum} frames of a clip")
@@ -209,5 +214,5 @@ def _meta(clip: Recording, view: str) -> dict[str, str]:
     }
     # CMU numbers its takes subject_trial.
     cmu = re.fullmatch(r"(\d+)_\d+", clip.take)
-    facts = {"subject": clip.subject or (cmu[1] if cmu else ""), "split": clip.split}
+    facts = {"subject": clip.subject or (cmu[1] if cmu else ""), "split": clip.split, "license": clip.license}
     return meta | {key: value for key, value in facts.items() if value}

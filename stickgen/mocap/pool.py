@@ -5,12 +5,22 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from stickgen.errors import StickgenError
 
 Progress = Callable[[str, int, int], None]
 """Is told what is under way, how many items are done, and how many there are."""
+
+
+class Kept(Protocol):
+    """Results that an earlier command has left, and where new ones go; see :class:`~stickgen.mocap.unfinished.Step`."""
+
+    results: list[Any]
+
+    def add(self, result: Any) -> None:
+        """Keep the result of the next item."""
+
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,6 +42,7 @@ def each(
     workers: int = 1,
     what: str = "",
     progress: Progress | None = None,
+    kept: Kept | None = None,
 ) -> list[Result]:
     """Return the function's results, in the order of the items whatever the number of processes.
 
@@ -41,15 +52,20 @@ def each(
         items: what to do it with.
         workers: processes; 1 uses this one alone.
         what: what is done, for ``progress``.
-        progress: is called after every item.
+        progress: is called at the start and after every item.
+        kept: results of the first items, and where those of the others are kept.
 
     Raises:
         StickgenError: a process ended before its time; or what the function raises, of several errors that of the first
             item.
     """
-    results: list[Result] = []
-    for result in _results(function, items, workers):
+    results: list[Result] = list(kept.results) if kept else []
+    if progress:
+        progress(what, len(results), len(items))
+    for result in _results(function, items[len(results) :], workers):
         results.append(result)
+        if kept:
+            kept.add(result)
         if progress:
             progress(what, len(results), len(items))
     return results

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,16 +17,20 @@ from stickgen.data.sequences import clips_from_sequences
 from stickgen.data.split import fixed_splits
 from stickgen.errors import ConfigError, DataError
 from stickgen.files import check_absent, check_writable
+from stickgen.locks import unfinished_folder
 from stickgen.mocap.captions import Captioner
 from stickgen.mocap.cutting import PrepareOptions, action_of, make_sequences, windows
 from stickgen.mocap.importers.importer import Importer, ImportOptions
 from stickgen.mocap.importers.registry import find_sources
 from stickgen.mocap.merge_files import LabelFilter, fix_splits, gather_sequences
-from stickgen.mocap.pool import Progress, each
+from stickgen.mocap.pool import Kept, Progress, each
 from stickgen.mocap.projection import Recording
+from stickgen.mocap.unfinished import Unfinished, key_of, state_of
 from stickgen.motion.resampling import resample
 from stickgen.motion.skeleton import FPS, skeleton_of
 from stickgen.text.encoder import DEFAULT_ENCODER, canonical_id
+
+_EMBEDDED_AT_ONCE = 256
 
 
 class Encoder(Protocol):
@@ -80,6 +84,8 @@ def prepare(
 ) -> PrepareSummary:
     """Make a data file (docs/data.md) of motion.
 
+    If it is stopped, the same call continues where it was: see :mod:`stickgen.mocap.unfinished`.
+
     Args:
         sources: files and folders of the formats of :mod:`stickgen.mocap.importers.registry`, and data files, whose
             clips are taken over as they are but for their embeddings.
@@ -95,6 +101,7 @@ def prepare(
         OutputExistsError: the output exists and ``overwrite`` is false, or it is a folder.
         DataError: a source cannot be read or used, has no caption, nothing is left to write, or sources fix a take in
             two splits.
+        FolderInUseError: another process is making the same output.
         StickgenError: an optional package is not installed.
     """
     options, captioner = options or PrepareOptions(), captioner or Captioner()
@@ -107,27 +114,30 @@ def prepare(
     gathered = [s for path, importer in found if not importer for s in gather_sequences(path, options.dim, wanted)]
     if options.source is not None:
         gathered = [{**sequence, "source": options.source} for sequence in gathered]
-    recordings = _read(captured, options, wanted, captioner, workers, progress)
-    wanted.check()
-    sequences = make_sequences(recordings, options, workers, progress) if recordings else []
-    sequences += gathered
-    encoder = load_encoder()
-    embed(sequences, encoder)
-    if options.fix_split:
-        fix_splits(sequences, str(output))
-    clips = clips_from_sequences(sequences, str(output))
-    fixed_splits(clips, str(output))  # as training will ask, or it would refuse the file
-    info = {
-        "text_encoder": encoder.record,
-        "fps": FPS,
-        "dim": options.dim,
-        "skeleton": skeleton_of(options.dim).name,
-        "views_named": options.name_views,
-        "views": [*options.all_views, *["random"] * options.random_views],
-        "clips": len(clips),
-        "made_by": f"stickgen {stickgen.__version__}",
-    }
-    write_sequences(output, sequences, info, overwrite=overwrite)
+    with unfinished_folder(output) as folder, Unfinished(folder) as done:
+        key = key_of(stickgen.__version__, options, captioner, state_of(found, options.reading.pose_model))
+        recordings = _read(captured, options, wanted, captioner, workers, progress, done.step("reading", key))
+        wanted.check()
+        kept = done.step("projecting", key)
+        sequences = make_sequences(recordings, options, workers, progress, kept) if recordings else []
+        sequences += gathered
+        encoder = load_encoder()
+        embed(sequences, encoder, progress, done)
+        if options.fix_split:
+            fix_splits(sequences, str(output))
+        clips = clips_from_sequences(sequences, str(output))
+        fixed_splits(clips, str(output))  # as training will ask, or it would refuse the file
+        info = {
+            "text_encoder": encoder.record,
+            "fps": FPS,
+            "dim": options.dim,
+            "skeleton": skeleton_of(options.dim).name,
+            "views_named": options.name_views,
+            "views": [*options.all_views, *["random"] * options.random_views],
+            "clips": len(clips),
+            "made_by": f"stickgen {stickgen.__version__}",
+        }
+        write_sequences(output, sequences, info, overwrite=overwrite)
     return PrepareSummary(
         clips=len(clips),
         takes=len({clip.take for clip in clips}),
@@ -163,29 +173,28 @@ def encoder_for(base: Path | None, encoder: str | None) -> str:
     return encoder
 
 
-def read_sources(
-    sources: Sequence[Path], options: PrepareOptions, *, captioner: Captioner | None = None
-) -> list[Recording]:
-    """Read and describe the recordings of all sources but data files, resampled to 25 fps.
+def embed(
+    sequences: Sequence[dict[str, Any]],
+    encoder: Encoder,
+    progress: Progress | None = None,
+    done: Unfinished | None = None,
+) -> None:
+    """Give every sequence the ``embedding [E]`` of its caption.
 
     Args:
-        sources: files and folders.
-        options: see :class:`PrepareOptions`; of its labels there may be none.
-        captioner: captions and labels that the sources do not have themselves.
-
-    Raises:
-        DataError: a source cannot be read or has no caption.
+        sequences: what to embed.
+        encoder: embeds some hundred different captions at a time, the same ones whatever is done already.
+        progress: is told what is done; see :func:`~stickgen.mocap.pool.each`.
+        done: keeps what is done.
     """
-    found = [(path, importer) for path, importer in _find(sources) if importer is not None]
-    return _read(found, options, LabelFilter(options.only), captioner or Captioner())
-
-
-def embed(sequences: Sequence[dict[str, Any]], encoder: Encoder) -> None:
-    """Give every sequence the ``embedding [E]`` of its caption."""
-    embeddings = torch.from_numpy(encoder.encode([sequence["description"] for sequence in sequences]))
-    for sequence, embedding in zip(sequences, embeddings, strict=True):
+    captions = list(dict.fromkeys(sequence["description"] for sequence in sequences))
+    batches = [captions[at : at + _EMBEDDED_AT_ONCE] for at in range(0, len(captions), _EMBEDDED_AT_ONCE)]
+    kept = done.step("embedding", key_of(encoder.record, captions)) if done else None
+    rows = torch.from_numpy(np.concatenate(each(encoder.encode, batches, 1, "embedding", progress, kept)))
+    place = {caption: row for row, caption in enumerate(captions)}
+    for sequence in sequences:
         # A row of a shared array would be saved with the whole of it.
-        sequence["embedding"] = embedding.clone()
+        sequence["embedding"] = rows[place[sequence["description"]]].clone()
 
 
 def _find(sources: Sequence[Path]) -> list[tuple[Path, Importer | None]]:
@@ -207,9 +216,13 @@ def _read(
     captioner: Captioner,
     workers: int = 1,
     progress: Progress | None = None,
+    kept: Kept | None = None,
 ) -> list[Recording]:
     read_one = partial(_read_source, options=options.reading, captioner=captioner)
-    read = each(read_one, sources, workers, "reading", progress)
+    read = [
+        [Recording(**{**facts, "captions": tuple(facts["captions"])}) for facts in of_one]
+        for of_one in each(read_one, sources, workers, "reading", progress, kept)
+    ]
     if captioner.pattern and sources:
         pairs = [(recording, path) for (path, _), of_one in zip(sources, read, strict=True) for recording in of_one]
         if not any(captioner.matches(recording, path) for recording, path in pairs):
@@ -230,11 +243,11 @@ def _read(
     return recordings
 
 
-def _read_source(source: tuple[Path, Importer], options: ImportOptions, captioner: Captioner) -> list[Recording]:
-    """Read one source, in whichever process."""
+def _read_source(source: tuple[Path, Importer], options: ImportOptions, captioner: Captioner) -> list[dict[str, Any]]:
+    """Read one source, in whichever process; return the attributes of its recordings, which can be kept."""
     path, importer = source
     described = captioner.describe(importer.read(path, options), path)
-    return [replace(recording, joints=_resampled(recording), fps=float(FPS)) for recording in described]
+    return [{**vars(recording), "joints": _resampled(recording), "fps": float(FPS)} for recording in described]
 
 
 def _resampled(recording: Recording) -> np.ndarray:

@@ -40,6 +40,7 @@ class Recording:
         clip_id: name of the clip, unique in its file.
         source: id of the data set, "" where unknown.
         subject: who moves, "" where unknown.
+        license: under which the motion may be used, in words, "" where unknown.
         split: "train", "val" or "test" where the source fixes it, else "".
         where: file and clip, for messages.
         height: body height in the unit of the joints; None: estimated from the bones.
@@ -56,6 +57,7 @@ class Recording:
     clip_id: str = ""
     source: str = ""
     subject: str = ""
+    license: str = ""
     split: str = ""
     where: str = ""
     height: float | None = None

@@ -1,19 +1,17 @@
 """A data file in tables."""
 
-import statistics
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from stickgen.data.clips import ClipInfo
 from stickgen.data.split import SPLITS
+from stickgen.data.table import ClipInfos, numbered
+from stickgen.evaluation.clip_measures import MEASURES, Measured
 from stickgen.motion.actions import action_name
 from stickgen.motion.skeleton import FPS
-from stickgen.reports.measures import MEASURES, Measured
 
 NO_ACTION, NO_SCORE, NO_SOURCE = "no label", "no score", "not named"
 _BOUNDS = (0.5, 0.8, 0.9, 0.95)
@@ -22,7 +20,11 @@ _SHARES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 
 
 def tables_of(
-    infos: Sequence[ClipInfo], kept: Sequence[ClipInfo], left_out: Mapping[str, int], split_of: Mapping[str, str]
+    infos: ClipInfos,
+    kept: ClipInfos,
+    left_out: Mapping[str, int],
+    split_of: Mapping[str, str],
+    split_by: str = "take",
 ) -> list[Table]:
     """Return the tables: by split, length, action, source and quality, and which labels there are.
 
@@ -31,28 +33,34 @@ def tables_of(
         kept: those that training keeps by default.
         left_out: how many of the others are left out, by reason.
         split_of: take → split, of those kept.
+        split_by: what they are divided by.
     """
-    by_split = {split: [info for info in kept if split_of[info.take] == split] for split in SPLITS}
-    splits = _groups("split, as training divides by default", by_split)
+    codes, of_clip = numbered(kept.column("take"), len(kept.table.take.ends))
+    split_of_take = np.array([SPLITS.index(split_of[kept.table.take.text(code)]) for code in codes.tolist()], dtype=int)
+    of_split = split_of_take[of_clip]
+    by_split = {split: kept.chosen(np.flatnonzero(of_split == number)) for number, split in enumerate(SPLITS)}
+    how = "as training divides by default" if split_by == "take" else f"with data.split_by={split_by}"
+    splits = _groups(f"split, {how}", by_split)
     for reason, count in left_out.items():
         splits.add_row(f"left out: {reason}", str(count))
     labels = Table(title="labels", title_justify="left")
     labels.add_column("")
     labels.add_column("clips", justify="right")
     for name, has in (
-        ("actions", lambda info: info.has_actions),
-        ("physics", lambda info: info.has_physics),
-        ("camera", lambda info: info.has_camera),
-        ("a partner", lambda info: info.partner is not None),
-        ("a fixed split", lambda info: info.split is not None),
+        ("actions", infos.column("has_actions")),
+        ("physics", infos.column("has_physics")),
+        ("camera", infos.column("has_camera")),
+        ("a partner", infos.column("partner") >= 0),
+        ("a fixed split", infos.column("split") > 0),
     ):
-        labels.add_row(name, str(sum(map(has, infos))))
+        labels.add_row(name, str(np.count_nonzero(has)))
+    sources = infos.table.source
     return [
         splits,
         _lengths(infos),
-        _groups("main action", grouped(infos, action_of)),
-        _groups("source", grouped(infos, lambda info: info.source or NO_SOURCE)),
-        _groups("quality", {name: of for name, of in _by_quality(infos).items() if of}),
+        _groups("main action", _grouped(infos, infos.main_actions(), name_of_action)),
+        _groups("source", _grouped(infos, infos.column("source"), lambda code: sources.text(code) or NO_SOURCE)),
+        _groups("quality", {name: of for name, of in _by_quality(infos).items() if len(of)}),
         labels,
     ]
 
@@ -73,51 +81,49 @@ def table_of_measures(measured: Measured) -> Table:
     return table
 
 
-def action_of(info: ClipInfo) -> str:
-    """Return the name of a clip's main action."""
-    return NO_ACTION if info.main_action is None else action_name(info.main_action)
+def name_of_action(action: int | None) -> str:
+    """Return the name of a clip's main action; None and -1 where it has none."""
+    return NO_ACTION if action is None or action < 0 else action_name(action)
 
 
-def grouped(infos: Iterable[ClipInfo], key: Callable[[ClipInfo], str]) -> dict[str, list[ClipInfo]]:
-    """Return clips by what they have in common, the largest group first."""
-    groups: dict[str, list[ClipInfo]] = defaultdict(list)
-    for info in infos:
-        groups[key(info)].append(info)
-    return dict(sorted(groups.items(), key=lambda item: -len(item[1])))
+def _grouped(infos: ClipInfos, values: np.ndarray, name_of: Callable[[int], str]) -> dict[str, ClipInfos]:
+    """Return clips by what they have in common, the largest group first, of equal ones the first to appear."""
+    present, firsts, counts = np.unique(values, return_index=True, return_counts=True)
+    largest = np.lexsort((firsts, -counts))
+    return {name_of(value): infos.chosen(np.flatnonzero(values == value)) for value in present[largest].tolist()}
 
 
-def _by_quality(infos: Iterable[ClipInfo]) -> dict[str, list[ClipInfo]]:
-    bounds = (0.0, *_BOUNDS, 1.0)
-    names = [f"{low:g} to {high:g}" for low, high in pairwise(bounds)]
-    groups: dict[str, list[ClipInfo]] = {name: [] for name in [*names, NO_SCORE]}
-    for info in infos:
-        at = NO_SCORE if info.quality is None else names[sum(info.quality >= bound for bound in _BOUNDS)]
-        groups[at].append(info)
-    return groups
+def _by_quality(infos: ClipInfos) -> dict[str, ClipInfos]:
+    quality = infos.column("quality")
+    at = np.searchsorted(_BOUNDS, quality, side="right")
+    at[np.isnan(quality)] = len(_BOUNDS) + 1
+    names = [*(f"{low:g} to {high:g}" for low, high in pairwise((0.0, *_BOUNDS, 1.0))), NO_SCORE]
+    return {name: infos.chosen(np.flatnonzero(at == number)) for number, name in enumerate(names)}
 
 
-def _groups(title: str, groups: Mapping[str, Sequence[ClipInfo]]) -> Table:
+def _groups(title: str, groups: Mapping[str, ClipInfos]) -> Table:
     table = Table(title=title, title_justify="left")
     table.add_column("")
-    for name in ("clips", "takes", "frames", "minutes", "mean quality", "lowest"):
+    for name in ("clips", "takes", "people", "frames", "minutes", "lowest quality"):
         table.add_column(name, justify="right")
     for name, infos in groups.items():
-        frames = sum(info.length for info in infos)
-        scores = [info.quality for info in infos if info.quality is not None]
+        clips, takes, frames = infos.amount()
+        scores = infos.column("quality")
+        scores = scores[~np.isnan(scores)]
         table.add_row(
             escape(name),  # a source's name is the file's own
-            str(len(infos)),
-            str(len({info.take for info in infos})),
+            str(clips),
+            str(takes),
+            str(infos.people() or "–"),
             f"{frames:,}",
             f"{frames / FPS / 60:.1f}",
-            f"{statistics.fmean(scores):.2f}" if scores else "–",
-            f"{min(scores):.2f}" if scores else "–",
+            f"{scores.min():.2f}" if len(scores) else "–",
         )
     return table
 
 
-def _lengths(infos: Sequence[ClipInfo]) -> Table:
-    lengths = sorted(info.length for info in infos)
+def _lengths(infos: ClipInfos) -> Table:
+    lengths = np.sort(infos.column("length")).tolist()
     table = Table(title="length", title_justify="left")
     table.add_column("")
     for share in _SHARES:

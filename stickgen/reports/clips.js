@@ -5,6 +5,34 @@ const clips = data.clips, measures = data.measures;
 const CARD = { width: 168, height: 236, picture: [150, 142] }; // as clips.css has them
 const list = { order: [], cards: new Map(), columns: 1, width: 0, clock: 0, last: null, frame: -1 };
 const flagged = new Map(data.flagged.map(([clip, reason]) => [clip, reason]));
+
+/* Flags by hand stay in the browser's storage, so that a page that is closed loses none. A clip is named by its digest. */
+const STORE = `stickgen flags of ${document.title}`;
+const named = (clip) => clips[clip].names[0].join(" ");
+
+function remembered() {
+  try {
+    return JSON.parse(localStorage.getItem(STORE)) ?? {};
+  } catch {
+    return {}; // the browser keeps nothing, or something else
+  }
+}
+
+function remember(clip) {
+  try {
+    localStorage.setItem(STORE, JSON.stringify({ ...remembered(), [named(clip)]: flagged.has(clip) }));
+  } catch {
+    // Without storage the flags last as long as the page.
+  }
+}
+
+const byHand = remembered();
+for (const clip of clips.keys()) {
+  const flag = byHand[named(clip)];
+  if (flag === true && !flagged.has(clip)) flagged.set(clip, "flagged by hand");
+  else if (flag === false) flagged.delete(clip);
+}
+
 const said = clips.map((clip, index) => `${clip.names.map(([label]) => label).join(" ")} ${data.scenes[index].caption}`.toLowerCase());
 const shownValue = (value) => (value === null ? "–" : String(Number(value.toPrecision(3))));
 
@@ -100,6 +128,7 @@ function boxed(card) {
 function toggle(clip) {
   if (flagged.has(clip)) flagged.delete(clip);
   else flagged.set(clip, "flagged by hand");
+  remember(clip);
   const card = list.cards.get(clip);
   if (card) mark(card);
   count();

@@ -8,10 +8,10 @@ from stickgen.data.clips import ClipInfo
 from stickgen.data.curation import FORMAT
 from stickgen.data.stores import ClipStore
 from stickgen.errors import ConfigError
+from stickgen.evaluation.clip_measures import MEASURES, Measured
 from stickgen.motion.actions import action_name
 from stickgen.motion.skeleton import FPS
 from stickgen.render import Panel
-from stickgen.reports.measures import MEASURES, Measured
 from stickgen.reports.page import document, scene_data
 from stickgen.reports.scenes import Scene
 
@@ -33,7 +33,10 @@ _HINT = (
     "clip · <kbd>page up</kbd> <kbd>page down</kbd> a row of clips · <kbd>f</kbd> flag · <kbd>/</kbd> search, "
     "<kbd>esc</kbd> back"
 )
-_LEGEND = "Save the flags before you close the page; <code>data.curation=curation.yaml</code> leaves the clips out."
+_LEGEND = (
+    "Flags by hand stay in this browser. Save them as a file, and <code>data.curation=curation.yaml</code> leaves the "
+    "clips out."
+)
 
 
 def clips_page(
@@ -77,7 +80,7 @@ def clips_page(
         "clips": clips,
         "measures": [{"name": m.name, "meaning": m.meaning, "high_is_odd": m.high_is_odd} for m in MEASURES],
         "flagged": flags,
-        "sort": "outlier",
+        "sort": "odd",
         "format": FORMAT,
     }
     parts = {"kind": "clips", "chooser": _CHOOSER, "list": _LIST, "hint": _HINT, "legend": _LEGEND}
@@ -123,6 +126,7 @@ def _clip(
     facts = {
         "action": None if first.main_action is None else action_name(first.main_action),
         "style": first.style,
+        "subject": first.subject,
         "source": first.source,
         "take": first.take,
         "split": split_of.get(first.take),

@@ -1,5 +1,6 @@
-"""``stickgen compare``: models side by side in one page, with their figures."""
+"""``stickgen compare``: models side by side in one page, with their figures, or in one picture."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from stickgen.generation.generate import check_labels
 from stickgen.generation.request import GenerationRequest
 from stickgen.metrics import SHOWN
 from stickgen.motion.skeleton import FPS
+from stickgen.render import Panel, check_output, save
+from stickgen.render.forms import form_of
 from stickgen.reports.page import Table, page
 from stickgen.reports.scenes import REAL, Scene, scenes_of_clips, scenes_of_prompts
 
@@ -85,26 +88,33 @@ def compare(
     scores: Path | None = None,
     overwrite: bool = False,
 ) -> list[Scene]:
-    """Write a page that plays what models make of the same prompts and clips, and return its scenes.
+    """Write what models make of the same prompts and clips, a page that plays it, and return its scenes.
+
+    A picture has a row for each scene and a column for each model; of the page's tables it has none.
 
     Args:
         models: paths as of :func:`~stickgen.artifacts.model.load_model`, each bare or as ``label=path``.
-        output: the page; one file that needs no network.
+        output: the page (``.html``), one file that needs no network; or a form of
+            :data:`~stickgen.render.forms.FORMS` that holds several motions.
         shown: prompts, clips and lengths.
         options: of the base and the text encoder.
         scores: figures of ``stickgen evaluate --json`` for the table; None: those of the models' runs.
-        overwrite: replace an existing page.
+        overwrite: replace an existing output.
 
     Raises:
         ConfigError: there is nothing to show, a setting is impossible, or two figures would have one label.
-        OutputExistsError: the page exists and ``overwrite`` is false, or it is a folder.
-        StickgenError: the page cannot be written there; a model, the data or the figures cannot be read, or do not fit
-            each other.
+        OutputExistsError: the output exists and ``overwrite`` is false, or it is a folder.
+        StickgenError: the output cannot be written there; a model, the data or the figures cannot be read, or do not
+            fit each other.
     """
-    if output.suffix.lower() not in (".html", ".htm"):
-        raise ConfigError(f"{output}: a name that ends in .html expected")
-    check_absent(output, overwrite=overwrite, file=True)
-    check_writable(output)
+    is_page = output.suffix.lower() in (".html", ".htm")
+    if is_page:
+        check_absent(output, overwrite=overwrite, file=True)
+        check_writable(output)
+    elif form_of(output) is None:
+        raise ConfigError(f"{output}: a name that ends in .html, or in a format of stickgen generate, expected")
+    else:
+        check_output(output, overwrite=overwrite)
     shown.check()
     named = [label_and_path(model) for model in models]
     check_labels([REAL, *(label for label, _ in named)])
@@ -115,17 +125,34 @@ def compare(
         raise ConfigError("nothing to show: no model comes from a run that names data; give --prompts or --data")
     loaded = [*frozen_bases(loaded), *loaded]
     check_labels([label for label, _ in loaded])
+    continued = shown.data is not None or not shown.prompts
+    if not is_page:
+        check_output(output, len(loaded) * max(len(shown.prompts), 1) + continued, overwrite=overwrite)
     scenes: list[Scene] = []
-    if shown.data is not None or not shown.prompts:
+    if continued:
         config = settings or DataConfig()
         config = config if shown.data is None else replace(config, path=shown.data)
         scenes += scenes_of_clips(loaded, config, shown.split, shown.clips, shown.given, shown.frames)
     if shown.prompts:
         scenes += scenes_of_prompts(loaded, shown.prompts, shown.frames, options)
+    if not is_page:
+        save(output, _panels(scenes), overwrite=overwrite)
+        return scenes
     text = page(scenes, tables, title=" · ".join(label for label, _ in loaded))
     with atomic_write(output, overwrite=overwrite) as scratch:
         scratch.write_text(text, encoding="utf-8")
     return scenes
+
+
+def _panels(scenes: Sequence[Scene]) -> list[Panel]:
+    """Return the motions of all scenes, captions made different: neighbours of one caption would be one row."""
+    seen: Counter[str] = Counter()
+    panels = []
+    for scene in scenes:
+        seen[scene.caption] += 1
+        number = f" ({seen[scene.caption]})" if seen[scene.caption] > 1 else ""
+        panels += [replace(panel, caption=scene.caption + number) for panel in scene.panels]
+    return panels
 
 
 def _tables_of_scores(path: Path) -> list[Table]:

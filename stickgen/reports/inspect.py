@@ -1,8 +1,8 @@
 """``stickgen inspect``: a data file in tables, a sheet or a page of its clips, and the clips that a rule flags."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, zip_longest
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,18 @@ from stickgen.data.dataset import FLAGGED, filter_clips
 from stickgen.data.file import open_clips
 from stickgen.data.split import divide_takes
 from stickgen.data.stores import ClipStore
+from stickgen.data.table import ClipInfos, numbered
 from stickgen.errors import ConfigError, DataError
+from stickgen.evaluation.clip_measures import MOST_CLIPS, Measured, Rule, leaks, measure
 from stickgen.files import atomic_write, check_absent, check_writable
+from stickgen.motion.actions import NUM_ACTIONS
 from stickgen.motion.skeleton import skeleton_of
 from stickgen.render import Panel, Style, check_output, save
-from stickgen.reports.clip_tables import NO_SCORE, action_of, grouped, table_of_measures, tables_of
+from stickgen.reports.clip_tables import NO_SCORE, name_of_action, table_of_measures, tables_of
 from stickgen.reports.clips_page import clips_page
-from stickgen.reports.measures import MOST_CLIPS, Measured, Rule, leaks, measure
 
 ORDERS = ("quality", "action")
+SPLIT_BY = ("take", "subject")
 MOST_ON_A_SHEET = 200
 """Clips of a sheet, whose height is some hundred pixels a clip."""
 _ON_A_SHEET = 24
@@ -37,10 +40,11 @@ class Shown:
 
     Attributes:
         outputs: at most one each of a sheet (``.png``), a page (``.html``) and a file of flagged clips (``.yaml``).
-        order: "quality", worst first, or "action", the worst of every action in turn.
+        order: "quality", worst first and of equal ones the oddest, or "action", the worst of every action in turn.
         clips: how many clips the sheet or page has; None: 24 of a sheet, all of a page.
-        flags: rules, see :class:`~stickgen.reports.measures.Rule`; clips for which one holds are flagged.
+        flags: rules, see :class:`~stickgen.evaluation.clip_measures.Rule`; clips for which one holds are flagged.
         curation: a file of clips that are flagged already.
+        split_by: what is never divided between splits, "take" or "subject".
         style: how the sheet looks.
     """
 
@@ -49,6 +53,7 @@ class Shown:
     clips: int | None = None
     flags: Sequence[str] = ()
     curation: Path | None = None
+    split_by: str = "take"
     style: Style = field(default_factory=lambda: Style(size=120))
 
     def check(self, *, overwrite: bool) -> None:
@@ -59,6 +64,8 @@ class Shown:
         """
         if self.order not in ORDERS:
             raise ConfigError(f"order={self.order}: {' or '.join(ORDERS)} expected")
+        if self.split_by not in SPLIT_BY:
+            raise ConfigError(f"split-by={self.split_by}: {' or '.join(SPLIT_BY)} expected")
         if self.clips is not None and not 1 <= self.clips <= MOST_CLIPS:
             raise ConfigError(f"clips={self.clips}: 1 to {MOST_CLIPS} expected")
         for output in self.outputs:
@@ -102,15 +109,18 @@ def inspect(path: Path, console: Console, shown: Shown | None = None, *, overwri
     _print_head(console, path, store, record)
     config = DataConfig()
     kept, left_out = filter_clips(store.infos, config)
-    split_of = divide_takes(kept, config.val_fraction, config.test_fraction, config.split_seed, str(path))
+    split_of = divide_takes(
+        kept, config.val_fraction, config.test_fraction, config.split_seed, str(path), shown.split_by
+    )
     if curation is not None:
         is_flagged = np.isin(kept.column("position"), sorted(flagged_before))
         left_out[FLAGGED] = int(is_flagged.sum())
         kept = kept.chosen(np.flatnonzero(~is_flagged))
-    for table in tables_of(store.infos, kept, left_out, split_of):
+    for table in tables_of(store.infos, kept, left_out, split_of, shown.split_by):
         console.print(table)
     page, flags = shown.output(".html", ".htm"), shown.output(".yaml")
     measured = _measured(store, console, needed=bool(rules or page or flags))
+    odd = {} if measured is None else measured.of_position("odd")
     if measured is not None:
         console.print(table_of_measures(measured))
         _print_leaks(console, measured, split_of)
@@ -121,14 +131,19 @@ def inspect(path: Path, console: Console, shown: Shown | None = None, *, overwri
             clips = [(measured.infos[p].label, store.digest(measured.infos[p].position), remarks[p]) for p in remarks]
             write_curation(flags, clips, overwrite=overwrite)
         if page is not None:
-            chosen = ordered(store.infos, shown.order)[: shown.clips]
-            text = clips_page(store, measured, flagged, split_of, path.name, {info.position for info in chosen})
+            positions = ordered(store.infos, shown.order, odd)[: shown.clips].column("position").tolist()
+            text = clips_page(store, measured, flagged, split_of, path.name, set(positions))
             with atomic_write(page, overwrite=overwrite) as scratch:
                 scratch.write_text(text, encoding="utf-8")
     sheet = shown.output(".png")
     if sheet is not None:
-        chosen = one_of_each_pair(ordered(store.infos, shown.order))[: shown.clips or _ON_A_SHEET]
-        save(sheet, _readable(store, chosen, console), shown.style, overwrite=overwrite)
+        pictured = one_of_each_pair(ordered(store.infos, shown.order, odd))
+        save(
+            sheet,
+            _readable(store, islice(pictured, shown.clips or _ON_A_SHEET), console),
+            shown.style,
+            overwrite=overwrite,
+        )
 
 
 def _measured(store: ClipStore, console: Console, *, needed: bool) -> Measured | None:
@@ -175,41 +190,46 @@ def _say(console: Console, line: str) -> None:
 
 def _print_head(console: Console, path: Path, store: ClipStore, record: Mapping[str, Any]) -> None:
     infos = store.infos
-    figures = " and ".join(sorted({skeleton_of(info.dim).name for info in infos}))
-    widths = " and ".join(str(width) for width in sorted({info.width for info in infos}))
+    figures = " and ".join(sorted(skeleton_of(dim).name for dim in np.unique(infos.column("dim")).tolist()))
+    widths = " and ".join(map(str, np.unique(infos.column("width")).tolist()))
     encoder = (record.get("text_encoder") or {}).get("id") or "an encoder that is not named"
-    takes = len({info.take for info in infos})
+    clips, takes, _ = infos.amount()
     _say(
         console,
-        f"{path}: {counted(store.sequences, 'sequence')} → {counted(len(infos), 'clip')} of {counted(takes, 'take')}, "
+        f"{path}: {counted(store.sequences, 'sequence')} → {counted(clips, 'clip')} of {counted(takes, 'take')}, "
         f"{figures}; captions in {widths} numbers by {encoder}",
     )
 
 
-def ordered(infos: Sequence[ClipInfo], order: str) -> list[ClipInfo]:
+def ordered(infos: ClipInfos, order: str, odd: Mapping[int, float] | None = None) -> ClipInfos:
     """Return clips in the order in which they are to be looked at.
 
     Args:
         infos: the clips.
         order: "quality": worst first, those without a score last; "action": the worst of every action, then the next
-            of each, and so on.
+            of each, and so on, actions of many clips first.
+        odd: position → how odd a clip is; of clips of one quality, the oddest come first.
     """
-    worst = sorted(infos, key=lambda info: (info.quality is None, info.quality))
+    oddness = np.array([(odd or {}).get(position, 0.0) for position in infos.column("position").tolist()])
+    worst = infos.chosen(np.lexsort((-oddness, infos.column("quality"))))  # NaN is last
     if order == "quality":
         return worst
-    turns = zip_longest(*grouped(worst, action_of).values())
-    return [info for info in chain.from_iterable(turns) if info is not None]
+    actions, of_clip = numbered(worst.main_actions() + 1, NUM_ACTIONS + 1)
+    sizes = np.bincount(of_clip, minlength=len(actions))
+    place = np.empty(len(actions), dtype=np.int64)
+    place[np.argsort(-sizes, kind="stable")] = np.arange(len(actions))
+    turn = np.empty(len(worst), dtype=np.int64)
+    turn[np.argsort(of_clip, kind="stable")] = np.concatenate([np.arange(size) for size in sizes])
+    return worst.chosen(np.lexsort((place[of_clip], turn)))
 
 
-def one_of_each_pair(infos: Sequence[ClipInfo]) -> list[ClipInfo]:
-    """Return the clips without those whose partner comes before them: its picture has both figures."""
+def one_of_each_pair(infos: Iterable[ClipInfo]) -> Iterator[ClipInfo]:
+    """Give the clips without those whose partner comes before them: its picture has both figures."""
     seen: set[int] = set()
-    kept = []
     for info in infos:
         if info.partner not in seen:
             seen.add(info.position)
-            kept.append(info)
-    return kept
+            yield info
 
 
 def panels_of(store: ClipStore, infos: Iterable[ClipInfo]) -> list[Panel]:
@@ -221,7 +241,7 @@ def panels_of(store: ClipStore, infos: Iterable[ClipInfo]) -> list[Panel]:
     panels = []
     for info in infos:
         quality = NO_SCORE if info.quality is None else f"quality {info.quality:.2f}"
-        facts = (info.label, quality, action_of(info), f"{info.length} frames", info.source)
+        facts = (info.label, quality, name_of_action(info.main_action), f"{info.length} frames", info.source)
         panels.append(Panel(store.load(info.position).with_partner, " · ".join(filter(None, facts)), info.description))
     return panels
 

@@ -22,6 +22,7 @@ from stickgen.evaluation.next_frame import predict_next, update_metrics
 from stickgen.lora import adapted_layers
 from stickgen.model import StickFigureTransformer
 from stickgen.training.losses import Targets, loss_terms, total_loss
+from stickgen.training.processes import count_for
 
 TERMS = ("pose", "temporal", "action", "physics")
 
@@ -192,16 +193,14 @@ class MotionModule(LightningModule):
                 f"{self.config.base.checkpoint} has {self.base_fingerprint}"
             )
         if len(own["rng"]) != self.trainer.world_size:
-            raise CheckpointError(
-                f"resume: the run was of {len(own['rng'])} processes; trainer.devices={len(own['rng'])} continues it"
-            )
+            count_for(self.trainer, checkpoint, len(own["rng"]))
         self.load_trained_state(checkpoint["state_dict"], "resume")
         self._rng = own["rng"]
         self._seconds_before = own.get("seconds", 0.0)
 
     def on_train_start(self) -> None:
         """Continue the random numbers of a resumed run: here, after everything that draws some while starting."""
-        if self._rng is not None:
+        if self._rng is not None and self.global_rank < len(self._rng):
             own = self._rng[self.global_rank]
             torch.set_rng_state(own["cpu"])
             if self.device.type == "cuda" and own["cuda"] is not None:

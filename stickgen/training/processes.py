@@ -8,14 +8,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 import torch
+from lightning import Trainer
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 from omegaconf import OmegaConf
 
 from stickgen.config import PROJECT, TrainConfig
-from stickgen.errors import ConfigError, StickgenError
+from stickgen.errors import CheckpointError, ConfigError, StickgenError
 from stickgen.training.precision import device_type
 
 log = logging.getLogger(__name__)
@@ -47,6 +48,28 @@ def check_devices(config: TrainConfig) -> None:
     most = max(os.cpu_count() or 1, 2)
     if device_type(config.trainer.accelerator) == "cpu" and config.trainer.devices > most:
         raise ConfigError(f"trainer.devices={config.trainer.devices}: at most {most}, the processors here, expected")
+
+
+def count_for(trainer: Trainer, checkpoint: dict[str, Any], processes: int) -> None:
+    """Count the micro-batches of a checkpoint as a process of the trainer's does: Lightning counts those of each.
+
+    Args:
+        trainer: has a :class:`~stickgen.data.datamodule.ClipDataModule`.
+        checkpoint: is changed. Its counters may be one apart from each other.
+        processes: how many the run had.
+
+    Raises:
+        CheckpointError: the checkpoint is of a version that did not record how many processes there were.
+    """
+    position = checkpoint.get("ClipDataModule", {})
+    if position.get("processes") != processes:
+        raise CheckpointError(f"resume: the run was of {processes} processes; trainer.devices={processes} continues it")
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    moved = data.train_plan().after(position["batch"], processes) - position["batch"]
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    for counters in (progress["total"], progress["current"]):
+        for name in counters:
+            counters[name] += moved
 
 
 class Processes:

@@ -35,7 +35,7 @@ def resume_config(folder: str, overrides: Sequence[str] = ()) -> TrainConfig:
 
     Args:
         folder: the run's.
-        overrides: ``key=value`` changes; only how long and on what to train may change.
+        overrides: ``key=value`` changes; only how long and on what devices to train may change.
 
     Raises:
         ConfigError: a change would make it another run.
@@ -46,8 +46,8 @@ def resume_config(folder: str, overrides: Sequence[str] = ()) -> TrainConfig:
         key = override.partition("=")[0]
         if key == "resume":
             continue
-        # Checkpoints count the micro-batches of a process.
-        fixed = ("trainer.micro_batch", "trainer.accumulate_grad_batches", "trainer.devices")
+        # Checkpoints count micro-batches.
+        fixed = ("trainer.micro_batch", "trainer.accumulate_grad_batches")
         if key.partition(".")[0] not in ("trainer", "callbacks", "logger") or "." not in key or key in fixed:
             raise ConfigError(
                 f"{key}: a resumed run keeps its settings; only single values may change, trainer.…=, callbacks.…= "

@@ -52,6 +52,13 @@ def test_the_record_counts_what_each_split_holds(tmp_path: Path) -> None:
         assert part == {"clips": len(clips), "takes": len(takes), "frames": sum(len(clip.motion) for clip in clips)}
 
 
+def test_a_run_can_keep_each_person_in_one_split(tmp_path: Path) -> None:
+    sequences = [random_sequence(seed=i, meta={"take": str(i), "subject": "abcd"[i % 4]}) for i in range(16)]
+    split = module_of(tmp_path, sequences, split_by="subject").split
+    people = [{info.subject for info in part.infos} for part in (split.train, split.val, split.test)]
+    assert sum(map(len, people)) == len(set.union(*people)) == 4
+
+
 def test_the_quality_filter_keeps_the_threshold_itself_and_counts_what_it_drops(tmp_path: Path) -> None:
     scores = [0.9, 0.8, 0.79, None, 1.0, 0.0, 0.95, None]
     sequences = [random_sequence(seed=i, quality_score=score) for i, score in enumerate(scores)]
@@ -272,7 +279,7 @@ def test_a_checkpoint_knows_the_place_in_the_epoch(tmp_path: Path) -> None:
     data = module_of(tmp_path, random_sequences(30), batch_size=2)
     assert data.state_dict() == {"epoch": 0, "batch": 0}
     data.trainer = progress(epoch=3, ready=4)
-    assert data.state_dict() == {"epoch": 3, "batch": 4}
+    assert data.state_dict() == {"epoch": 3, "batch": 4, "processes": 1}
 
 
 def test_a_resumed_epoch_goes_on_with_the_next_batch(tmp_path: Path) -> None:

@@ -126,6 +126,23 @@ def test_labels_that_no_clip_has_take_no_room(tmp_path: Path) -> None:
     assert clip.actions is clip.physics is clip.camera is None
 
 
+def test_who_moves_is_kept_and_takes_no_room_where_nobody_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "nobody.safetensors"
+    sequences = random_sequences(3)
+    write_sequences(path, sequences, {})
+    assert not [name for name in load_file(path) if "subject" in name]
+    assert [info.subject for info in open_clips(path)[0].infos] == ["", "", ""]
+    sequences[1]["meta"] = {"take": "a", "subject": " anna "}
+    packed = packed_pair(tmp_path, sequences)[1]
+    (tmp_path / "shards").mkdir()
+    pack(packed, tmp_path / "shards" / "a.safetensors")
+    write_sequences(tmp_path / "shards" / "b.safetensors", random_sequences(2), INFO)
+    for name in ("clips.safetensors", "clips.pt", "shards"):
+        store, _ = open_clips(tmp_path / name)
+        assert [info.subject for info in store.infos][:3] == ["", "anna", ""]
+        assert store.load(1).subject == "anna"
+
+
 def test_numbers_are_checked_when_a_clip_is_packed_and_when_it_is_used(tmp_path: Path) -> None:
     sequences = random_sequences(4)
     path = tmp_path / "clips.safetensors"

@@ -1,13 +1,17 @@
+import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stickgen.data import split
 from stickgen.data.clips import Clip
-from stickgen.data.split import SPLITS, Split, split_by_take
+from stickgen.data.split import SPLITS, Split, _Takes, divide_takes, split_by_take
+from stickgen.data.table import ClipInfos
 from stickgen.errors import DataError
 from tests.random_clips import random_clip
 
@@ -68,6 +72,28 @@ def test_a_seed_always_gives_the_same_split_and_another_a_different_one() -> Non
     first, again, other = (split_by_take(clips, 0.2, 0.2, seed) for seed in (1, 1, 2))
     assert [takes(part) for part in parts(first).values()] == [takes(part) for part in parts(again).values()]
     assert takes(first.val) != takes(other.val)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_takes_are_divided_alike_however_many_are_looked_at_together(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = random.Random(seed)
+    labels = [torch.tensor(draw.choices(range(4), k=5)) for _ in range(90)]
+    clips = [random_clip(5, seed=i, take=f"take {draw.randrange(40)}") for i in range(90)]
+    clips = [
+        replace(clip, actions=own if i % 7 else None) for i, (clip, own) in enumerate(zip(clips, labels, strict=True))
+    ]
+    whole = parts(split_by_take(clips, 0.2, 0.2, seed))
+    # By hand: the action of most frames of a take, of several the first to appear.
+    counts: dict[str, Counter[int]] = {}
+    for clip in clips:
+        counts.setdefault(clip.take, Counter()).update(() if clip.actions is None else clip.actions.tolist())
+    infos = _Takes(ClipInfos.of(clips), "data")
+    mains = infos._main_actions(torch.bincount(torch.from_numpy(infos.of_clip)).numpy()).tolist()
+    assert mains == [next(iter(count.most_common(1)), (-1,))[0] for count in counts.values()]
+    monkeypatch.setattr(split, "_TAKES_AT_ONCE", 3)
+    assert parts(split_by_take(clips, 0.2, 0.2, seed)) == whole
 
 
 def test_clips_keep_the_order_of_the_file() -> None:
@@ -134,3 +160,46 @@ def test_three_takes_are_enough_however_small_a_share() -> None:
     split = split_by_take(takes_of([9, 1, 4]), 0.01, 0.01, 0)
     assert takes(split.train) == {"take 0-0"}
     assert len(takes(split.val)) == len(takes(split.test)) == 1
+
+
+def people(subjects: Sequence[str], takes: Sequence[int] | None = None, **facts: str) -> list[Clip]:
+    """Two clips of every take, each take of a subject."""
+    names = takes or range(len(subjects))
+    return [
+        Clip(**{**vars(random_clip(2, seed=i, take=f"take {take}", index=2 * i + j)), "subject": who, **facts})
+        for i, (who, take) in enumerate(zip(subjects, names, strict=True))
+        for j in range(2)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_by_subject_nobody_is_in_two_splits(seed: int) -> None:
+    clips = people([f"subject {i % 7}" for i in range(40)] + [""] * 5)
+    by_take, by_subject = (split_by_take(clips, 0.2, 0.2, seed, "clips", by) for by in ("take", "subject"))
+    found = [{clip.subject for clip in part if clip.subject} for part in parts(by_subject).values()]
+    assert all(found)
+    assert sum(map(len, found)) == len(set.union(*found)) == 7
+    assert sorted(clip.index for part in parts(by_subject).values() for clip in part) == list(range(90))
+    assert sum(len({clip.subject for clip in part}) for part in parts(by_take).values()) > 8
+    assert divide_takes(clips, 0.2, 0.2, seed, by="subject") == {
+        clip.take: name for name, part in parts(by_subject).items() for clip in part
+    }
+
+
+def test_a_take_of_two_people_keeps_both_together() -> None:
+    clips = people(["a", "b", "b", "c", "d", "e"], [0, 0, 1, 2, 3, 4])  # take 0 has a and b
+    for seed in range(4):
+        split = split_by_take(clips, 0.2, 0.2, seed, by="subject")
+        (home,) = {name for name, part in parts(split).items() for clip in part if clip.subject in "ab"}
+        assert home in SPLITS
+
+
+def test_by_subject_a_split_that_is_fixed_holds_for_all_of_a_subject() -> None:
+    clips = people(["a", "a", "b", "c", "d"]) + people(["a"], [9], split="test")
+    assert {clip.subject for clip in split_by_take(clips, 0.2, 0.2, 0, by="subject").test} == {"a"}
+    clips += people(["a"], [10], split="val")
+    split_by_take(clips, 0.2, 0.2, 0)
+    with pytest.raises(DataError, match=r"clips\.pt: subject 'a' is fixed in test and val; use data\.split_by=take"):
+        split_by_take(clips, 0.2, 0.2, 0, "clips.pt", "subject")
+    with pytest.raises(DataError, match=r"no clips left for .*: 8 clips of 2 subjects; three subjects are needed"):
+        split_by_take(people(["a", "b", "a", "b"]), 0.2, 0.2, 0, by="subject")

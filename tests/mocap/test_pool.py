@@ -22,7 +22,7 @@ def test_results_are_in_order_and_progress_is_told(workers: int) -> None:
     told: list[tuple[str, int, int]] = []
     results = each(square, range(50), workers, "squaring", lambda *done: told.append(done))
     assert results == [number**2 for number in range(50)]
-    assert told == [("squaring", done, 50) for done in range(1, 51)]
+    assert told == [("squaring", done, 50) for done in range(51)]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from stickgen.artifacts.base import load_base, save_base
-from stickgen.data.file import read_sequences, write_sequences
+from stickgen.data.file import open_clips, read_sequences, write_sequences
 from stickgen.data.sequences import clips_from_sequences
 from stickgen.errors import CheckpointError, ConfigError, DataError, OutputExistsError
 from stickgen.mocap.captions import Captioner
 from stickgen.mocap.cutting import PrepareOptions, make_sequences
-from stickgen.mocap.prepare import embed, encoder_for, prepare, read_sources
+from stickgen.mocap.importers.npz import read_npz
+from stickgen.mocap.prepare import embed, encoder_for, prepare
 from stickgen.mocap.projection import BODY_JOINTS, Recording
 from stickgen.motion.actions import action_index
 from stickgen.motion.physics import body_physics
@@ -44,6 +45,15 @@ WALK = Recording(
     source="cmu",
     where="mocap.npz: clip 07_01_0000",
 )
+
+
+def prepared(
+    sources: Sequence[Path], options: PrepareOptions | None = None, captioner: Captioner | None = None
+) -> list[dict[str, Any]]:
+    """The sequences of the file that is made."""
+    output = sources[0].parent / "made.pt"
+    prepare(sources, output, Encoder, options, captioner=captioner)
+    return read_sequences(output)[0]
 
 
 def sequences_of(*recordings: Recording, **options: Any) -> list[dict[str, Any]]:
@@ -230,9 +240,10 @@ def test_the_encoder_is_asked_for_once_the_sources_are_known_to_do(sources: Path
 
 def test_only_keeps_a_label(sources: Path) -> None:
     files = [sources / "dance.bvh", sources / "hop.bvh"]
-    kept = read_sources(files, PrepareOptions(only=("salsa",)), captioner=Captioner.of(sources / "captions.csv"))
-    assert [r.take for r in kept] == ["monday"]
-    assert kept[0].captions == ("A person dances, wildly.", "Somebody dances.")
+    options = PrepareOptions(only=("salsa",), captions="all")
+    kept = prepared(files, options, Captioner.of(sources / "captions.csv"))
+    assert [sequence["meta"]["take"] for sequence in kept] == ["monday", "monday"]
+    assert [sequence["description"] for sequence in kept] == ["A person dances, wildly.", "Somebody dances."]
     with pytest.raises(DataError, match="--only tango: no clip has that label; there are jump, salsa"):
         prepare(
             files,
@@ -245,19 +256,19 @@ def test_only_keeps_a_label(sources: Path) -> None:
 
 def test_a_bvh_without_a_caption_is_named(sources: Path) -> None:
     with pytest.raises(DataError, match=r"dance\.bvh: no caption"):
-        read_sources([sources / "dance.bvh"], PrepareOptions())
+        prepared([sources / "dance.bvh"])
 
 
 def test_what_is_no_source_is_named(sources: Path) -> None:
     with pytest.raises(
         DataError, match=r"captions.csv: not a format that is recognised; BVH, .* or a data file expected"
     ):
-        read_sources([sources / "captions.csv"], PrepareOptions())
+        prepared([sources / "captions.csv"])
     packed = r"S\.SAFETENSORS: a packed file, which has lost meta.action and .*; name the \.pt it was made from"
     with pytest.raises(DataError, match=packed):
-        read_sources([sources / "S.SAFETENSORS"], PrepareOptions())
+        prepared([sources / "S.SAFETENSORS"])
     with pytest.raises(DataError, match="no sources"):
-        read_sources([], PrepareOptions())
+        prepare([], sources / "out.pt", Encoder)
 
 
 def test_the_embedding_is_saved_alone() -> None:
@@ -266,7 +277,7 @@ def test_the_embedding_is_saved_alone() -> None:
 
 
 def test_real_clips(shared_mocap: Path) -> None:
-    recordings = read_sources([shared_mocap / "cmu_styles.npz"], PrepareOptions(only=("salsa",)))
+    recordings = [clip for clip in read_npz(shared_mocap / "cmu_styles.npz") if clip.action == "salsa"]
     assert len(recordings) == 108
     sequences = sequences_of(*recordings[:10], dim=48)
     clips = clips_from_sequences(sequences, "styles")
@@ -405,20 +416,22 @@ def test_labels_without_a_class_are_counted(sources: Path) -> None:
 
 def test_splits_and_subjects_of_a_table_are_written(sources: Path) -> None:
     table = sources / "table.csv"
-    table.write_text("file,caption,subject,split\ndance.bvh,A dance.,anna,test\nhop.bvh,A hop.,,\n")
+    table.write_text("file,caption,subject,split,license\ndance.bvh,A dance.,anna,test,CC0\nhop.bvh,A hop.,,,\n")
     prepare([sources / "dance.bvh", sources / "hop.bvh"], sources / "out.pt", Encoder, captioner=Captioner.of(table))
     metas = [sequence["meta"] for sequence in read_sequences(sources / "out.pt")[0]]
     assert (metas[0]["subject"], metas[0]["split"]) == ("anna", "test")
-    assert metas[1].keys().isdisjoint({"subject", "split"})
+    assert metas[0]["license"] == "CC0"
+    assert metas[1].keys().isdisjoint({"subject", "split", "license"})
+    packed = sources / "out.safetensors"
+    prepare([sources / "out.pt"], packed, Encoder)
+    assert open_clips(packed)[1]["licenses"] == open_clips(sources / "out.pt")[1]["licenses"] == {"mocap": ["CC0"]}
 
 
 def test_a_pattern_that_matches_nothing_is_a_mistake(sources: Path) -> None:
     with pytest.raises(DataError, match=r"--caption-from 'x_\{action\}': matches no source; the first is 'dance'"):
-        read_sources([sources / "dance.bvh"], PrepareOptions(), captioner=Captioner(pattern="x_{action}"))
-    (read,) = read_sources(
-        [sources / "dance.bvh"], PrepareOptions(), captioner=Captioner(pattern="{action}", template="{action}ing")
-    )
-    assert read.captions == ("danceing",)
+        prepared([sources / "dance.bvh"], captioner=Captioner(pattern="x_{action}"))
+    (made,) = prepared([sources / "dance.bvh"], captioner=Captioner(pattern="{action}", template="{action}ing"))
+    assert made["description"] == "danceing"
 
 
 def test_captions_are_for_the_encoder_of_the_base(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def page(chromium: Page, folder: Path) -> Iterator[Page]:
     chromium.requests.clear()
     chromium.open(folder / "page.html")
     yield chromium
+    chromium.get("localStorage.clear()")
     assert chromium.complaints == []
     assert [url for url in chromium.requests if not url.startswith("blob:")] == [
         (folder / "page.html").resolve().as_uri()
@@ -224,6 +225,20 @@ def test_flags_are_saved_as_the_file_that_training_reads(page: Page, folder: Pat
     assert lines[2].endswith(f"# duplicate 0 · {store.infos[20].description}")
     page.click("#only")
     assert sorted(order(page)) == [20, 33, 40]
+
+
+@needs_chromium
+def test_flags_by_hand_outlast_the_page(page: Page, folder: Path) -> None:
+    for clip in (20, 33):  # one that a rule has flagged, and one that none has
+        page.get(f"showScene({clip})")
+        page.press("f")
+    page.requests.clear()
+    page.open(folder / "page.html")
+    assert page.get("[...flagged]") == [[33, "flagged by hand"]]
+    page.get("localStorage.setItem(STORE, 'no JSON')")
+    page.requests.clear()
+    page.open(folder / "page.html")
+    assert page.get("[...flagged.keys()]") == [20]
 
 
 @needs_chromium

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stickgen.artifacts.base import MODEL_FILE, load_base, save_base
@@ -68,6 +69,16 @@ def test_base_adapter_and_real_clips_stand_side_by_side(
     assert "x.pt · test clips, rolled out of the caption and the first 10 frames" in text
     assert "<td>0.25 ± 0.1</td>" in text
 
+    # The same motions as numbers, those of one caption apart.
+    Path("prompts.txt").write_text("a person walks\na person walks\n", encoding="utf-8")
+    assert run_command(monkeypatch, *one[:-1], "new/all.npz", "--prompts", "prompts.txt") == 0
+    with np.load("new/all.npz") as arrays:
+        walks = ["a person walks"] * 2
+        assert arrays["caption"].tolist() == [*walks, *(f"{walk} (2)" for walk in walks)]
+        assert arrays["label"].tolist() == ["frozen base", "mine"] * 2
+    assert run_command(monkeypatch, *one[:-1], "new/all.bvh", "--prompts", "prompts.txt") == 1
+    assert "new/all.bvh: holds one motion, and there are 4" in capsys.readouterr().err
+
     before = Path("new/page.html").read_bytes()
     assert run_command(monkeypatch, *one, "--data", clips) == 1
     assert "already exists and was kept" in capsys.readouterr().err
@@ -111,7 +122,7 @@ def test_the_figures_of_a_run_are_shown_under_its_label(base: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("changes", "mistake", "message"),
     [
-        ({"output": "page.pdf"}, ConfigError, "page.pdf: a name that ends in .html expected"),
+        ({"output": "page.pdf"}, ConfigError, "page.pdf: a name that ends in .html, or in a format of"),
         ({"output": "folder.html"}, OutputExistsError, "folder.html: is a folder"),
         ({"models": ["gone"]}, StickgenError, "gone"),
         ({"models": ["gone"], "output": "base.safetensors/page.html"}, StickgenError, "base.safetensors is a file"),

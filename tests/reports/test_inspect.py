@@ -11,8 +11,10 @@ from rich.console import Console
 from stickgen.data.clips import ClipInfo
 from stickgen.data.curation import read_curation
 from stickgen.data.file import open_clips, pack, write_sequences
+from stickgen.data.table import ClipInfos
 from stickgen.errors import ConfigError, DataError, OutputExistsError, StickgenError
 from stickgen.motion.actions import action_name
+from stickgen.reports.clip_tables import name_of_action
 from stickgen.reports.inspect import Shown, inspect, one_of_each_pair, ordered, panels_of
 from stickgen.sample import SAMPLE_INFO, sample_sequences
 from tests.runs import help_without, run_command
@@ -65,11 +67,11 @@ def test_the_tables_count_what_is_there(file: Path) -> None:
     ]
     assert rows["left out: below quality 0.8"][0] == "1"
     assert sum(int(rows[split][0]) for split in ("train", "val", "test")) == 11
-    counts = Counter(action_of(info) for info in store.infos)
+    counts = Counter(name_of_action(info.main_action) for info in store.infos)
     assert set(counts) == {"walk", "wave", "run", "no label"}
     assert {name: int(rows[name][0]) for name in counts} == counts
     assert rows["no label"][0] == "1"
-    assert rows["[red]studio[/red]"] == ["1", "1", f"{store.infos[4].length:,}", rows["0 to 0.5"][3], "0.25", "0.25"]
+    assert rows["[red]studio[/red]"] == ["1", "1", "–", f"{store.infos[4].length:,}", rows["0 to 0.5"][4], "0.25"]
     assert (rows["0 to 0.5"][0], rows["no score"][0]) == ("1", "1")
     assert (rows["actions"], rows["physics"], rows["camera"]) == (["11"], ["12"], ["0"])
     lengths = sorted(info.length for info in store.infos)
@@ -85,7 +87,9 @@ def test_the_worst_clip_is_the_first_on_the_sheet(
     assert infos[0].index == 4
     assert infos[-1].index == 7
     first = panels_of(store, infos[:1])[0]
-    assert first.label.startswith(f"clip 4 · quality 0.25 · {action_of(infos[0])} · {infos[0].length} frames")
+    assert first.label.startswith(
+        f"clip 4 · quality 0.25 · {name_of_action(infos[0].main_action)} · {infos[0].length} frames"
+    )
     assert first.caption == infos[0].description
     np.testing.assert_array_equal(first.motion, store.load(4).motion.numpy())
 
@@ -107,8 +111,10 @@ def test_every_action_has_its_turn() -> None:
         ClipInfo(i, 50, 20, 8, "", f"take {i}", action_counts=None if action is None else {action: 50}, quality=quality)
         for i, (action, quality) in enumerate([(1, 0.9), (1, 0.2), (1, 0.5), (2, 0.8), (None, 0.4), (2, None)])
     ]
-    assert [info.position for info in ordered(infos, "action")] == [1, 3, 4, 2, 5, 0]
-    assert [info.position for info in ordered(infos, "quality")] == [1, 4, 2, 3, 0, 5]
+    assert [info.position for info in ordered(ClipInfos.of(infos), "action")] == [1, 3, 4, 2, 5, 0]
+    assert [info.position for info in ordered(ClipInfos.of(infos), "quality")] == [1, 4, 2, 3, 0, 5]
+    alike = [ClipInfo(i, 50, 20, 8, "", f"take {i}", quality=1.0) for i in range(3)]
+    assert [info.position for info in ordered(ClipInfos.of(alike), "quality", {0: 0.2, 2: 0.7})] == [2, 0, 1]
 
 
 def test_a_clip_that_cannot_be_drawn_is_named_and_the_others_drawn(tmp_path: Path) -> None:
@@ -134,7 +140,7 @@ def test_a_pair_of_figures_is_one_picture(tmp_path: Path) -> None:
     write_sequences(tmp_path / "pairs.pt", pairs, SAMPLE_INFO)
     store, _ = open_clips(tmp_path / "pairs.pt")
     assert len(store.infos) == 8
-    chosen = one_of_each_pair(ordered(store.infos, "quality"))
+    chosen = list(one_of_each_pair(ordered(store.infos, "quality")))
     assert sorted(info.index for info in chosen) == [0, 1, 2, 3]
     for panel, info in zip(panels_of(store, chosen), chosen, strict=True):
         np.testing.assert_array_equal(panel.motion[:, 0], store.load(info.position).motion.numpy())
@@ -150,6 +156,11 @@ def test_measures_and_leakage_are_printed(file: Path) -> None:
     text = text_of(file)
     assert "leakage: 1 of 1 test clip have a near-duplicate in train" in text
     assert "clip 8 (take 8) and clip 2 (take 2): distance 0.00" in text
+    clips[2]["meta"]["subject"] = clips[8]["meta"]["subject"] = "anna"
+    clips[8]["meta"]["split"] = clips[2]["meta"]["split"] = None
+    write_sequences(file, clips, SAMPLE_INFO, overwrite=True)
+    assert "near-duplicate in train" in text_of(file, split_by="subject")
+    assert "distance 0.00" not in text_of(file, split_by="subject")
     rows = printed(file)
     assert rows["duplicate"][3:] == ["0", "clip 8"]
     assert {"jerk", "skating", "bones", "stillness", "outlier"} <= set(rows)
@@ -194,6 +205,7 @@ def test_a_packed_file_says_the_same(file: Path, tmp_path: Path) -> None:
         ({"outputs": [Path("sheet.gif")]}, ConfigError, "sheet.gif: a name that ends in .png, .html or .yaml"),
         ({"outputs": [Path("clips.pt/sheet.png")]}, StickgenError, "is a file"),
         ({"order": "beauty"}, ConfigError, "order=beauty: quality or action"),
+        ({"split_by": "actor"}, ConfigError, "split-by=actor: take or subject"),
         ({"clips": 0}, ConfigError, "clips=0: 1 to 20000"),
         ({"outputs": [Path("s.png")], "clips": 201}, ConfigError, "clips=201: 1 to 200 expected for a sheet"),
         ({"outputs": [Path("folder.png")]}, OutputExistsError, "folder.png: is a folder"),

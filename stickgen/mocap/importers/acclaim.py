@@ -75,8 +75,12 @@ def _bone_of(joint: str) -> str:
     return f"{side[0]}{_BONES[part]}" if part else _BONES[joint]
 
 
+def _skeletons_beside(path: Path) -> list[Path]:
+    return [file for file in sorted(path.parent.iterdir()) if file.suffix.lower() == ".asf"]
+
+
 def _skeleton_path(path: Path) -> Path:
-    folder = [file for file in path.parent.iterdir() if file.suffix.lower() == ".asf"]
+    folder = _skeletons_beside(path)
     for stem in (path.stem, path.stem.rpartition("_")[0]):
         for file in folder:
             if file.stem == stem:
@@ -257,4 +261,6 @@ def _recognises(path: Path, head: bytes) -> bool:
     return bool(lines) and re.match(rb":(FULLY-SPECIFIED|DEGREES|RADIANS)\b", lines[0], re.IGNORECASE) is not None
 
 
-AMC = Importer("Acclaim (.amc with .asf)", "A motion and the skeleton beside it, 120 fps", _recognises, read_amc)
+AMC = Importer(
+    "Acclaim (.amc with .asf)", "A motion and the skeleton beside it, 120 fps", _recognises, read_amc, _skeletons_beside
+)

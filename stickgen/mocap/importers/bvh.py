@@ -11,7 +11,7 @@ from stickgen.errors import DataError, StickgenError
 from stickgen.files import missing_file, temporary_folder
 from stickgen.mocap.importers.bvh_layout import canonical_bvh
 from stickgen.mocap.importers.file_labels import file_labels
-from stickgen.mocap.importers.hundred_styles import TABLE, frame_cut
+from stickgen.mocap.importers.hundred_styles import TABLE, frame_cut, tables_beside
 from stickgen.mocap.importers.importer import Importer, ImportOptions
 from stickgen.mocap.importers.joints import body_joints, find_joints, turn_up
 from stickgen.mocap.projection import Recording, body_height, floor_height
@@ -146,4 +146,6 @@ def _recognises(path: Path, head: bytes) -> bool:
     return re.match(rb"(\xef\xbb\xbf)?\s*HIERARCHY\b", head, re.IGNORECASE) is not None
 
 
-BVH = Importer("BVH", "One skeleton a file, any rotation order, channel order and unit", _recognises, read_bvh)
+BVH = Importer(
+    "BVH", "One skeleton a file, any rotation order, channel order and unit", _recognises, read_bvh, tables_beside
+)

@@ -29,6 +29,7 @@ def _width(joints: int) -> int:
     return 4 + 9 * (joints - 1) + 3 * joints + 4
 
 
+_SPLITS = ("train", "val", "test")
 _VECTORS = {_width(joints): joints for joints in _SETS}
 
 
@@ -59,7 +60,7 @@ def read_humanml3d(path: Path, options: ImportOptions) -> list[Recording]:
     fps = options.fps or fps
     take = path.stem[1:] if path.stem[:1] == "M" and path.stem[1:].isdigit() else path.stem
     captions = _captions(path)
-    split = next((name for name in ("train", "val", "test") if path.stem in _members(path.parents[1], name)), "")
+    split = next((name for name in _SPLITS if path.stem in _members(path.parents[1], name)), "")
     # Names are bare numbers, which other data sets have too.
     facts = {"take": f"{source}/{take}", "source": source, "split": split}
     whole = recording_of(joints, names, fps, path, options, up="y", **facts)
@@ -135,6 +136,14 @@ def _texts_path(path: Path) -> Path:
     return path.parent.parent / "texts" / f"{path.stem}.txt"
 
 
+def _list_path(folder: Path, split: str) -> Path:
+    return folder / f"{split}.txt"
+
+
+def _beside(path: Path) -> list[Path]:
+    return [_texts_path(path), *(_list_path(path.parent.parent, split) for split in _SPLITS)]
+
+
 def _captions(path: Path) -> dict[tuple[float, float], tuple[str, ...]]:
     """Return the captions by the part they describe, (0, 0) being the whole."""
     texts = _texts_path(path)
@@ -162,7 +171,7 @@ def _captions(path: Path) -> dict[tuple[float, float], tuple[str, ...]]:
 @lru_cache(maxsize=8)
 def _members(folder: Path, split: str) -> frozenset[str]:
     """Return the names that a list of the data set puts into a split."""
-    path = folder / f"{split}.txt"
+    path = _list_path(folder, split)
     try:
         return frozenset(path.read_text(encoding="utf-8").split()) if path.is_file() else frozenset()
     except (OSError, UnicodeDecodeError) as error:
@@ -176,5 +185,5 @@ def _recognises(path: Path, head: bytes) -> bool:
 
 HUMANML3D = Importer(
     "HumanML3D and KIT-ML (.npy)", "Joint positions or feature vectors, captions in texts/ beside", _recognises,
-    read_humanml3d,
+    read_humanml3d, _beside,
 )  # fmt: skip

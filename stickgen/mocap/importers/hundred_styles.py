@@ -21,10 +21,15 @@ def frame_cut(path: Path) -> slice:
     Raises:
         DataError: the table cannot be read.
     """
-    for folder in (path.parent, path.parent.parent):
-        if (folder / TABLE).is_file():
-            return slice(*frame_cuts(folder / TABLE).get(path.stem, (None, None)))
+    for table in tables_beside(path):
+        if table.is_file():
+            return slice(*frame_cuts(table).get(path.stem, (None, None)))
     return slice(None)
+
+
+def tables_beside(path: Path) -> list[Path]:
+    """Return where the table of a file may be."""
+    return [folder / TABLE for folder in (path.parent, path.parent.parent)]
 
 
 @lru_cache(maxsize=4)

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,6 +69,10 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def _alone(path: Path) -> Sequence[Path]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Importer:
     """A format of motion.
@@ -79,9 +83,11 @@ class Importer:
         recognises: whether a path holds this format. It is given the path and the first :data:`HEAD_BYTES` bytes of the
             file, b"" for a folder, and decides by the content: names differ. It raises nothing.
         read: the recordings of a path that ``recognises`` accepted; a DataError for what cannot be used.
+        beside: other files that are read with a path, if they exist; a text file of its name need not be listed.
     """
 
     name: str
     description: str
     recognises: Callable[[Path, bytes], bool]
     read: Callable[[Path, ImportOptions], list[Recording]]
+    beside: Callable[[Path], Sequence[Path]] = _alone

@@ -108,7 +108,13 @@ def _recognises(path: Path, head: bytes) -> bool:
     return head[:1] in (b"\x80", b"(") and b"person1" in head
 
 
+def _beside(path: Path) -> list[Path]:
+    folder = path.parent.parent
+    captions = [above / "annots" / f"{path.stem}.txt" for above in (folder, folder.parent)]
+    return [folder / "person2" / path.name, *captions]
+
+
 INTERHUMAN = Importer(
     "InterHuman (.pkl, .npy)", "Two people as actors of one clip, captions in annots/ beside", _recognises,
-    read_interhuman,
+    read_interhuman, _beside,
 )  # fmt: skip

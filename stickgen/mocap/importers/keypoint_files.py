@@ -51,23 +51,25 @@ def load_json(path: Path) -> Any:
         raise DataError(f"{path}: not JSON, or cut off: {error}") from None
 
 
-def beginning(path: Path, head: bytes, accepts: Callable[[str], bool], *, folders: bool = False) -> bool:
+def beginning(
+    path: Path, head: bytes, accepts: Callable[[str], bool], frame: Callable[[str], bool] | None = None
+) -> bool:
     """Return whether the beginning of a file, without white space, is as expected.
 
     Args:
         path: file or folder.
         head: its first bytes; b"" for a folder.
-        accepts: judges the beginning.
-        folders: accept a folder too, of which one of the first JSON files is as expected.
+        accepts: judges the beginning of a file.
+        frame: judges one of the first JSON files of a folder; None: no folder is accepted.
     """
     if not path.is_dir():
         return accepts(_compact(head))
-    if not folders:
+    if frame is None:
         return False
     try:
         for file in sorted(path.glob("*.json"))[:20]:
             with file.open("rb") as opened:
-                if accepts(_compact(opened.read(HEAD_BYTES))):
+                if frame(_compact(opened.read(HEAD_BYTES))):
                     return True
     except OSError:
         pass

@@ -75,6 +75,6 @@ def _people(instances: Any, where: str) -> list[np.ndarray]:
 MMPOSE = Importer(
     "MMPose predictions",
     "JSON of MMPose, RTMPose or ViTPose (17 keypoints), one file a video or a folder of one a frame; needs --fps",
-    lambda path, head: beginning(path, head, _is_frame if path.is_dir() else _accepts, folders=True),
+    lambda path, head: beginning(path, head, _accepts, _is_frame),
     read_mmpose,
 )

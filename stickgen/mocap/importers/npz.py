@@ -19,7 +19,8 @@ from stickgen.motion.skeleton import FPS
 from stickgen.untrusted import check_archive, check_fps, parse_json
 
 _COLUMNS = (
-    "clip_id", "cmu_id", "take", "action", "stickgen_action", "style", "captions_json", "caption", "description",
+    "clip_id", "cmu_id", "take", "action", "stickgen_action", "style", "subject", "captions_json", "caption",
+    "description",
 )  # fmt: skip
 """Arrays of one entry a clip."""
 
@@ -38,8 +39,8 @@ def read_npz(path: Path, options: ImportOptions | None = None) -> list[Recording
     Args:
         path: an ``.npz`` with ``joints [N, J, 3]`` and ``joint_names [J]``. ``start`` and ``length`` cut the frames
             into clips (absent: one clip); ``fps`` is 25 where absent; ``clip_id``, ``cmu_id`` or ``take``, ``action``,
-            ``stickgen_action``, ``style`` and ``captions_json`` (a JSON list), ``caption`` or ``description`` hold one
-            entry a clip and may be absent.
+            ``stickgen_action``, ``style``, ``subject`` and ``captions_json`` (a JSON list), ``caption`` or
+            ``description`` hold one entry a clip and may be absent; so may ``license``, one text.
         options: ``joint_map`` and ``up`` are used, and ``fps`` where the file has no rate.
 
     Returns:
@@ -82,6 +83,7 @@ def read_npz(path: Path, options: ImportOptions | None = None) -> list[Recording
         except DataError as error:
             raise DataError(f"{path}: take {take}: {error}") from None
     fps = _fps(content, path, options.fps)
+    (terms,) = _column(content, "license", 1, path)
     return [
         Recording(
             joints=joints[a:b],
@@ -91,6 +93,8 @@ def read_npz(path: Path, options: ImportOptions | None = None) -> list[Recording
             action=columns["action"][i],
             stickgen_action=columns["stickgen_action"][i] or None,
             style=columns["style"][i],
+            subject=columns["subject"][i],
+            license=terms,
             clip_id=columns["clip_id"][i] or f"{path.stem}_{i:04d}",
             source="cmu" if "cmu_id" in content else "",
             where=f"{path}: clip {columns['clip_id'][i] or i}",
@@ -162,7 +166,8 @@ def _column(content: dict[str, np.ndarray], key: str, clips: int, path: Path) ->
         return [""] * clips
     values = [checked_text(str(value), f"{path}: {key}") for value in np.atleast_1d(content[key])]
     if len(values) != clips:
-        raise DataError(f"{path}: {key}: {clips} entries expected, one a clip; {len(values)} found")
+        what = "one text expected" if key == "license" else f"{clips} entries expected, one a clip"
+        raise DataError(f"{path}: {key}: {what}; {len(values)} found")
     return values
 
 

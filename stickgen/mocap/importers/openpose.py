@@ -42,6 +42,6 @@ def read_openpose(path: Path, options: ImportOptions) -> list[Recording]:
 OPENPOSE = Importer(
     "OpenPose",
     "folder of *_keypoints.json (BODY_25), one file a frame; needs --fps",
-    lambda path, head: beginning(path, head, _accepts, folders=True),
+    lambda path, head: beginning(path, head, _accepts, _accepts),
     read_openpose,
 )

@@ -55,6 +55,6 @@ def _people(results: Any, where: str) -> list[np.ndarray]:
 ULTRALYTICS = Importer(
     "Ultralytics pose results",
     "JSON of Results.to_json (17 keypoints), a list of frames or a folder of one file a frame; needs --fps",
-    lambda path, head: beginning(path, head, _is_frame if path.is_dir() else _accepts, folders=True),
+    lambda path, head: beginning(path, head, _accepts, _is_frame),
     read_ultralytics,
 )

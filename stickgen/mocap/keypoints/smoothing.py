@@ -12,8 +12,8 @@ _ORDER = 2
 def smooth(points: np.ndarray, fps: float) -> np.ndarray:
     """Smooth joints over time by a Savitzky–Golay filter: a parabola through each window.
 
-    It shifts nothing in time. A One-Euro filter, which is made for live input, lags behind: its error is a third higher
-    at best, and no lower than this one's where it is run in both directions (docs/video.md).
+    It shifts nothing in time and keeps the speed of feet, from which the camera's motion is found. A One-Euro filter,
+    which is made for live input, lags behind; run in both directions, it shortens the way of walks (docs/video.md).
 
     Args:
         points: ``[T, J, 2]``, all known.

@@ -64,6 +64,17 @@ def test_styles_and_single_descriptions_are_read(tmp_path: Path) -> None:
     assert first.captions == ("x",)
 
 
+def test_who_moves_and_the_licence_are_read(tmp_path: Path) -> None:
+    clips = read_npz(archive(tmp_path / "a.npz", subject=np.array(["anna", "", "bob"]), license="CC BY 4.0"))
+    assert [(clip.subject, clip.license) for clip in clips] == [
+        ("anna", "CC BY 4.0"),
+        ("", "CC BY 4.0"),
+        ("bob", "CC BY 4.0"),
+    ]
+    with pytest.raises(DataError, match="license: one text expected; 2 found"):
+        read_npz(archive(tmp_path / "b.npz", license=np.array(["a", "b"])))
+
+
 def test_a_head_beside_a_head_base_is_the_middle_already(tmp_path: Path) -> None:
     body = walking_body(30)
     head = BODY_JOINTS.index("head")

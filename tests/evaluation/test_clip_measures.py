@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from scipy.stats import rankdata
 
 from stickgen.data.clips import Clip
 from stickgen.data.stores import ClipsInMemory
 from stickgen.errors import ConfigError
+from stickgen.evaluation.clip_measures import MEASURES, RANKED, Measured, Rule, leaks, measure
 from stickgen.motion.skeleton import FPS
-from stickgen.reports.measures import MEASURES, Measured, Rule, leaks, measure
 from stickgen.sample import sample_sequences
 from tests.render.figures import walking
 
@@ -48,6 +49,17 @@ def test_measures_of_motion_are_what_their_formulas_give() -> None:
     assert values["bones"][1] == pytest.approx(0, abs=1e-5)
     assert values["stillness"].tolist()[1:] == [0.0, pytest.approx(47 / 49)]
     assert values["frames"].tolist() == [50, 50, 50]
+    assert values["speed"][1] == pytest.approx(0.5, rel=1e-4)
+    assert values["height"].tolist() == pytest.approx([float(np.ptp(glides[0, 1::2]))] * 3, rel=1e-3)
+
+
+def test_odd_is_the_mean_rank() -> None:
+    clips = [dancing(seed) for seed in range(6)] + [walking(2), walking(50, speed=0.0), walking(40, speed=0.0)]
+    values = measured_of(clips).values
+    ranks = np.stack([(rankdata(values[name], nan_policy="omit") - 1) for name in RANKED])
+    ranks /= np.sum(~np.isnan(ranks), axis=1, keepdims=True) - 1
+    np.testing.assert_allclose(values["odd"], np.nanmean(ranks, axis=0))
+    assert np.isnan(ranks[:, 6]).any()
 
 
 def test_a_copy_is_a_duplicate_of_the_earlier_clip_and_an_odd_clip_an_outlier() -> None:
@@ -127,5 +139,5 @@ def test_rules(text: str, flagged: list[int]) -> None:
     "text", ["", "jerk", "jerk>", "jerk=3", "jerk>x", "beauty>3", "jerk>3 or 1", "jerk>-1", "jerk>1e3"]
 )
 def test_what_is_no_rule(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"flag=.*measures: jerk, skating"):
+    with pytest.raises(ConfigError, match=r"flag=.*measures: odd, jerk, skating"):
         Rule.parse(text)

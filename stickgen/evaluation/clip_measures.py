@@ -1,7 +1,7 @@
 """What ``stickgen inspect`` measures of clips, so that the odd ones of a file can be found and left out.
 
-The quality score tells damaged motion from sound motion, and most corpora score 1.00 throughout. These measures spread
-over sound motion too.
+The quality score tells damaged motion from sound motion, so that training can leave the damaged out; most corpora score
+1.00 throughout. These measures spread over sound motion too, and ``odd`` puts clips in one order.
 """
 
 import operator
@@ -52,16 +52,22 @@ class Measure:
 
 
 MEASURES = (
+    Measure("odd", "mean rank by jerk, skating, bones, stillness and outlier, from 0 (usual) to 1"),
     Measure("jerk", "mean size of the joints' third derivative, body heights / s³"),
     Measure("skating", "mean speed of the standing foot, body heights / s"),
     Measure("bones", "excess of the segments' longest over their usual longest (0.9 quantile), as a share"),
     Measure("stillness", f"share of the time in which no joint is faster than {STILL_SPEED:g} body heights / s"),
+    Measure("speed", "mean speed of the joints, body heights / s"),
+    Measure("height", "usual (median) height from the lowest joint to the highest, body heights"),
     Measure("duplicate", "distance to the nearest clip before it in the file, 0 for a copy", high_is_odd=False),
     Measure("outlier", "distance to the fifth nearest clip, over the file's median of it"),
     Measure("quality", "the file's quality score", high_is_odd=False),
     Measure("frames", "length", high_is_odd=False),
 )
 """Distances are between features (:func:`~stickgen.evaluation.features.motion_features`), in standard deviations."""
+
+RANKED = ("jerk", "skating", "bones", "stillness", "outlier")
+"""What ``odd`` is made of."""
 
 NAMES = tuple(measure.name for measure in MEASURES)
 
@@ -84,6 +90,11 @@ class Measured:
     features: Tensor
     unreadable: list[str]
 
+    def of_position(self, name: str) -> dict[int, float]:
+        """Return a clip's position → its measure, without the clips that have none."""
+        pairs = zip(self.infos, self.values[name].tolist(), strict=True)
+        return {info.position: value for info, value in pairs if value == value}
+
 
 def measure(store: ClipStore, infos: Sequence[ClipInfo]) -> Measured:
     """Read clips and measure them; those that cannot be read are named instead.
@@ -104,30 +115,47 @@ def measure(store: ClipStore, infos: Sequence[ClipInfo]) -> Measured:
         rows.append(_of_motion(motion, slip))
         # The smaller figure's: those of both figures are compared.
         features.append(motion_features(to_stick_5(motion)) if len(motion) > 1 else torch.zeros(_FEATURES))
-    columns = np.array(rows, dtype=np.float64).reshape(len(rows), 4).T
-    values = dict(zip(("jerk", "skating", "bones", "stillness"), columns, strict=False))
+    columns = np.array(rows, dtype=np.float64).reshape(len(rows), len(_OF_MOTION)).T
+    values = dict(zip(_OF_MOTION, columns, strict=True))
     standard = _standardised(torch.stack(features)) if features else torch.zeros(0, _FEATURES)
     values["duplicate"], values["outlier"], neighbours = _distances(standard)
     values["quality"] = np.array([np.nan if info.quality is None else info.quality for info in kept])
     values["frames"] = np.array([info.length for info in kept], dtype=np.float64)
-    return Measured(kept, {name: values[name] for name in NAMES if name in values}, neighbours, standard, unreadable)
+    values["odd"] = _mean_ranks([values[name] for name in RANKED])
+    return Measured(kept, {name: values[name] for name in NAMES}, neighbours, standard, unreadable)
 
 
 _FEATURES = 42
+_OF_MOTION = ("jerk", "skating", "bones", "stillness", "speed", "height")
 
 
-def _of_motion(motion: Tensor, slip: StanceSlip) -> tuple[float, float, float, float]:
-    """Return jerk, skating, bones and stillness of ``[T, D]``, NaN for those that so few frames do not have."""
+def _of_motion(motion: Tensor, slip: StanceSlip) -> tuple[float, ...]:
+    """Return the measures of :data:`_OF_MOTION` of ``[T, D]``, NaN for those that so few frames do not have."""
     points = motion.double().unflatten(-1, (-1, 2))
     jerk = points.diff(n=3, dim=0).norm(dim=-1).mean() * FPS**3 if len(motion) > 3 else torch.tensor(torch.nan)
     slip.reset()
     slip.update(motion[:, None], motion[:, None], torch.ones(len(motion), 1, dtype=torch.bool))
-    fastest = points.diff(dim=0).norm(dim=-1).amax(dim=-1) * FPS
-    still = (fastest < STILL_SPEED).double().mean()
+    speeds = points.diff(dim=0).norm(dim=-1) * FPS
+    still = (speeds.amax(dim=-1) < STILL_SPEED).double().mean()
+    height = (points[..., 1].amax(dim=1) - points[..., 1].amin(dim=1)).median()
     lengths = skeleton_of(motion.shape[-1]).segment_lengths(motion.double())
     usual = lengths.quantile(UPPER_QUANTILE, dim=0)
     bones = (lengths.amax(dim=0) - usual).sum() / usual.sum()
-    return float(jerk), float(slip.compute()), float(bones), float(still)
+    return tuple(map(float, (jerk, slip.compute(), bones, still, speeds.mean(), height)))
+
+
+def _mean_ranks(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean over some measures ``[N]`` of the share of clips below each clip, NaN for one that has none.
+
+    Equal clips share the middle of their ranks.
+    """
+    ranks = np.full((len(columns), len(columns[0])), np.nan)
+    for row, column in zip(ranks, columns, strict=True):
+        known = ~np.isnan(column)
+        _, of, counts = np.unique(column[known], return_inverse=True, return_counts=True)
+        row[known] = (np.cumsum(counts) - (counts + 1) / 2)[of] / max(known.sum() - 1, 1)
+    has = ~np.isnan(ranks)
+    return np.where(has.any(axis=0), np.where(has, ranks, 0).sum(axis=0) / np.maximum(has.sum(axis=0), 1), np.nan)
 
 
 def _standardised(features: Tensor) -> Tensor:
