@@ -1,6 +1,6 @@
 """Joint error of keypoints from a video before and after each step of cleaning, against the motion that was filmed.
 
-    python -m benchmarks.keypoints --motion ../shared/mocap/cmu_sample.npz
+    python -m benchmarks.keypoints --motion cmu_sample.npz
 
 Clips of a joint archive (or of the built-in sample, without --motion) are filmed by a virtual camera that pans, zooms
 and shakes, and found by an estimator with noise, lost and exchanged joints, while another person passes by. The truth

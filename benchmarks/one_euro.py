@@ -1,6 +1,6 @@
 """Keypoints smoothed by Savitzky–Golay and by the One-Euro filter (Casiez, Roussel and Vogel, CHI 2012), compared.
 
-    python -m benchmarks.one_euro --motion ../shared/mocap/cmu_sample.npz
+    python -m benchmarks.one_euro --motion cmu_sample.npz
 
 The clips are those on which the parameters of the cleaning were chosen, seen from the side. One-Euro is made for live
 input: a low-pass filter whose cutoff rises with speed, so slow motion is smooth and fast motion lags little.
