@@ -85,7 +85,7 @@ def write_packed(
             for position in range(done.clips, len(store.infos)):
                 if progress and position % _TOLD == 0:
                     progress("packing", position, len(store.infos))
-                if unfinished and time.monotonic() - unfinished.saved >= SAVE_SECONDS:
+                if position and unfinished and time.monotonic() - unfinished.saved >= SAVE_SECONDS:
                     first.seek(offsets[f"{PREFIX}digest"])
                     first.write(digests[:position].tobytes())
                     unfinished.save(head, position, files | {"": first})
@@ -145,7 +145,7 @@ class Unfinished:
         with suppress(OSError, ValueError, LookupError, TypeError):
             found = parse_json(self._journal.read_text(encoding="utf-8"))
             done = _Done(int(found["clips"]), {str(name): int(place) for name, place in found["places"].items()})
-            if found["key"] == self._key(head) and self.file.stat().st_size >= max(done.places.values()):
+            if found["key"] == self._key(head) and self.file.stat().st_size >= int(found["size"]):
                 log.warning("%s: continues what a stopped command had done", self.file.parent)
                 return done
         log.warning("%s: of another source, or damaged; everything is done anew", self.file.parent)
@@ -157,8 +157,10 @@ class Unfinished:
             file.flush()
             os.fsync(file.fileno())
         places = {name: file.tell() for name, file in files.items()}
+        size = self.file.stat().st_size
+        known = {"key": self._key(head), "clips": clips, "places": places, "size": size}
         with atomic_write(self._journal, overwrite=True) as scratch:
-            scratch.write_text(json.dumps({"key": self._key(head), "clips": clips, "places": places}), encoding="utf-8")
+            scratch.write_text(json.dumps(known), encoding="utf-8")
         self.saved = time.monotonic()
 
     def _key(self, head: bytes) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stickgen.config import DataConfig
+from stickgen.data.datamodule import ClipDataModule
 from stickgen.data.file import read_sequences, write_sequences
 from stickgen.errors import DataError, FolderInUseError
 from stickgen.locks import folder_lock
@@ -22,7 +24,7 @@ from stickgen.mocap.projection import BODY_JOINTS
 from stickgen.mocap.unfinished import Unfinished, state_of
 from tests.mocap.bodies import walking_body
 from tests.mocap.test_prepare import Encoder
-from tests.random_clips import random_sequences
+from tests.random_clips import assert_same, random_sequences
 
 # Captions that share their arrays, and a text that comes up again in another recording.
 OPTIONS = PrepareOptions(views=("both",), captions="all", minimum=10, window=30)
@@ -210,3 +212,20 @@ def test_files_beside_a_source_belong_to_it(tmp_path: Path) -> None:
         path.write_text("")
     after = {name for name, _, _ in state_of(found, ImportOptions(pose_model=model).pose_model)}
     assert after - before == {str(path) for path in (*beside, model)}
+
+
+def test_files_prepared_one_by_one_into_a_folder_train_as_one(sources: list[Path], tmp_path: Path) -> None:
+    """So a cluster needs no more than a command for each part of the sources."""
+    (sources[0] / "others.pt").unlink()
+    files = sorted(sources[0].iterdir())
+    prepare(files, tmp_path / "whole.safetensors", Encoder, OPTIONS)
+    for name, part in (("a", files[:9]), ("b", files[9:])):
+        prepare(part, tmp_path / "parts" / f"{name}.safetensors", Encoder, OPTIONS)
+    settings = {"batch_size": 4, "val_fraction": 0.2, "test_fraction": 0.2, "keep_unscored": True, "min_quality": 0.0}
+    one, many = (
+        ClipDataModule(DataConfig(path=str(tmp_path / name), **settings), seed=3)
+        for name in ("whole.safetensors", "parts")
+    )
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        for ours, theirs in zip(getattr(many, loader)(), getattr(one, loader)(), strict=True):
+            assert_same(ours, theirs)
