@@ -78,7 +78,10 @@ def with_frozen_stored(config: TrainConfig, data: ClipDataModule, built: BuiltMo
     if asked != "auto":
         if objection:
             raise ConfigError(f"trainer.cache_frozen={asked}: {objection}; or set trainer.cache_frozen=null")
-        data.hidden = store.opened()
+        try:
+            data.hidden = store.opened()
+        except OutputError as error:
+            raise OutputError(f"{error}; trainer.cache_frozen=null trains without") from None
         return config
     stored = None
     if store.layers and config.lora.enabled:
@@ -165,7 +168,7 @@ class _Store:
                 with folder_lock(folder):
                     found = open_hidden(states, key, self.layers) or self._made(states, key)
             except OSError as error:
-                raise OutputError(f"{folder}: {error.strerror}; free some disk, or name another folder") from None
+                raise OutputError(f"{folder}: {error.strerror}") from None
             except FolderInUseError as error:
                 if not waits:
                     log.info("%s; waiting for the frozen layers' output", str(error).partition(";")[0])
