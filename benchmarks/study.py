@@ -11,6 +11,7 @@ Finished runs of the same settings are kept: an interrupted study goes on.
     rank        rank 2 to 32, alpha twice the rank
     alpha       alpha 4 to 64 at rank 8
     targets     which layers are adapted
+    top         adapters in the last layers, trained from what the layers below give for four variants of each clip
     dropout     of the frozen base while the adapter trains
     shots       how many clips there are to train on
     forgetting  what is gained against what is forgotten, by rate and scale, of adapters and of full fine-tuning
@@ -67,6 +68,9 @@ SHOWN_OF_STYLE = {
 STEP_RATIO = 0.85
 """Time of an adapter's step over that of a full fine-tuning step, as docs/performance.md has it for these settings."""
 
+LAYERS, VARIANTS = 8, "data.augment.variants=4"
+"""Of the shipped base; of a clip in the study "top"."""
+
 ADAPTER_POINTS = [(16, "1e-3"), (16, "3e-3"), (64, "1e-3"), (64, "2e-3"), (64, "3e-3")]
 
 
@@ -97,6 +101,15 @@ def studies(steps: int, step_ratio: float = STEP_RATIO) -> dict[str, dict[str, l
         "rank": {f"rank {rank}": [f"lora.rank={rank}", f"lora.alpha={2 * rank}"] for rank in (2, 4, 8, 16, 32)},
         "alpha": {f"alpha {alpha}": [f"lora.alpha={alpha}"] for alpha in (4, 8, 16, 32, 64)},
         "targets": {name: [f"lora/targets={group}"] for name, group in groups.items()},
+        "top": {
+            "all layers": [],
+            "all layers, 4 variants": [VARIANTS],
+            **{
+                f"last {k}": [f"lora.layers=[{','.join(map(str, range(LAYERS - k, LAYERS)))}]", VARIANTS]
+                for k in (6, 4, 2, 1)
+            },
+            "decoder": ["lora/targets=[pose_decoder]", VARIANTS],
+        },
         "dropout": {f"base dropout {p}": [f"base.dropout={p}"] for p in (0, 0.1)},
         "shots": {
             "5 clips": ["data.train_clips=5"],

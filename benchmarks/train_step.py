@@ -2,6 +2,10 @@
 
     python benchmarks/train_step.py --batch 2 8 --dtype float32 --base-dropout 0 0.1
 
+"x first" is the median of the pairwise ratios to stickgen, or to the first contender named where stickgen is not.
+"floor" holds for adapters in all layers. "store, ms" is what it took to store the layers below for the step's clips,
+once. On a busy machine, --cpu-time --threads 1 measures the processor's time instead of the clock's.
+
 Every contender has a process of its own, so that its peak memory is its own; they take steps in turn, A B C A B C …,
 so that the machine's drift meets all of them alike. All train the same base (medium, 20 numbers, causal, T = 250) with
 the same dropout and precision. PEFT is not a dependency: `pip install peft` first.
@@ -12,6 +16,8 @@ stickgen_whole    the same, all clips in one pass
 stickgen_compiled the same under torch.compile, layer by layer; not among the default contenders
 full, peft,       full fine-tuning, PEFT's LoRA and the formula as usually written, all clips in one pass, on
 plain             stickgen's base with its lean backward passes
+top1, top2, top4, the same with adapters in the last so many layers and the pose decoder, all clips in one pass; with
+top6              _stored, the output of the layers below is read from the disk (stickgen/data/hidden.py)
 full_torch,       full fine-tuning and PEFT's LoRA on the same base written in PyTorch's own operations
 peft_torch        (plain_base.py): what they meet when they are given such a model
 """
@@ -23,11 +29,15 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-CONTENDERS = ("stickgen", "stickgen_whole", "full", "peft", "plain", "full_torch", "peft_torch", "stickgen_compiled")
+CONTENDERS = ("stickgen", "stickgen_whole", "full", "peft", "plain", "full_torch", "peft_torch")
+TOP = tuple(f"top{k}{stored}" for k in (1, 2, 4, 6) for stored in ("", "_stored"))
+OTHERS = ("stickgen_compiled", *TOP)
+LAYERS = 8
 TARGETS = ["transformer_encoder", "pose_decoder"]
 RANK, ALPHA, LORA_DROPOUT = 8, 16.0, 0.05
 FRAMES, DIM, EMBEDDING = 250, 20, 1024
@@ -63,8 +73,9 @@ def build(contender: str, base_dropout: float, dtype: str) -> Any:
         model.requires_grad_(False)
         return inject_adapter_in_model(config, model).train()
 
-    inject_lora_adapters(model, TARGETS, RANK, ALPHA, LORA_DROPOUT)
-    if contender == "stickgen":
+    layers = range(frozen_layers(contender), LAYERS)
+    inject_lora_adapters(model, TARGETS, RANK, ALPHA, LORA_DROPOUT, layers=layers)
+    if contender == "stickgen" or contender.startswith("top"):
         if dtype == "bf16":
             model.set_encoder_dtype(torch.bfloat16)
         if written == "compiled":
@@ -90,26 +101,57 @@ def build(contender: str, base_dropout: float, dtype: str) -> Any:
     return model.train()
 
 
-def work(contender: str, batch: int, dtype: str, base_dropout: float, threads: int, size: int, frames: int) -> None:
+def frozen_layers(contender: str) -> int:
+    """Return how many of the first layers a contender does not adapt."""
+    name = contender.partition("_")[0]
+    return LAYERS - int(name.removeprefix("top")) if name.startswith("top") else 0
+
+
+def stored_below(model: Any, motion: Any, text: Any, layers: int, folder: Path) -> Any:
+    """Store what a model's first layers give for clips; return a function of a range of clips that reads it again."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    from stickgen.data.hidden import write_hidden
+
+    frames, clips = motion.shape[:2]
+    with torch.no_grad():
+        hidden = model.hidden_below(layers, motion, text)
+    rows, made = (clips * (frames + 1), hidden.shape[-1]), [(0, range(clips), list(hidden))]
+    states = write_hidden(folder / "states", "", layers, (1, clips), rows, torch.float32, made)
+    return lambda part: (layers, pad_sequence([states.read(n, 0) for n in range(clips)[part]], batch_first=True))
+
+
+def work(
+    contender: str, batch: int, dtype: str, base_dropout: float, threads: int, size: int, frames: int, cpu_time: bool
+) -> None:
     """Take a step for every line read, and answer with its seconds; at the end tell the peak.
 
     Passes are of ``size`` clips; where it is 0, find the fastest size and tell that instead.
     """
     import torch
 
+    clock = time.process_time if cpu_time else time.perf_counter
     torch.set_num_threads(threads)
     model = build(contender, base_dropout, dtype)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.01)
     torch.manual_seed(1)
     motion, text = torch.randn(frames, batch, DIM), torch.randn(batch, EMBEDDING)
-    autocast = dtype == "bf16" and not contender.startswith("stickgen")
+    autocast = dtype == "bf16" and not contender.startswith(("stickgen", "top"))
+    below, made = (lambda part: None), 0.0
+    if contender.endswith("_stored"):
+        with tempfile.TemporaryDirectory() as folder:  # the file stays mapped after its name is gone
+            for _ in range(2):  # the second is measured
+                started = clock()
+                below = stored_below(model, motion, text, frozen_layers(contender), Path(folder))
+                made = clock() - started
 
     def passes(size: int, clips: int) -> None:
         for at in range(0, clips, size):
             part = slice(at, at + size)
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-                outputs = model(motion[:, part], text[part], return_all_outputs=True)
+                outputs = model(motion[:, part], text[part], return_all_outputs=True, below=below(part))
                 loss = sum(outputs[name].float().square().mean() for name in ("pose", "action_logits", "physics"))
             (loss * (size / batch)).backward()
 
@@ -139,11 +181,12 @@ def work(contender: str, batch: int, dtype: str, base_dropout: float, threads: i
     for line in sys.stdin:
         if line.strip() == "end":
             break
-        started = time.perf_counter()
+        started = clock()
         step()
-        print(time.perf_counter() - started, flush=True)
+        print(clock() - started, flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"peak_mib": peak, "trained": sum(p.numel() for p in trained)}), flush=True)
+    trained_numbers = sum(p.numel() for p in trained)
+    print(json.dumps({"peak_mib": peak, "trained": trained_numbers, "store_seconds": made}), flush=True)
 
 
 def matrix_rate(dtype: str, threads: int) -> float:
@@ -180,6 +223,7 @@ def start_worker(
     threads: int,
     micro_batch: int,
     frames: int = FRAMES,
+    cpu_time: bool = False,
     **env: str,
 ) -> subprocess.Popen[str]:
     """Start the process of a contender; see :func:`work`."""
@@ -193,6 +237,8 @@ def start_worker(
         "--frames": frames,
     }
     command = [sys.executable, __file__, *(str(part) for option in options.items() for part in option)]
+    if cpu_time:
+        command.append("--cpu-time")
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **env}
     )
@@ -216,14 +262,18 @@ def peak_mib(worker: "subprocess.Popen[str]") -> float:
     return float(json.loads(worker.communicate("step\nstep\nend\n")[0].splitlines()[-1])["peak_mib"])
 
 
-def compare(batch: int, dtype: str, base_dropout: float, runs: int, threads: int, names: list[str]) -> dict[str, Any]:
+def compare(
+    batch: int, dtype: str, base_dropout: float, runs: int, threads: int, names: list[str], cpu_time: bool
+) -> dict[str, Any]:
     """Let the contenders take steps in turn; return the figures of each."""
 
     def start(name: str, size: int, **env: str) -> subprocess.Popen[str]:
-        return start_worker(name, batch, dtype, base_dropout, threads, size, **env)
+        return start_worker(name, batch, dtype, base_dropout, threads, size, cpu_time=cpu_time, **env)
 
     sizes = dict.fromkeys(names, batch)
-    sizes["stickgen"] = int(start("stickgen", 0).communicate()[0])
+    first = "stickgen" if "stickgen" in names else names[0]
+    if first == "stickgen":
+        sizes[first] = int(start(first, 0).communicate()[0])
     workers = {name: start(name, sizes[name]) for name in names}
     seconds = take_turns(workers, runs)
     ends = {name: json.loads(worker.communicate("end\n")[0]) for name, worker in workers.items()}
@@ -233,11 +283,11 @@ def compare(batch: int, dtype: str, base_dropout: float, runs: int, threads: int
     rows = {}
     for name in names:
         median = statistics.median(seconds[name])
-        pairs = [other / own for own, other in zip(seconds["stickgen"], seconds[name], strict=True)]
+        pairs = [other / own for own, other in zip(seconds[first], seconds[name], strict=True)]
         rows[name] = {
             "seconds": median,
             "sequences_per_second": batch / median,
-            "times_stickgen": statistics.median(pairs),
+            "times_first": statistics.median(pairs),
             "range": [min(pairs), max(pairs)],
             "floor_share": ideal / median,
             "micro_batch": sizes[name],
@@ -254,11 +304,12 @@ def main() -> None:
     parser.add_argument("--base-dropout", type=float, nargs="+", default=[0.0])
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS[:-1]))
+    parser.add_argument("--contenders", nargs="+", choices=(*CONTENDERS, *OTHERS), default=CONTENDERS)
+    parser.add_argument("--cpu-time", action="store_true", help="measure the processor's time, on a busy machine")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--micro-batch", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--frames", type=int, default=FRAMES, help=argparse.SUPPRESS)
-    parser.add_argument("--worker", choices=CONTENDERS, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", choices=(*CONTENDERS, *OTHERS), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
         work(
@@ -269,26 +320,29 @@ def main() -> None:
             given.threads,
             given.micro_batch,
             given.frames,
+            given.cpu_time,
         )
         return
     results = []
     for dtype in given.dtype:
         for base_dropout in given.base_dropout:
             for batch in given.batch:
-                result = compare(batch, dtype, base_dropout, given.runs, given.threads, given.contenders)
+                result = compare(
+                    batch, dtype, base_dropout, given.runs, given.threads, given.contenders, given.cpu_time
+                )
                 results.append(result)
                 print(f"\nbatch {batch}, {dtype}, base dropout {base_dropout:g}: median of {given.runs}")
                 print(
-                    f"{'':16}{'ms/step':>9}{'seq/s':>8}{'x stickgen':>12}{'range':>14}"
-                    f"{'floor':>8}{'peak MiB':>10}{'pinned':>8}{'micro-batch':>13}"
+                    f"{'':16}{'ms/step':>9}{'seq/s':>8}{'x first':>12}{'range':>14}"
+                    f"{'floor':>8}{'peak MiB':>10}{'pinned':>8}{'micro-batch':>13}{'store, ms':>11}"
                 )
                 for name, row in result["contenders"].items():
                     low, high = row["range"]
                     print(
                         f"{name:16}{1000 * row['seconds']:9.0f}{row['sequences_per_second']:8.2f}"
-                        f"{row['times_stickgen']:12.2f}{f'{low:.2f}-{high:.2f}':>14}"
+                        f"{row['times_first']:12.2f}{f'{low:.2f}-{high:.2f}':>14}"
                         f"{row['floor_share']:8.0%}{row['peak_mib']:10.0f}{row['pinned_peak_mib']:8.0f}"
-                        f"{row['micro_batch']:13}"
+                        f"{row['micro_batch']:13}{1000 * row['store_seconds']:11.0f}"
                     )
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 from pathlib import Path
 
@@ -83,12 +84,18 @@ def test_one_process_writes(runs: dict[str, RunFolder]) -> None:
 
 def test_a_run_of_two_that_is_stopped_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base.safetensors")
-    changes = {"lora__dropout": 0.3, "trainer__max_epochs": 4}
+    changes = {
+        "lora__dropout": 0.3,
+        "trainer__max_epochs": 4,
+        "lora__layers": "[1]",  # every process reads what the first has stored of the layer below
+    }
     stop = Stop(signal.SIGTERM, 6)
     stopped = run_script("train.py", *_overrides(base, "run", *TWO, **changes), cwd=tmp_path, stop=stop)
     assert stopped.returncode == 128 + signal.SIGTERM
     assert stopped.stderr.startswith("error: SIGTERM: stopped and saved at step")
     assert len(stopped.stderr.splitlines()) == 1
+    assert RunFolder(tmp_path / "run").read_config().trainer.cache_frozen == "float32"
+    shutil.rmtree(tmp_path / "frozen")
     for arguments in (["resume=run"], _overrides(base, "uninterrupted", *TWO, **changes)):
         done = run_script("train.py", *arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -103,7 +110,8 @@ def test_a_job_of_a_sweep_that_has_two_processes_stays_one_job(tmp_path: Path) -
         "train.py",
         "-m",
         "lora.rank=2,3",
-        *short_run(base, trainer__max_steps=1, **{"hydra.sweep.dir": "jobs"}),
+        *short_run(base, trainer__max_steps=1, lora__layers="[1]", trainer__cache_frozen="float32"),
+        "hydra.sweep.dir=jobs",
         *TWO,
         cwd=tmp_path,
     )
@@ -112,6 +120,8 @@ def test_a_job_of_a_sweep_that_has_two_processes_stays_one_job(tmp_path: Path) -
     jobs = sorted(p for p in (tmp_path / "jobs").iterdir() if p.name.isdigit())
     assert [RunFolder(job).read_config().lora.rank for job in jobs] == [2, 3]
     assert all(RunFolder(job).metrics.is_file() for job in jobs)
+    assert len(list((tmp_path / "jobs" / "frozen").iterdir())) == 1
+    assert done.stdout.count("storing the output of 1 frozen layers") == 1
 
 
 def test_what_only_the_other_process_met_is_one_line_too(tmp_path: Path) -> None:

@@ -34,6 +34,10 @@ class SampleConfig:
 class AugmentConfig:
     """How training clips are varied from epoch to epoch (stickgen/data/variations.py); as it stands, not at all."""
 
+    variants: int | None = None
+    """Variations of a clip, which return in turn, an epoch each; null: every epoch draws others. A fixed number lets
+    trainer.cache_frozen store what frozen layers make of them."""
+
     mirror: float = 0.0
     """Share of clips shown in a mirror: x turned round, left and right limbs exchanged."""
     swap_sides: float = 0.0
@@ -59,6 +63,7 @@ class AugmentConfig:
         for name in ("speed", "scale"):
             value = getattr(self, name)
             check(f"data.augment.{name}", value, 1 <= value <= 4, "a factor from 1 (off) to 4")
+        check("data.augment.variants", self.variants, self.variants is None or self.variants >= 1, "1 or more, or null")
         check("data.augment.shift", self.shift, math.isfinite(self.shift) and self.shift >= 0, "0 or more")
 
 

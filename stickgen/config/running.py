@@ -8,6 +8,9 @@ from stickgen.metrics import MONITORED
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "auto")
 """What training can compute in, auto: the faster of the first two; evaluation is always in float32."""
 
+CACHED = ("auto", "float32", "bfloat16")
+"""How the output of frozen layers may be stored."""
+
 LOGGERS = ("tensorboard", "csv", "wandb", "mlflow")
 """Kinds of loggers (stickgen/training/loggers.py)."""
 
@@ -40,6 +43,10 @@ class TrainerConfig:
     gradients (DDP; Li et al. 2020, arXiv:2006.15704), so the step stays the same, apart from dropout masks."""
     threads: int | None = None
     """CPU threads of each process; null: PyTorch's choice, divided by the processes."""
+    cache_frozen: str | None = "auto"
+    """Whether to compute the frozen layers below the first adapter once for every clip and variant, and train from
+    the stored output: float32 or bfloat16, the width to store; null: no; auto: in float32 where it saves time and takes
+    at most a quarter of the free disk. The run's config.yaml keeps the choice (docs/adapters.md)."""
     val_every_n_epochs: int = 1
     """Validate every so many epochs."""
 
@@ -56,6 +63,9 @@ class TrainerConfig:
         size = self.micro_batch
         good = size is None or size == "auto" or (isinstance(size, int) and size >= 1)
         check("trainer.micro_batch", size, good, "a whole number of at least 1, auto or null")
+        stored = self.cache_frozen
+        kinds = "auto, float32, bfloat16 or null"
+        check("trainer.cache_frozen", stored, stored is None or stored in CACHED, kinds)
         threads = self.threads
         check(
             "trainer.threads", threads, threads is None or 1 <= threads <= MAX_THREADS, f"1 to {MAX_THREADS}, or null"

@@ -76,6 +76,9 @@ class Batch:
         clip_steps: float32 ``[T, B, D]``, how the clips go on from each frame at their own pace;
             None: as ``motion`` does.
         counted: whether its targets count; not in a batch that only keeps a process in step with the others.
+        hidden: float32 ``[B, T, d]``, what the frozen layers give for the text and frames 0 to T − 2, where that is
+            stored (:mod:`stickgen.data.hidden`).
+        hidden_layers: how many layers those are.
     """
 
     motion: Tensor
@@ -93,6 +96,8 @@ class Batch:
     target_offset: Tensor | None = None
     clip_steps: Tensor | None = None
     counted: bool = True
+    hidden: Tensor | None = None
+    hidden_layers: int = 0
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
         """Return the batch with its tensors on a device."""

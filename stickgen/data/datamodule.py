@@ -11,7 +11,8 @@ from stickgen.config import DataConfig, ObjectiveConfig
 from stickgen.data.batch import Batch
 from stickgen.data.clips import Clip
 from stickgen.data.dataset import DataReport, open_dataset
-from stickgen.data.loader import StepPlan, make_loader
+from stickgen.data.hidden import HiddenStates
+from stickgen.data.loader import MicroBatch, MicroBatches, StepPlan, make_loader
 from stickgen.data.split import Split
 from stickgen.data.stores import ClipSet, ClipsInMemory
 from stickgen.data.variations import Varying
@@ -56,6 +57,8 @@ class ClipDataModule(LightningDataModule):
             shown.input_pace,
             seed,
         )
+        self.hidden: HiddenStates | None = None
+        """What frozen layers give for the training clips, for training batches; None where the model computes it."""
         self._loaded: tuple[Split[ClipSet], DataReport] | None = None
         self._position: dict[str, int] = {"epoch": 0, "batch": 0}
 
@@ -154,7 +157,31 @@ class ClipDataModule(LightningDataModule):
         epoch = self._position["epoch"]
         batch = plan.after(self._position["batch"], self._position.get("processes", self.processes))
         plan.epoch, plan.start = (epoch + 1, 0) if batch >= len(plan) else (epoch, batch)
-        return make_loader(plan, self.split.train, self.config.conditions, self.config.num_workers)
+        return make_loader(plan, self.split.train, self.config.conditions, self.config.num_workers, self.hidden)
+
+    def train_batches(self) -> MicroBatches:
+        """Return what collates the training clips."""
+        return MicroBatches(self.split.train, self.config.conditions, self.hidden)
+
+    def every_variant(self) -> Iterator[MicroBatch]:
+        """Yield all variants of all training clips, each once, in batches and an order that depend on nothing else.
+
+        Raises:
+            ValueError: the variations are endless (``varying.variants`` is None).
+        """
+        if self.varying.variants is None:
+            raise ValueError("data.augment.variants: endless")
+        clips = self.split.train
+        plan = StepPlan(
+            clips.infos,
+            EVAL_BATCH_SIZE,
+            accumulate=-(-len(clips) // EVAL_BATCH_SIZE),
+            varying=self.varying,
+            read=clips.__getitem__,
+        )
+        for variant in range(self.varying.variants):
+            plan.set_epoch(variant)
+            yield from plan
 
     def val_dataloader(self) -> "DataLoader[Batch]":
         """Return the validation batches."""

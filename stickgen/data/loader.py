@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from stickgen.data.augment import Variation, vary
 from stickgen.data.batch import Batch, TargetCounts, collate
 from stickgen.data.clips import Clip, ClipInfo
+from stickgen.data.hidden import HiddenStates
 from stickgen.data.input_noise import disturbance
 from stickgen.data.table import column
 from stickgen.data.uneven import even, uneven
@@ -32,6 +33,8 @@ class MicroBatch:
     """What the clips are made into, one each; None leaves all as they are."""
     counted: bool = True
     """Whether its targets count; not in one that only keeps a process in step with the others."""
+    variant: int = 0
+    """Which of the clips' variants these are."""
 
 
 class StepPlan(Sampler[MicroBatch]):
@@ -133,6 +136,7 @@ class StepPlan(Sampler[MicroBatch]):
             fed = draws.random() < self.feed_actions
             parts = [tuple(chosen[at : at + self.batch_size]) for at in range(0, len(chosen), self.batch_size)]
             share = self._share(len(chosen))
+            variant = 0 if self.varying is None else self.varying.variant(epoch)
             for at in range(share):
                 # Neighbours are of like length, so the processes take about as long. An epoch's last step may leave
                 # some without a part; they still have to take the step.
@@ -140,7 +144,7 @@ class StepPlan(Sampler[MicroBatch]):
                 counted = position < len(parts)
                 part = parts[position] if counted else parts[0]
                 varied = None if variations is None else tuple(variations[i] for i in part)
-                yield MicroBatch(part, counts, at == share - 1, fed, varied, counted)
+                yield MicroBatch(part, counts, at == share - 1, fed, varied, counted, variant)
 
     def _share(self, clips: int) -> int:
         """Return how many micro-batches of a step of so many clips each process gets."""
@@ -156,13 +160,27 @@ class StepPlan(Sampler[MicroBatch]):
 
 
 class MicroBatches(Dataset[Batch]):
-    """Collates the clips a :class:`MicroBatch` names."""
+    """Collates the clips a :class:`MicroBatch` names.
 
-    def __init__(self, clips: Sequence[Clip], conditions: Sequence[str]) -> None:
+    Args:
+        clips: all of them.
+        conditions: what the model is given beside the caption.
+        hidden: what frozen layers give for the clips; None where the model computes it.
+    """
+
+    def __init__(self, clips: Sequence[Clip], conditions: Sequence[str], hidden: HiddenStates | None = None) -> None:
         self.clips = clips
         self.conditions = tuple(conditions)
+        self.hidden = hidden
 
     def __getitem__(self, micro_batch: MicroBatch) -> Batch:
+        batch = self._shown(micro_batch)
+        if self.hidden is None:
+            return batch
+        stored = [self.hidden.read(clip, micro_batch.variant) for clip in micro_batch.clips]
+        return replace(batch, hidden=pad_sequence(stored, batch_first=True), hidden_layers=self.hidden.layers)
+
+    def _shown(self, micro_batch: MicroBatch) -> Batch:
         clips = [self.clips[i] for i in micro_batch.clips]
         variations = micro_batch.variations or ()
         if variations:
@@ -208,15 +226,19 @@ class ClipLoader(DataLoader[Batch]):
 
 
 def make_loader(
-    plan: StepPlan, clips: Sequence[Clip], conditions: Sequence[str] = (), num_workers: int = 0
+    plan: StepPlan,
+    clips: Sequence[Clip],
+    conditions: Sequence[str] = (),
+    num_workers: int = 0,
+    hidden: HiddenStates | None = None,
 ) -> "DataLoader[Batch]":
-    """Return a loader of the plan's micro-batches of clips.
+    """Return a loader of the plan's micro-batches of clips; see :class:`MicroBatches`.
 
     It has a generator of its own: an iterator that drew its seed from the global one would shift the random
     numbers of a resumed run against those of an uninterrupted one.
     """
     return ClipLoader(
-        MicroBatches(clips, conditions),
+        MicroBatches(clips, conditions, hidden),
         batch_size=None,
         sampler=plan,
         num_workers=num_workers,

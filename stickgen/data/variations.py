@@ -1,12 +1,13 @@
 """Which clip is varied how in which epoch: a function of seed, epoch and position alone.
 
-So a resumed run, another number of workers and another division into micro-batches show the same clips. A variation is
-drawn before the clip's numbers are needed, since the step's target counts depend on its length.
+With ``data.augment.variants``, the variations of so many epochs return in turn. So a resumed run, another number of
+workers and another division into micro-batches show the same clips. A variation is drawn before the clip's numbers are
+needed, since the step's target counts depend on its length.
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
@@ -64,13 +65,22 @@ class Varying:
     def active(self) -> bool:
         """Whether any clip is ever changed."""
         shown = max(self.drop_text, self.input_noise, self.input_drift, self.input_pace) > 0
-        return self.codes or shown or self.augment != AugmentConfig()
+        return self.codes or shown or replace(self.augment, variants=None) != AugmentConfig()
+
+    @property
+    def variants(self) -> int | None:
+        """How many variations of a clip there are; None where every epoch has others."""
+        return self.augment.variants if self.active else 1
+
+    def variant(self, epoch: int) -> int:
+        """Return the number of the variations that an epoch shows."""
+        return epoch % self.augment.variants if self.augment.variants else epoch
 
     def draw(
         self, clip: Clip | ClipInfo, index: int, epoch: int, read: Callable[[int], Clip] | None = None
     ) -> Variation:
         """Draw the variation of the clip at a position, in an epoch; ``read`` gives an unread clip where it must be."""
-        rng = np.random.default_rng([self.seed, epoch, index, 1])
+        rng = np.random.default_rng([self.seed, self.variant(epoch), index, 1])
         # Every number is drawn whatever is asked for, so that turning one setting leaves the others' draws alone.
         start, pace, size, place, until, *chances = rng.uniform(size=11)
         rest = int(rng.integers(REST_FRAMES[0], REST_FRAMES[1] + 1))

@@ -37,6 +37,7 @@ def predict_next(
             partner_motion=None if batch.partner is None else batch.partner[inputs],
             padding_mask=batch.padding_mask[:, 1:],
             causal=causal,
+            below=None if batch.hidden is None else (batch.hidden_layers, batch.hidden),
         ),
     )
 

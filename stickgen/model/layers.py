@@ -154,7 +154,16 @@ class Encoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(EncoderLayer(d_model, nhead, dropout) for _ in range(num_layers))
 
-    def forward(self, x: Tensor, mask: Tensor | None, causal: bool, cache: KeyValueCache | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        causal: bool,
+        cache: KeyValueCache | None = None,
+        *,
+        first: int = 0,
+        end: int | None = None,
+    ) -> Tensor:
         """Return the hidden states, ``[B, L, d]``.
 
         Args:
@@ -162,6 +171,8 @@ class Encoder(nn.Module):
             mask: as of :meth:`SelfAttention.forward`.
             causal: likewise.
             cache: of the positions before these; only with ``causal`` and without a mask.
+            first: number of the first layer that computes; ``x`` is then the output of the one below it.
+            end: number of the layer before which to stop; None: after the last.
         """
         past = 0 if cache is None else cache.length
         if past:
@@ -169,6 +180,6 @@ class Encoder(nn.Module):
             mask, causal = new_visible(past, x.shape[1], x.device), False
         rope = self.layers[0].self_attn.rope  # type: ignore[union-attr]
         table = rope.table(x.shape[1], x.dtype, past)  # type: ignore[union-attr,operator]
-        for index, layer in enumerate(self.layers):
+        for index, layer in list(enumerate(self.layers))[first:end]:
             x = layer(x, table, mask, causal, None if cache is None else cache.layer(index))
         return x

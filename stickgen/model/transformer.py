@@ -1,6 +1,6 @@
 """StickFigureTransformer, key for key the reference system's model."""
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -154,6 +154,7 @@ class StickFigureTransformer(nn.Module):
         cache: KeyValueCache | None = None,
         noise: Tensor | None = None,
         steer: Steer | None = None,
+        below: tuple[int, Tensor] | None = None,
     ) -> Tensor | dict[str, Tensor]:
         """Predict a pose, and with ``return_all_outputs`` everything else, for every frame.
 
@@ -175,6 +176,8 @@ class StickFigureTransformer(nn.Module):
             noise: normal numbers ``[T, B, D]``: the pose is then a draw of the next frame instead of its mean. Only
                 with ``pose_frame="body"``, which predicts how far from the mean it may be.
             steer: what is done to the figures' displacements, ``[T, B, …]``; likewise.
+            below: how many of the encoder's first layers to leave out, and what :meth:`hidden_below` returned for them
+                and the same input. Not with a ``cache``.
 
         Returns:
             pose ``[T, B, output_dim]``, or a dict of ``pose``, ``position [B, 2]``, ``velocity [B, 2]``,
@@ -194,17 +197,16 @@ class StickFigureTransformer(nn.Module):
         if padding_mask is not None:
             _check_padding(padding_mask, causal)
         x = _batch_first(motion, padding_mask)
-        # Half precision is for the encoder: in bfloat16 a pose is known to 0.004 of its size, a frame's whole movement.
-        with torch.autocast(x.device.type, enabled=False):
-            previous = None if cache is None else cache.last_frame
-            before = torch.cat((x[:, :1] if previous is None else previous, x[:, :-1]), dim=1)
-            read = self.read_frames(x, before)
-            tokens = self._tokens(read, action_sequence, camera_data, partner_motion, padding_mask)
-            if previous is None:
-                tokens = torch.cat((self.text_projection(text_embedding).unsqueeze(1), tokens), dim=1)
-        # Padding follows the real frames, so a causal pass never sees it and needs no mask, only the faster kernel.
-        visible = None if causal or padding_mask is None else _visible_keys(padding_mask)
-        hidden = self.transformer_encoder(tokens, visible, causal, cache)[:, -x.shape[1] :]
+        previous = None if cache is None else cache.last_frame
+        before = torch.cat((x[:, :1] if previous is None else previous, x[:, :-1]), dim=1)
+        first = 0
+        if below is None:
+            text = text_embedding if previous is None else None
+            tokens = self._tokens(x, before, text, action_sequence, camera_data, partner_motion, padding_mask)
+        else:
+            first, tokens = below
+        visible = _visible_keys(padding_mask, causal)
+        hidden = self.transformer_encoder(tokens, visible, causal, cache, first=first)[:, -x.shape[1] :]
         if cache is not None:
             cache.remember(x, hidden)
 
@@ -227,6 +229,38 @@ class StickFigureTransformer(nn.Module):
                 "environment": self.environment_decoder(pooled),
                 **of_body,
             }
+
+    def hidden_below(
+        self,
+        layer: int,
+        motion: Tensor,
+        text_embedding: Tensor,
+        *,
+        camera_data: Tensor | None = None,
+        partner_motion: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        causal: bool | None = None,
+    ) -> Tensor:
+        """Return what an encoder layer reads, ``[B, T + 1, d]``: the text's position, then the frames'.
+
+        Where everything below that layer is frozen, this never changes for the same input, and :meth:`forward` takes it
+        as ``below``. Rows of padding are arbitrary.
+
+        Args:
+            layer: number of the layer, from 0; the number of layers stands for what the decoders read.
+            motion: see :meth:`forward`, as for the others.
+            text_embedding: likewise.
+            camera_data: likewise.
+            partner_motion: likewise.
+            padding_mask: likewise.
+            causal: likewise.
+        """
+        causal = self.causal if causal is None else causal
+        x = _batch_first(motion, padding_mask)
+        before = torch.cat((x[:, :1], x[:, :-1]), dim=1)
+        tokens = self._tokens(x, before, text_embedding, None, camera_data, partner_motion, padding_mask)
+        visible = _visible_keys(padding_mask, causal)
+        return cast("Tensor", self.transformer_encoder(tokens, visible, causal, end=layer))
 
     @property
     def leaves_to_chance(self) -> bool:
@@ -258,21 +292,27 @@ class StickFigureTransformer(nn.Module):
     def _tokens(
         self,
         x: Tensor,
+        before: Tensor,
+        text_embedding: Tensor | None,
         action_sequence: Tensor | None,
         camera_data: Tensor | None,
         partner_motion: Tensor | None,
         padding_mask: Tensor | None,
     ) -> Tensor:
-        """Return the embedded frames ``[B, T, d]`` of what is read, ``x [B, T, D]``, and what is given beside it."""
-        tokens = self.motion_embedding(x)
-        if action_sequence is not None:
-            actions = self.action_embedding(_batch_first(action_sequence, padding_mask))
-            tokens = tokens + self.action_projection(actions)
-        if camera_data is not None:
-            tokens = tokens + self.camera_projection(_batch_first(camera_data, padding_mask))
-        if partner_motion is not None:
-            tokens = tokens + self.partner_projection(_batch_first(partner_motion, padding_mask))
-        return tokens
+        """Return the embedded frames ``[B, T, d]`` of ``x [B, T, D]`` and what is given beside it, after the text's."""
+        # Half precision is for the encoder: in bfloat16 a pose is known to 0.004 of its size, a frame's whole movement.
+        with torch.autocast(x.device.type, enabled=False):
+            tokens = self.motion_embedding(self.read_frames(x, before))
+            if action_sequence is not None:
+                actions = self.action_embedding(_batch_first(action_sequence, padding_mask))
+                tokens = tokens + self.action_projection(actions)
+            if camera_data is not None:
+                tokens = tokens + self.camera_projection(_batch_first(camera_data, padding_mask))
+            if partner_motion is not None:
+                tokens = tokens + self.partner_projection(_batch_first(partner_motion, padding_mask))
+            if text_embedding is not None:
+                tokens = torch.cat((self.text_projection(text_embedding).unsqueeze(1), tokens), dim=1)
+        return cast("Tensor", tokens)
 
     def _pose(self, head: Tensor, x: Tensor, before: Tensor, noise: Tensor | None, steer: Steer | None) -> Tensor:
         """Turn the pose head's output into poses ``[B, T, D]``.
@@ -332,8 +372,11 @@ def _batch_first(track: Tensor, padding_mask: Tensor | None) -> Tensor:
     return track.masked_fill(padding_mask.reshape(*padding_mask.shape, *[1] * (track.ndim - 2)), 0)
 
 
-def _visible_keys(padding_mask: Tensor) -> Tensor:
-    """Return bool ``[B, 1, 1, T + 1]``: the text token and the real frames."""
+def _visible_keys(padding_mask: Tensor | None, causal: bool) -> Tensor | None:
+    """Return bool ``[B, 1, 1, T + 1]``: the text token and the real frames; None where no mask is needed."""
+    # Padding follows the real frames, so a causal pass never sees it and needs no mask, only the faster kernel.
+    if causal or padding_mask is None:
+        return None
     text = torch.ones_like(padding_mask[:, :1])
     return torch.cat((text, ~padding_mask), dim=1)[:, None, None, :]
 

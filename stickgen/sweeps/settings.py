@@ -21,6 +21,7 @@ SEARCHED_BY = "callbacks.trial"
 _WITHOUT_EFFECT = (
     "name", "run_dir", "resume", SEARCHED_BY, "logger", "callbacks.progress_bar", "callbacks.show_motion",
     "callbacks.checkpoint_every_n_steps", "trainer.threads", "trainer.micro_batch",
+    "trainer.cache_frozen",
 )  # fmt: skip
 """Settings that change no result but for the last digits of sums."""
 

@@ -28,7 +28,7 @@ from stickgen.untrusted import parse_yaml, refuse_interpolations
 FINISHED, PRUNED, FAILED, STOPPED, MISSING = "finished", "pruned", "failed", "stopped", "missing"
 """What can have become of a job: ``stopped`` has begun and not ended, ``missing`` has left nothing to tell."""
 
-_NOT_VARIED = ("run_dir", "resume", SEARCHED_BY, "trainer.micro_batch")
+_NOT_VARIED = ("run_dir", "resume", SEARCHED_BY, "trainer.micro_batch", "trainer.cache_frozen")
 
 
 @dataclass(frozen=True)

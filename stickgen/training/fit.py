@@ -24,6 +24,7 @@ from stickgen.lora import get_lora_state_dict, lora_settings
 from stickgen.metrics import FROZEN_BASE
 from stickgen.text.prompts import embed_prompts
 from stickgen.training.callbacks import RunCheckpoint
+from stickgen.training.frozen import with_frozen_stored
 from stickgen.training.loggers import log_end, log_start, make_loggers, told_of_logs
 from stickgen.training.micro_batch import fastest, seconds_by_micro_batch
 from stickgen.training.module import MotionModule
@@ -34,7 +35,7 @@ from stickgen.training.pruning import Pruning
 from stickgen.training.report import Scores, print_next, print_results, print_summary
 from stickgen.training.settings import with_absolute_paths
 from stickgen.training.setup import BuiltModel, build_model
-from stickgen.training.trainer import checked_trainer, evaluate, quieten_lightning, run_training, training_trainer
+from stickgen.training.trainer import bare_trainer, evaluate, quieten_lightning, run_training, training_trainer
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +152,7 @@ def _build(config: TrainConfig) -> _Parts:
         objective=config.objective,
     )
     built = build_model(config, data)
+    config = with_frozen_stored(config, data, built)
     if config.trainer.micro_batch == "auto":
         config = _measured(config, data, built)
     data.divide(config.micro_batch, config.step_size // config.micro_batch)
@@ -246,13 +248,7 @@ def _prompts(config: TrainConfig, built: BuiltModel) -> torch.Tensor | None:
 def _measured(config: TrainConfig, data: ClipDataModule, built: BuiltModel) -> TrainConfig:
     """Return the settings with the fastest micro-batch in the place of "auto"."""
     module = MotionModule(built.model, config, built.fingerprint).train()
-    trainer = checked_trainer(
-        accelerator=config.trainer.accelerator,
-        devices=1,
-        precision=config.trainer.precision,
-        logger=False,
-        enable_checkpointing=False,
-    )
+    trainer = bare_trainer(config)
     seconds = seconds_by_micro_batch(module, data, config, trainer)
     size = fastest(seconds)
     shown = ", ".join(f"{n}: {1000 * taken:.0f}" for n, taken in seconds.items())

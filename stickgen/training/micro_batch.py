@@ -9,7 +9,7 @@ from lightning import Trainer
 from stickgen.config import TrainConfig
 from stickgen.data.batch import Batch
 from stickgen.data.datamodule import ClipDataModule
-from stickgen.data.loader import MicroBatch, MicroBatches
+from stickgen.data.loader import MicroBatch
 from stickgen.training.module import MotionModule
 
 TOLERANCE = 1.03
@@ -95,7 +95,7 @@ def _seconds(module: MotionModule, data: ClipDataModule, size: int, config: Trai
             full.append(micro_batch)
         if micro_batch.ends_step:
             break
-    clips = MicroBatches(data.split.train, config.data.conditions)
+    clips = data.train_batches()
     middle, longest = (clips[chosen].to(module.device) for chosen in (full[len(full) // 2], full[-1]))
 
     def pass_on(batch: Batch) -> float:

@@ -34,6 +34,9 @@ def print_summary(console: Console, config: TrainConfig, data: ClipDataModule, b
         groups = ", ".join(lora.targets)
         table.add_row("LoRA", str(lora))
         table.add_row("adapted layers", f"{built.adapted} ({groups})")
+    if data.hidden is not None:
+        place = os.path.relpath(data.hidden.folder.parent)
+        table.add_row("frozen layers", f"{data.hidden.layers}, read from {place} ({data.hidden.size / 2**20:,.0f} MiB)")
     report, split = data.report, data.split
     dropped = ", ".join(f"{count} {reason}" for reason, count in report.dropped.items()) or "none"
     table.add_row("data", f"{report.source}: {counted(report.sequences, 'sequence')} → {counted(report.clips, 'clip')}")

@@ -123,6 +123,21 @@ def evaluate(module: MotionModule, data: ClipDataModule, config: TrainConfig) ->
     }
 
 
+def bare_trainer(config: TrainConfig) -> Trainer:
+    """Return a Trainer of a run's accelerator and precision, for passes before the training.
+
+    Raises:
+        ConfigError: the machine has no such accelerator or precision.
+    """
+    return checked_trainer(
+        accelerator=config.trainer.accelerator,
+        devices=1,
+        precision=config.trainer.precision,
+        logger=False,
+        enable_checkpointing=False,
+    )
+
+
 def checked_trainer(**settings: Any) -> Trainer:
     """Return a Trainer.
 

@@ -107,3 +107,15 @@ def test_clips_that_start_from_rest_are_drawn_so() -> None:
     assert Varying(AugmentConfig(rest_start=1.0), 250).draw(still, 0, 0).start == 0, "what stays begins as it does"
     short = Varying(AugmentConfig(rest_start=1.0), 250).draw(random_clip(26), 0, 0)
     assert short.start <= 1, "a short clip is not cut away"
+
+
+def test_a_fixed_number_of_variants_returns_in_turn() -> None:
+    clip = random_clip(50)
+    endless = Varying(EVERYTHING, 250, drop_text=0.5, input_noise=0.01, seed=3)
+    three = replace(endless, augment=replace(EVERYTHING, variants=3))
+    assert (endless.variants, three.variants) == (None, 3)
+    first = [endless.draw(clip, 7, epoch) for epoch in range(3)]
+    assert [three.draw(clip, 7, epoch) for epoch in range(9)] == 3 * first
+    unvaried = Varying(AugmentConfig(variants=3), 250)
+    assert not unvaried.active
+    assert unvaried.variants == 1

@@ -124,7 +124,33 @@ def test_the_forwards_names_and_defaults_are_public() -> None:
         ("partner_motion", None),
     ]
     ours = {n: p.default for n, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
-    assert ours == {"padding_mask": None, "causal": None, "cache": None, "noise": None, "steer": None}
+    assert ours == {"padding_mask": None, "causal": None, "cache": None, "noise": None, "steer": None, "below": None}
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_a_pass_may_begin_above_layers_whose_output_is_given(
+    build: Build, inputs: Inputs, causal: bool, layer: int
+) -> None:
+    model, given = build(causal=causal), inputs()
+    del given["action_sequence"]
+    padding_mask = torch.arange(7) >= torch.tensor([7, 4, 2])[:, None]
+    with torch.no_grad():
+        expected = model(**given, return_all_outputs=True, padding_mask=padding_mask)
+        hidden = model.hidden_below(layer, **given, padding_mask=padding_mask)
+        hidden[:, 1:][padding_mask] = 0.0  # padding may hold anything
+        found = model(
+            given["motion"],
+            given["text_embedding"],
+            return_all_outputs=True,
+            padding_mask=padding_mask,
+            below=(layer, hidden),
+        )
+    for name, value in expected.items():
+        ours = found[name]
+        if ours.shape[0] == 7:
+            value, ours = value[~padding_mask.T], ours[~padding_mask.T]
+        torch.testing.assert_close(ours, value, rtol=1e-5, atol=1e-6)
 
 
 def test_the_settings_build_the_model_again(build: Build, inputs: Inputs) -> None:
