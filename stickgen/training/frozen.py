@@ -64,7 +64,7 @@ def with_frozen_stored(config: TrainConfig, data: ClipDataModule, built: BuiltMo
         built: its model.
 
     Returns:
-        the settings, with the width that is stored, or None, in the place of "auto".
+        the settings; where layers are frozen, with the width that is stored, or None, in the place of "auto".
 
     Raises:
         ConfigError: the settings ask for what cannot be stored.
@@ -83,17 +83,18 @@ def with_frozen_stored(config: TrainConfig, data: ClipDataModule, built: BuiltMo
         except OutputError as error:
             raise OutputError(f"{error}; trainer.cache_frozen=null trains without") from None
         return config
+    if not store.layers or not config.lora.enabled:
+        return config
     stored = None
-    if store.layers and config.lora.enabled:
-        objection = objection or store.not_worthwhile()
-        if objection:
-            log.info("trainer.cache_frozen=auto: frozen layers are computed in every step: %s", objection)
-        else:
-            try:
-                data.hidden = store.opened()
-                stored = store.dtype
-            except OutputError as error:
-                log.warning("trainer.cache_frozen=auto: frozen layers are computed in every step: %s", error)
+    objection = objection or store.not_worthwhile()
+    if objection:
+        log.info("trainer.cache_frozen=auto: frozen layers are computed in every step: %s", objection)
+    else:
+        try:
+            data.hidden = store.opened()
+            stored = store.dtype
+        except OutputError as error:
+            log.warning("trainer.cache_frozen=auto: frozen layers are computed in every step: %s", error)
     return replace(config, trainer=replace(config.trainer, cache_frozen=stored))
 
 
