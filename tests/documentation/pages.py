@@ -36,6 +36,7 @@ LISTED = {
     r"^import json\nfrom ultralytics ": "a program that finds keypoints; tests/mocap/importers/test_keypoints.py",
     r"--pose-model": "needs weights of MediaPipe; tests/mocap/importers/test_video.py",
     r"launcher=joblib|sweep=grid lora\.rank": "many jobs; tests/sweeps/test_jobs.py",
+    r"lora\.layers=": "layers of a base that has eight; tests/training/test_frozen.py",
     r"trainer=ddp": "several devices or processes; tests/test_ddp.py",
     r"resume=": "continues a run that was stopped; tests/test_resume.py",
     r"^for .*do$|^done$|^\w+=\S+$": "of the shell",
