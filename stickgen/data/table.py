@@ -11,7 +11,7 @@ from typing import Any, overload
 import numpy as np
 
 from stickgen.data.clips import Clip, ClipInfo
-from stickgen.data.texts import Texts
+from stickgen.data.texts import Texts, TextsOfParts
 
 SPLITS = ("train", "val", "test")
 """A row's ``split`` is 0 where its file fixes none, else 1, 2 or 3."""
@@ -245,8 +245,8 @@ def joined(parts: Sequence[ClipInfos], *, apart: bool = False) -> ClipTable:
         if any(len(part.table.subject.data) for part in parts)
         else Texts.none(sum(map(len, parts)))
     )
-    # Captions are hardly ever alike, and a dict of a million of them would take more memory than all the rest.
-    columns["description"] = Texts.one_after_the_other([(part.table.description, part.rows) for part in parts])
+    # Captions are hardly ever alike, and a copy of a million of them would take more memory than all the rest.
+    columns["description"] = TextsOfParts([(part.table.description, part.rows) for part in parts])
     labels = [part.labels() for part in parts]
     per_clip = [np.bincount(of, minlength=len(part)) for (of, _, _), part in zip(labels, parts, strict=True)]
     return ClipTable(
