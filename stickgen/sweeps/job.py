@@ -10,7 +10,7 @@ from stickgen.config import TrainConfig, as_plain
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.files import remove_leftovers
 from stickgen.sweeps.logs import link_logs
-from stickgen.sweeps.settings import difference
+from stickgen.sweeps.settings import difference, flat
 from stickgen.sweeps.table import read_varied
 from stickgen.training import fit, resume_config, with_absolute_paths
 
@@ -47,8 +47,10 @@ def fit_job(config: TrainConfig, console: Console | None = None) -> float:
 
 def _check_same(run: RunFolder, config: TrainConfig) -> None:
     """Refuse to take another job's results for this one's."""
-    there = run.read_config()
-    key = difference(as_plain(there), as_plain(with_absolute_paths(config)))
+    asked = as_plain(with_absolute_paths(config))
+    # The run's own settings hold what "auto" has decided.
+    decided = [key for key, value in flat(asked).items() if value == "auto"]
+    key = difference(as_plain(run.read_config()), asked, besides=decided)
     if key is not None:
         raise ConfigError(
             f"{key}: {run.path} holds a job with another value, which was kept; give the sweep a folder of its own "

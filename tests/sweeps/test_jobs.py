@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stickgen.artifacts.run import RunFolder
+from stickgen.artifacts.run import RunFolder, read_json
+from stickgen.errors import ConfigError
+from stickgen.sweeps.job import fit_job
 from tests.runs import Stop, await_that, make_base, run_script, short_run, start_script
 
 JOBS = {"hydra.sweep.dir": "jobs"}
@@ -96,6 +99,18 @@ def test_jobs_beside_each_other_are_those_in_turn(grid: Path, base: Path, tmp_pa
     ours, theirs = _adapters(tmp_path / "jobs"), _adapters(grid)
     for job, same in (("0", "0"), ("1", "2")):
         assert all(torch.equal(value, theirs[same][key]) for key, value in ours[job].items())
+
+
+def test_what_auto_has_decided_is_no_other_value(grid: Path) -> None:
+    config = RunFolder(grid / "0").read_config()
+    asked = replace(
+        config,
+        base=replace(config.base, dtype="auto"),
+        trainer=replace(config.trainer, precision="auto", micro_batch="auto"),
+    )
+    assert fit_job(asked) == read_json(RunFolder(grid / "0").metrics)["monitored"]
+    with pytest.raises(ConfigError, match="holds a job with another value"):
+        fit_job(replace(asked, trainer=replace(asked.trainer, precision="bf16-mixed")))
 
 
 def test_a_sweep_started_again_skips_what_is_finished_and_does_the_rest(base: Path, tmp_path: Path) -> None:
