@@ -11,7 +11,7 @@ from typing import Any, overload
 import numpy as np
 
 from stickgen.data.clips import Clip, ClipInfo
-from stickgen.data.texts import Texts, TextsOfParts
+from stickgen.data.texts import Texts, TextsOfParts, of_one_value
 
 SPLITS = ("train", "val", "test")
 """A row's ``split`` is 0 where its file fixes none, else 1, 2 or 3."""
@@ -235,6 +235,7 @@ def joined(parts: Sequence[ClipInfos], *, apart: bool = False) -> ClipTable:
             new.update(_renamed(part, sequences))
             columns["index"][here] += sequences
             clips, sequences = clips + len(part), int(columns["index"][here].max()) + 1
+    columns = {name: of_one_value(column) for name, column in columns.items()}
     nothing: list[dict[int, str]] = [{} for _ in parts]
     for name, instead in (("take", renamed), ("source", nothing), ("style", nothing)):
         columns[name] = Texts.joined(

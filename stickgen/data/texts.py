@@ -9,6 +9,12 @@ _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 """Odd, and its bits look random: 2⁶⁴ over the golden ratio."""
 
 
+def of_one_value(column: np.ndarray) -> np.ndarray:
+    """Return a column; where its rows are all alike, as a view of a single one, which takes no memory."""
+    alike = len(column) > 1 and bool((column == column[0]).all())
+    return np.broadcast_to(column[:1].copy(), column.shape) if alike else column
+
+
 @dataclass(frozen=True, eq=False)
 class Texts:
     """A column of texts. All takes of one name have one code, and so have sources and styles.
@@ -57,7 +63,7 @@ class Texts:
             new = np.zeros(len(texts.ends), dtype=np.int32)
             new[some] = numbers[begin : begin + len(some)]
             rows.append(new[codes])
-        return cls(np.concatenate(rows), data, ends)
+        return cls(of_one_value(np.concatenate(rows)), data, ends)
 
     def encoded(self, code: int) -> bytes:
         """Return the text of a code in UTF-8."""

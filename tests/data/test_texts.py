@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stickgen.data import texts as module
-from stickgen.data.texts import Texts, TextsOfParts
+from stickgen.data.texts import Texts, TextsOfParts, of_one_value
 
 NAMES = ("", "a", "ab", "b\0", "ü", *(f"take_{n}" for n in range(9)))
 Parts = list[tuple[Texts, np.ndarray]]
@@ -66,3 +66,11 @@ def test_a_text_may_be_replaced(parts: Parts) -> None:
     column = Texts.of(["#0", "walk", "#0"])
     joined = join([*parts, (column, np.arange(3))], [*({} for _ in parts), {0: "#17"}])
     assert read(joined)[-3:] == ["#17", "walk", "#17"]
+
+
+def test_a_column_of_one_value_takes_no_memory() -> None:
+    column = of_one_value(np.array([7, 7, 7]))
+    assert column.strides == (0,)
+    assert column.tolist() == [7, 7, 7]
+    assert of_one_value(np.array([7, 7, 8])).strides != (0,)
+    assert of_one_value(np.array([], int)).tolist() == []
