@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from stickgen.artifacts.run import RunFolder, read_json
 from stickgen.errors import ConfigError
 from stickgen.sweeps.job import fit_job
+from tests.campaign.sizes import NIGHTLY
 from tests.runs import Stop, await_that, make_base, run_script, short_run, start_script
 
 JOBS = {"hydra.sweep.dir": "jobs"}
@@ -77,7 +78,13 @@ def test_a_job_records_the_command_that_runs_it_alone(grid: Path) -> None:
     "launcher",
     [
         pytest.param("joblib", marks=needs_launchers),
-        pytest.param("submitit_local", marks=needs_launchers),
+        pytest.param(
+            "submitit_local",
+            marks=[
+                needs_launchers,
+                pytest.mark.skipif(not NIGHTLY, reason="the requeued job below goes through it too"),
+            ],
+        ),
         # One that is started here, in a venv of its own (.ci/run).
         pytest.param("ray", marks=pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra stickgen[ray]")),
     ],
