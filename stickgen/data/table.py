@@ -11,7 +11,7 @@ from typing import Any, overload
 import numpy as np
 
 from stickgen.data.clips import Clip, ClipInfo
-from stickgen.data.texts import Texts, TextsOfParts, of_one_value
+from stickgen.data.texts import Texts, TextsOfParts, of_one_value, places_of
 
 SPLITS = ("train", "val", "test")
 """A row's ``split`` is 0 where its file fixes none, else 1, 2 or 3."""
@@ -67,9 +67,7 @@ class ClipTable:
         begins = np.where(rows > 0, self.label_ends[rows - 1], 0)
         counts = self.label_ends[rows] - begins
         of = np.repeat(np.arange(len(rows)), counts)
-        begins -= np.cumsum(counts) - counts
-        places = np.repeat(begins, counts)
-        places += np.arange(len(of))
+        places = places_of(begins, counts)
         return of, self.labels[places], self.label_frames[places]
 
     def info(self, row: int) -> ClipInfo:

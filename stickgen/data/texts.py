@@ -1,6 +1,6 @@
 """Columns of texts as NumPy arrays: a number a row, and the different texts one after the other."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,9 +32,7 @@ class Texts:
     @classmethod
     def of(cls, texts: Iterable[str]) -> "Texts":
         """Return the column of one text a row."""
-        codes: dict[str, int] = {}
-        rows = np.array([codes.setdefault(text, len(codes)) for text in texts], dtype=np.int32)
-        return cls(rows, *_laid_out([text.encode() for text in codes]))
+        return cls(*_numbered_by_a_dict(text.encode() for text in texts))
 
     @classmethod
     def none(cls, count: int) -> "Texts":
@@ -54,7 +52,7 @@ class Texts:
             for (texts, _, _), codes in zip(parts, used, strict=True)
         ]
         if any(instead for _, _, instead in parts):
-            numbers, data, ends = _numbered_one_by_one(parts, chosen)
+            numbers, data, ends = _numbered_by_a_dict(_replaced(parts, chosen))
         else:
             numbers, data, ends = _numbered(*_gathered(parts, chosen))
         rows = []
@@ -116,15 +114,19 @@ class TextsOfParts(Texts):
 Chosen = Sequence[tuple[Texts, np.ndarray, Mapping[int, str]]]
 
 
-def _numbered_one_by_one(parts: Chosen, chosen: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what :func:`_numbered` does, where some texts are replaced."""
+def _numbered_by_a_dict(texts: Iterable[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what :func:`_numbered` does, of texts one by one."""
     codes: dict[bytes, int] = {}
-    numbers = []
+    numbers = np.array([codes.setdefault(text, len(codes)) for text in texts], dtype=np.int32)
+    ends = np.cumsum(np.fromiter(map(len, codes), dtype=np.int64, count=len(codes)))
+    return numbers, np.frombuffer(b"".join(codes), dtype=np.uint8), ends
+
+
+def _replaced(parts: Chosen, chosen: Sequence[np.ndarray]) -> Iterator[bytes]:
+    """Yield the chosen texts, or what replaces them."""
     for (texts, _, instead), some in zip(parts, chosen, strict=True):
         for code in some.tolist():
-            text = instead[code].encode() if code in instead else texts.encoded(code)
-            numbers.append(codes.setdefault(text, len(codes)))
-    return np.array(numbers, dtype=np.int32), *_laid_out(codes)
+            yield instead[code].encode() if code in instead else texts.encoded(code)
 
 
 def _gathered(parts: Chosen, chosen: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -133,15 +135,17 @@ def _gathered(parts: Chosen, chosen: Sequence[np.ndarray]) -> tuple[np.ndarray, 
     for (texts, _, _), some in zip(parts, chosen, strict=True):
         begins = np.where(some > 0, texts.ends[some - 1], 0)
         length = texts.ends[some] - begins
-        data.append(texts.data[_places(begins, length)])
+        data.append(texts.data[places_of(begins, length)])
         lengths.append(length)
     return np.concatenate(data), np.concatenate(lengths)
 
 
-def _places(begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def places_of(begins: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Return all places of pieces that begin somewhere, one after the other."""
-    places = np.repeat(begins - (np.cumsum(lengths) - lengths), lengths)
-    return places + np.arange(len(places))
+    begins = begins - np.cumsum(lengths) + lengths
+    places = np.repeat(begins, lengths)
+    places += np.arange(len(places))
+    return places
 
 
 def _numbered(data: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -164,17 +168,9 @@ def _numbered(data: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.nda
         left = left[lengths[left] > at + 1]
     _, firsts, of = np.unique(sums, return_index=True, return_inverse=True)
     first = firsts[of]
-    alike = np.array_equal(lengths, lengths[first]) and np.array_equal(data, data[_places(begins[first], lengths)])
+    alike = np.array_equal(lengths, lengths[first]) and np.array_equal(data, data[places_of(begins[first], lengths)])
     if not alike:  # two different texts of one sum, which hardly ever are
-        codes: dict[bytes, int] = {}
-        texts = [data[begin : begin + n].tobytes() for begin, n in zip(begins, lengths, strict=True)]
-        numbers = np.array([codes.setdefault(text, len(codes)) for text in texts], dtype=np.int32)
-        return numbers, *_laid_out(codes)
+        return _numbered_by_a_dict(data[begin : begin + n].tobytes() for begin, n in zip(begins, lengths, strict=True))
     firsts.sort()
     numbers = np.searchsorted(firsts, first).astype(np.int32)
-    return numbers, data[_places(begins[firsts], lengths[firsts])], np.cumsum(lengths[firsts])
-
-
-def _laid_out(texts: Collection[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    ends = np.cumsum(np.fromiter(map(len, texts), dtype=np.int64, count=len(texts)))
-    return np.frombuffer(b"".join(texts), dtype=np.uint8), ends
+    return numbers, data[places_of(begins[firsts], lengths[firsts])], np.cumsum(lengths[firsts])
