@@ -33,11 +33,9 @@ def studio(
         paths[0].mkdir(exist_ok=True)
 
     from stickgen.artifacts.model import ModelOptions
-    from stickgen.studio.server import serve
+    from stickgen.studio.server import Server
     from stickgen.studio.studio import Studio
 
-    serve(
-        Studio.of(paths, ModelOptions(encoder=encoder, encoder_id=encoder_id)),
-        port,
-        lambda address: typer.echo(f"stickgen studio: open {address.url}\nCtrl-C stops it; runs in training go on."),
-    )
+    server = Server(Studio.of(paths, ModelOptions(encoder=encoder, encoder_id=encoder_id)), port)
+    typer.echo(f"stickgen studio: open {server.address.url}\nCtrl-C stops it; runs in training go on.")
+    server.run()

@@ -7,12 +7,14 @@ from typing import Any
 import gradio as gr
 from fastapi import FastAPI
 
+from stickgen.studio.data_tab import data_tab
 from stickgen.studio.gate import App, Message, Receive, Scope, Send
 from stickgen.studio.generate_tab import generate_tab
 from stickgen.studio.runs_tab import runs_tab
 from stickgen.studio.studio import Studio, in_one_line
+from stickgen.studio.train_tab import train_tab
 
-_TABS = (("Generate", generate_tab), ("Runs", runs_tab))
+_TABS = (("Generate", generate_tab), ("Data", data_tab), ("Train", train_tab), ("Runs", runs_tab))
 _LINKS = re.compile(rb'<link rel="manifest"[^>]*>|<meta\s[^>]*https?://[^>]*>')
 _SYSTEM_FONTS = ["system-ui", "sans-serif"]
 _FIXED_FONTS = ["ui-monospace", "monospace"]

@@ -36,10 +36,11 @@ def table_of_runs(names: Sequence[str], folders: Sequence[Path]) -> str:
         return '<p role="status">No runs yet. Start one in the Train tab.</p>'
     names, folders = names[:MOST_RUNS], folders[:MOST_RUNS]
     varied, jobs = read_runs(folders)
+    varied.sort(key=lambda key: not key.startswith(("lora.", "optimizer.lr")))  # what people vary first
     shown = varied[:MOST_SETTINGS]
-    head = ["run", *shown, *(f"{metric.heading}" for metric in _METRICS), "seconds", "status"]
+    head = ["run", *(f"{metric.heading}" for metric in _METRICS), "seconds", *shown, "status"]
     rows = [
-        [name, *(_setting(job, key) for key in shown), *_scores(folder, job), _seconds(job), _state(job)]
+        [name, *_scores(folder, job), _seconds(job), *(_setting(job, key) for key in shown), _state(job)]
         for name, folder, job in zip(names, folders, jobs, strict=True)
     ]
     more = f" {len(varied) - len(shown)} more settings differ." if len(varied) > len(shown) else ""
@@ -63,6 +64,8 @@ def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 def _setting(job: Job, key: str) -> str:
     value = job.settings.get(key, "–")
+    if key.endswith(("path", "checkpoint")) and isinstance(value, str):
+        return Path(value).name
     text = f"{value:.4g}" if isinstance(value, float) else ", ".join(value) if isinstance(value, dict) else str(value)
     return text if len(text) <= 40 else f"…{text[-39:]}"
 

@@ -4,11 +4,13 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from stickgen.artifacts.base import MODEL_FILE
 from stickgen.artifacts.run import RunFolder
+from stickgen.data.file import PACKED_SUFFIX
 from stickgen.errors import ConfigError
 from stickgen.sweeps.settings import RECORD_FILE
 
-_DATA = (".pt", ".safetensors")
+_DATA = (".pt", PACKED_SUFFIX)
 _NAME = re.compile(r"[\w][\w.-]{0,99}")
 _DEPTH = 4
 """Levels below a folder at which runs are looked for, as ``outputs/<name>/<time>`` and a sweep's jobs."""
@@ -99,6 +101,10 @@ class Folders:
     def holds_model(self, name: str) -> bool:
         """Return whether a run has got as far as weights."""
         return RunFolder(self.resolve(name)).holds_results()
+
+    def bases(self) -> list[str]:
+        """Return the names of the runs that trained whole weights, which can be the base of others."""
+        return [name for name in self.runs() if (self.resolve(name) / MODEL_FILE).is_file()]
 
     def sweeps(self) -> list[str]:
         """Return the names of all sweeps."""

@@ -21,6 +21,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 MOST_BYTES = 2**20
 """Of a request. The studio takes no files: it reads the folders that it was started with."""
 
+_TOO_LARGE = f"at most {MOST_BYTES} bytes expected; the studio takes no files"
 _HOST = re.compile(r"(127\.0\.0\.1|localhost)(:\d+)?")
 _OWN = (None, "none", "same-origin")
 """Values of Sec-Fetch-Site: of programs that are no browser, of an address that was typed, of the studio's own page."""
@@ -85,9 +86,12 @@ class Gate:
             await _answer(send, 403, refusal)
             return
         if not headers.get("content-length", "0").isdigit() or int(headers.get("content-length", 0)) > MOST_BYTES:
-            await _answer(send, 413, f"at most {MOST_BYTES} bytes expected; the studio takes no files")
+            await _answer(send, 413, _TOO_LARGE)
             return
-        await self._app(scope, _limited(receive), _protected(send))
+        try:
+            await self._app(scope, _limited(receive), _protected(send))
+        except TooLargeError:
+            await _answer(send, 413, _TOO_LARGE)
 
     def _is_token(self, given: str) -> bool:
         return secrets.compare_digest(given.encode(), self._token.encode())

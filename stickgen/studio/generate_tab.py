@@ -8,11 +8,12 @@ from typing import Any
 
 import gradio as gr
 
+from stickgen.artifacts.base_lookup import DEFAULT_BASE
 from stickgen.errors import ConfigError
 from stickgen.motion.skeleton import FPS
 from stickgen.render import FORMS, THEMES, Panel, Style
 from stickgen.reports.page import page
-from stickgen.studio.generating import BASE, Asked, Column, as_file, has_strength, labels_of, make, scenes_of
+from stickgen.studio.generating import Asked, Column, as_file, has_strength, labels_of, make, scenes_of
 from stickgen.studio.studio import TORCH, Studio, frame, in_one_line, lines_of, status
 
 _BASE = "the base"
@@ -144,7 +145,7 @@ def _asked(studio: Studio, prompts: str, models: list[str], *values: Any) -> Ask
     columns = []
     for name, label in zip(models, labels_of([*models]), strict=True):
         if name == _BASE:
-            columns.append(Column("base", BASE))
+            columns.append(Column("base", DEFAULT_BASE))
             continue
         path = studio.folders.resolve(name)
         columns.append(Column(label, path, next(adapters) if has_strength(path) else 1.0))

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from stickgen.artifacts.model import LoadedModel, ModelOptions, parts
 from stickgen.artifacts.run import RunFolder
-from stickgen.config import PROJECT
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.files import temporary_folder
 from stickgen.generation import GenerationRequest, read_seed_frames
@@ -18,9 +17,6 @@ from stickgen.generation.generate import check_labels, generate_with
 from stickgen.motion.skeleton import FPS
 from stickgen.render import Panel, Style, save
 from stickgen.reports.scenes import Scene
-
-BASE = PROJECT / "assets" / "cmu_base.safetensors"
-"""The base that training adapts by default."""
 
 GIVEN = 10
 """Frames of a clip that are continued, as by default in ``stickgen generate``."""

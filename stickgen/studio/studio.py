@@ -13,9 +13,12 @@ import gradio as gr
 
 from stickgen.artifacts.model import ModelOptions
 from stickgen.errors import StickgenError
+from stickgen.studio.browsing import OpenFiles
 from stickgen.studio.folders import Folders
 from stickgen.studio.generating import LoadedModels
 from stickgen.studio.shelf import Shelf
+from stickgen.studio.training import Jobs
+from stickgen.studio.watching import Watch
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +33,17 @@ class Studio:
     Attributes:
         folders: what it may read and write.
         models: those in memory.
+        files: the data files that are open.
+        jobs: the runs that it has started.
+        watch: the logs of the runs that are looked at.
         shelf: what the browser may fetch.
     """
 
     folders: Folders
     models: LoadedModels
+    files: OpenFiles = field(default_factory=OpenFiles)
+    jobs: Jobs = field(default_factory=Jobs)
+    watch: Watch = field(default_factory=Watch)
     shelf: Shelf = field(default_factory=Shelf)
 
     @classmethod
@@ -73,14 +82,19 @@ def in_one_line(function: Callable[..., Any]) -> Callable[..., Any]:
 def _shown(error: Exception) -> gr.Error:
     if isinstance(error, gr.Error):
         return error
+    return gr.Error(html.escape(line_of(error)), duration=None, print_exception=False)
+
+
+def line_of(error: Exception) -> str:
+    """Return what is wrong, in one line; of a bug the log has the details."""
     if isinstance(error, StickgenError):
         text = str(error)
     elif isinstance(error, OSError):
         text = ": ".join(str(part) for part in (error.filename, error.strerror) if part)
     else:
-        log.exception("the studio failed")
+        log.error("the studio failed", exc_info=error)
         text = f"stickgen failed ({type(error).__name__}); the terminal has the details"
-    return gr.Error(html.escape(" ".join(text.split())), duration=None, print_exception=False)
+    return " ".join(text.split())
 
 
 def frame(address: str, title: str, kind: str = "player") -> str:
