@@ -1,3 +1,4 @@
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +43,10 @@ def test_the_command_writes_the_downloaded_file_byte_for_byte(
     several = [part for output in outputs for part in ("--out", output)]
     assert run_command(monkeypatch, *words[1:at], *several, "--overwrite", *words[at + 2 :]) == 0
     for output in outputs:
-        assert as_file(panels, style, output) == Path(output).read_bytes(), output
+        found, expected = as_file(panels, style, output), Path(output).read_bytes()
+        if output.endswith(".motion"):  # which has the time in it
+            found, expected = (re.sub(rb'"created_at": "[^"]*"', b"", content) for content in (found, expected))
+        assert found == expected, output
 
 
 def test_the_first_second_is_shown_while_the_rest_is_made(place: Path, models: LoadedModels) -> None:
