@@ -1,9 +1,12 @@
 """Adapters on disk: a folder in PEFT's format, which other tools read too."""
 
+import functools
 import hashlib
 import json
 import logging
+import operator
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +35,14 @@ from stickgen.artifacts.wrapped import read_wrapped_base
 from stickgen.digests import write_safetensors
 from stickgen.errors import AdapterError, CheckpointError
 from stickgen.files import atomic_write
-from stickgen.lora import KINDS, LoRASettings, inject_lora_adapters, load_lora_state_dict, module_paths
+from stickgen.lora import (
+    KINDS,
+    LoRASettings,
+    combine_adapters,
+    inject_lora_adapters,
+    load_lora_state_dict,
+    module_paths,
+)
 from stickgen.model.code_bank import CodeBank
 from stickgen.untrusted import parse_json
 
@@ -194,6 +204,30 @@ def attach_adapter(base: Base, adapter: Adapter, where: str, *, allow_other_base
         except ValueError as error:
             raise AdapterError(f"{where}, on {base.path}: its motion codes are of another figure ({error})") from None
         base.model.code_bank = base.model.code_bank + adapter.codes
+
+
+def blended(adapters: Sequence[Adapter], weights: Sequence[float], where: str) -> Adapter:
+    """Return the weighted sum of adapters of one base as one adapter; one of weight 1 as it is.
+
+    Its motion codes are those of all adapters that have a weight.
+
+    Args:
+        adapters: at least one; record and base are the first one's.
+        weights: as many.
+        where: what messages call them.
+
+    Raises:
+        AdapterError: see :func:`~stickgen.lora.combine_adapters`.
+    """
+    if list(weights) == [1.0]:
+        return adapters[0]
+    try:
+        combined = combine_adapters(adapters, weights)
+    except AdapterError as error:
+        raise AdapterError(f"{where}: {error}") from None
+    codes = [one.codes for one, weight in zip(adapters, weights, strict=True) if weight and one.codes is not None]
+    together = functools.reduce(operator.add, codes) if codes else None
+    return replace(adapters[0], state=combined.state, settings=combined.settings, codes=together, peft={})
 
 
 def check_complete(base: Base, adapter: Adapter, where: str) -> None:

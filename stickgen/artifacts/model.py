@@ -1,11 +1,20 @@
 """Models on disk, in whichever form: a base, a run of either kind, an adapter with the base it names."""
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stickgen.artifacts.adapter import Adapter, as_saved, attach_adapter, base_for, load_adapter
+from stickgen.artifacts.adapter import (
+    Adapter,
+    as_saved,
+    attach_adapter,
+    base_for,
+    blended,
+    check_base,
+    check_complete,
+    load_adapter,
+)
 from stickgen.artifacts.base import MODEL_FILE, Base, base_files, load_base
+from stickgen.artifacts.model_name import by_part, weighted_paths
 from stickgen.artifacts.peft_format import CONFIG_FILE, WEIGHTS_FILE
 from stickgen.artifacts.record import BaseRecord, fingerprint
 from stickgen.artifacts.reference import SUFFIXES, read_reference_adapter
@@ -13,7 +22,6 @@ from stickgen.artifacts.run import RunFolder, read_checkpoint
 from stickgen.config import TrainConfig
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.files import check_exists
-from stickgen.lora import KINDS, adapted_layers
 from stickgen.model import StickFigureTransformer
 
 
@@ -62,44 +70,61 @@ class ModelOptions:
         """
         return load_model(Path(path), self.base, allow_other_base=self.allow_other_base)
 
+    def load_by_part(self, path: str) -> "tuple[LoadedModel, ...]":
+        """Return the models for the parts of a prompt, where weights of adapters change; one for all where none does.
+
+        Raises:
+            StickgenError: see :func:`load_model`.
+        """
+        return tuple(self.load(part) for part in by_part(path))
+
 
 AS_RECORDED = ModelOptions()
 """Every model with the base and the text encoder that its files name."""
 
 
 def load_model(path: Path, base: Path | None = None, *, allow_other_base: bool = False) -> LoadedModel:
-    """Read a model: a base's file, a run folder, a .ckpt of a LoRA run, or an adapter folder.
+    """Read a model: a base's file, a run folder, a .ckpt of a LoRA run, an adapter folder, or a sum of adapters.
 
     Args:
-        path: the file or folder; of an adapter also ``path=0.6``, which applies so much of its update.
+        path: the file or folder; of an adapter also ``path=0.6``, which applies so much of its update, and of several
+            adapters of one base ``a=0.6+b=0.4``, the weighted sum of their updates. Weights of 0 leave the base alone.
         base: the base of an adapter; None: the one that it names.
         allow_other_base: take a base that the adapter was not trained on, with a warning.
 
     Raises:
         CheckpointError: there is none, it is damaged, or the base is not the adapter's.
-        ConfigError: a strength is given for a model that has none.
+        ConfigError: a weight is given for a model that has none, or weights for parts of a prompt.
+        AdapterError: adapters cannot be summed.
     """
-    path, strength = _path_and_strength(path)
-    if strength != 1 and is_whole(path):
-        raise ConfigError(f"{path}={strength:g}: a whole model has no strength; give it without")
-    if is_whole(path):
+    name, named = str(path), weighted_paths(str(path))
+    if any(len(one.weights) > 1 for one in named):
+        raise ConfigError(f"{name}: weights for the parts of a prompt; give one weight here")
+    weights = [one.weights[0] for one in named]
+    for one in named:
+        check_exists(one.path)
+        if (len(named) > 1 or weights != [1]) and is_whole(one.path):
+            raise ConfigError(f"{one}: a whole model has no weight and no sum; give it alone")
+    if is_whole(named[0].path):
+        path = named[0].path
         whole, run = load_base(path), RunFolder(path)
         config = run.read_config() if run.exists() else None
         return LoadedModel(whole.model, whole.record, False, config, whole.fingerprint, _began_as(whole.record))
-    adapter, settings = read_adapter(path)
-    below = base_for(adapter, base, str(path))
-    attach_adapter(below, adapter, str(path), allow_other_base=allow_other_base)
-    record, digest = record_on(below, adapter), fingerprint(adapter.state)
-    if strength != 1:
-        kind = KINDS[adapter.settings.kind]
-        if kind.INDIVISIBLE:
-            raise ConfigError(
-                f"{path}={strength:g}: a {kind.title()} adapter {kind.INDIVISIBLE}; give it without a strength"
-            )
-        for layer in adapted_layers(below.model).values():
-            layer.scaling *= strength
-        digest = f"{digest}={strength:g}"
-    return LoadedModel(below.model.eval(), record, True, settings, digest, below.path)
+    read = [read_adapter(one.path) for one in named]
+    adapters = [adapter for adapter, _ in read]
+    below = base_for(adapters[0], base, str(named[0].path))
+    digest = "+".join(
+        fingerprint(one.state) + f"={weight:g}" * (weight != 1) for one, weight in zip(adapters, weights, strict=True)
+    )
+    record = record_on(below, adapters[0])
+    for one, adapter in zip(named, adapters, strict=True):
+        check_base(below, adapter, str(one.path), allow_other_base=allow_other_base)
+        check_complete(below, adapter, str(one.path))
+    if any(weights):
+        # Of this base, as far as was just asked.
+        together = replace(blended(adapters, weights, name), base_fingerprint=below.fingerprint)
+        attach_adapter(below, together, name)
+    return LoadedModel(below.model.eval(), record, True, read[0][1], digest, below.path)
 
 
 def record_on(base: Base, adapter: Adapter) -> BaseRecord:
@@ -120,21 +145,6 @@ def trained_fingerprint(path: Path) -> str:
         CheckpointError: there is none, or it is damaged.
     """
     return load_base(path).fingerprint if is_whole(path) else fingerprint(read_adapter(path)[0].state)
-
-
-def label_and_path(model: str) -> tuple[str, str]:
-    """Return the label and the path of a model that a command names, bare or as ``label=path``.
-
-    A bare path, also one with a = in it as in a sweep's folder or before a strength, is its own label.
-
-    Raises:
-        ConfigError: there is a label, and no path.
-    """
-    label, given, path = model.partition("=")
-    labelled = given and "/" not in label and not Path(_path_and_strength(Path(model))[0]).exists()
-    if labelled and not path:
-        raise ConfigError(f"{model}: a path expected after the =")
-    return (label, path) if labelled else (model, model)
 
 
 def read_adapter(path: Path, alpha: float | None = None) -> tuple[Adapter, TrainConfig | None]:
@@ -189,20 +199,6 @@ def is_whole(path: Path) -> bool:
     if run.exists():
         return not run.read_config().lora.enabled
     return path.suffix != ".ckpt" and not (path / CONFIG_FILE).is_file()
-
-
-def _path_and_strength(path: Path) -> tuple[Path, float]:
-    """Return an adapter's path and the strength given with it, as ``path=0.6``; 1 for a path alone."""
-    head, given, tail = str(path).rpartition("=")
-    if not given or path.exists() or not Path(head).exists():
-        return path, 1.0
-    try:
-        strength = float(tail)
-    except ValueError:
-        return path, 1.0
-    if not math.isfinite(strength):
-        raise ConfigError(f"{path}: a strength such as 0.6 expected after the =")
-    return Path(head), strength
 
 
 def _began_as(record: BaseRecord) -> Path | None:

@@ -9,7 +9,13 @@ from stickgen.cli import options
 
 
 def generate(
-    prompts: Annotated[list[str], typer.Argument(help="What the figure does; each prompt is a row of the picture.")],
+    prompts: Annotated[
+        list[str],
+        typer.Argument(
+            help="What the figure does; each prompt is a row of the picture. 'A person walks. [3] A person waves.' "
+            "walks for 3 seconds and waves for the rest."
+        ),
+    ],
     model: Annotated[
         list[str],
         typer.Option(
@@ -17,7 +23,8 @@ def generate(
             "--adapter",
             "-m",
             help="Run folder, adapter or base, as path or label=path; may be repeated, each is a column. path=0.6 "
-            "applies 0.6 of an adapter's update.",
+            "applies 0.6 of an adapter's update, a=0.6+b=0.4 the weighted sum of two; a=1,0 has a weight for each part "
+            "of a prompt.",
         ),
     ],
     out: Annotated[

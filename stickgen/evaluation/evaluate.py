@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from stickgen.artifacts.model import AS_RECORDED, LoadedModel, ModelOptions, label_and_path
+from stickgen.artifacts.model import AS_RECORDED, LoadedModel, ModelOptions
+from stickgen.artifacts.model_name import label_and_path
 from stickgen.config import DataConfig
 from stickgen.data.datamodule import ClipDataModule
 from stickgen.data.stores import ClipSet

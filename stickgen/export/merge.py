@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stickgen.artifacts.adapter import Adapter, attach_adapter, base_for, check_base, check_complete
+from stickgen.artifacts.adapter import attach_adapter, base_for, blended, check_base, check_complete
 from stickgen.artifacts.base import base_files, check_outputs_absent, load_base, save_base
 from stickgen.artifacts.model import parts, read_adapter, record_on
 from stickgen.artifacts.record import BaseRecord, fingerprint
@@ -19,7 +19,7 @@ from stickgen.data.datamodule import ClipDataModule
 from stickgen.errors import AdapterError, CheckpointError
 from stickgen.export.onnx import require_onnx, write_onnx
 from stickgen.files import check_absent, check_keeps
-from stickgen.lora import check_weights, combine_adapters, merge_lora_weights
+from stickgen.lora import check_weights, merge_lora_weights
 from stickgen.model import StickFigureTransformer
 
 log = logging.getLogger(__name__)
@@ -79,11 +79,11 @@ def merge(config: MergeConfig) -> MergeReport:
     for source, (adapter, _) in zip(config.sources, read, strict=True):
         check_base(base, adapter, source, allow_other_base=config.allow_other_base)
         check_complete(base, adapter, source)
+    shown = ", ".join(config.sources)
     # Of this base, as far as was just asked: what is attached below is not asked again.
-    together = replace(_together([adapter for adapter, _ in read], shares), base_fingerprint=base.fingerprint)
+    together = replace(blended([adapter for adapter, _ in read], shares, shown), base_fingerprint=base.fingerprint)
     batches = _batches(config, run, base.model)
     plain = _outputs(base.model, batches)
-    shown = ", ".join(config.sources)
     attach_adapter(base, together, shown)
     adapted = _outputs(base.model, batches)
     merge_lora_weights(base.model)
@@ -131,14 +131,6 @@ def _write(model: StickFigureTransformer, record: BaseRecord, output: Path, conf
             raise AdapterError(f"{name}: too large for save_dtype={config.save_dtype}; nothing was written")
     save_base(model, record, output, dtype=dtype, overwrite=config.overwrite)
     return None
-
-
-def _together(adapters: Sequence[Adapter], shares: Sequence[float]) -> Adapter:
-    """Return adapters, weighted, as one: a single one as it is."""
-    if list(shares) == [1.0]:
-        return adapters[0]
-    combined = combine_adapters(adapters, shares)
-    return replace(adapters[0], state=combined.state, settings=combined.settings)
 
 
 def _batches(config: MergeConfig, run: TrainConfig | None, model: StickFigureTransformer) -> list[Batch]:

@@ -1,17 +1,19 @@
 """Text to motion with models on disk, each under its own text encoder; what ``stickgen generate`` does."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from stickgen.artifacts.model import AS_RECORDED, LoadedModel, ModelOptions, label_and_path
+from stickgen.artifacts.model import AS_RECORDED, LoadedModel, ModelOptions
+from stickgen.artifacts.model_name import label_and_path
 from stickgen.errors import ConfigError, GenerationError
 from stickgen.generation.conditions import conditions_for
 from stickgen.generation.request import GenerationRequest
 from stickgen.generation.rollout import generator_for
+from stickgen.generation.script import CARRIED
 from stickgen.generation.seed import standing
 from stickgen.model import StickFigureTransformer
 from stickgen.motion.actions import action_name
@@ -72,11 +74,11 @@ def generate(
         raise ConfigError("model: none given; name a run folder, an adapter or a base")
     named = [label_and_path(model) for model in models]
     check_labels([label for label, _ in named])
-    return generate_with([(label, options.load(path)) for label, path in named], request, options)
+    return generate_with([(label, options.load_by_part(path)) for label, path in named], request, options)
 
 
 def generate_with(
-    loaded: Sequence[tuple[str, LoadedModel]],
+    loaded: Sequence[tuple[str, LoadedModel | Sequence[LoadedModel]]],
     request: GenerationRequest,
     options: ModelOptions = AS_RECORDED,
     *,
@@ -85,7 +87,7 @@ def generate_with(
     """Generate motion of every prompt with every model, as :func:`generate`, with models that are loaded already.
 
     Args:
-        loaded: label and model.
+        loaded: label and model, or label and a model for each part of the prompts.
         request: see :func:`generate`.
         options: of the text encoder.
         check: stop where a motion explodes; without, its numbers are returned as they are.
@@ -93,10 +95,17 @@ def generate_with(
     Raises:
         StickgenError: see :func:`generate`.
     """
-    bases = [(label, one.record.text_encoder) for label, one in loaded]
-    texts = embed_prompts(bases, request.prompts, options.encoder, options.encoder_id)
-    columns = [_of_model(label, one, text, request, check) for (label, one), text in zip(loaded, texts, strict=True)]
-    return [made for row in zip(*columns, strict=True) for made in row]
+    columns = [(label, [one] if isinstance(one, LoadedModel) else list(one)) for label, one in loaded]
+    for label, by_part in columns:
+        _check_parts(label, len(by_part), request)
+    bases = [(label, by_part[0].record.text_encoder) for label, by_part in columns]
+    prompts = list(dict.fromkeys(part.text for script in request.scripts for part in script))
+    texts = embed_prompts(bases, prompts, options.encoder, options.encoder_id)
+    made = [
+        _of_model(label, by_part, dict(zip(prompts, text, strict=True)), request, check)
+        for (label, by_part), text in zip(columns, texts, strict=True)
+    ]
+    return [one for row in zip(*made, strict=True) for one in row]
 
 
 def check_labels(labels: Sequence[str]) -> None:
@@ -110,7 +119,66 @@ def check_labels(labels: Sequence[str]) -> None:
             raise ConfigError(f"two models are called {label!r}; name them with label=path")
 
 
-def _of_model(label: str, one: LoadedModel, text: Tensor, request: GenerationRequest, check: bool) -> list[Generated]:
+def _check_parts(label: str, models: int, request: GenerationRequest) -> None:
+    """Refuse prompts with another number of parts than a model has weights for."""
+    for prompt, script in zip(request.prompts, request.scripts, strict=True):
+        if models not in (1, len(script)):
+            raise ConfigError(
+                f"{label}: has weights for {models} parts, {prompt!r} has {len(script)}; give a weight for each part"
+            )
+
+
+def _of_model(
+    label: str, by_part: Sequence[LoadedModel], texts: Mapping[str, Tensor], request: GenerationRequest, check: bool
+) -> list[Generated]:
+    """Return the motions of one column; prompts whose parts begin together are rolled out side by side."""
+    made: dict[int, Generated] = {}
+    times = [tuple(part.frames for part in script) for script in request.scripts]
+    for shared in dict.fromkeys(times):
+        clips = [clip for clip, own in enumerate(times) if own == shared]
+        scripts = [request.scripts[clip] for clip in clips]
+        motion = torch.empty(0)
+        actions: list[list[str]] = [[] for _ in clips]
+        given, begun = request.seed_frames, 0
+        for part, frames in enumerate(shared):
+            one = by_part[part if len(by_part) > 1 else 0]
+            captions = [script[part].text for script in scripts]
+            text = torch.stack([texts[caption] for caption in captions])
+            new, names = _part(label, one, captions, text, given, slice(begun, begun + frames), request, check)
+            known = len(motion[-CARRIED:])
+            motion = torch.cat((motion, new[known:])) if part else new
+            actions = [before + after[known:] for before, after in zip(actions, names, strict=True)]
+            given, begun = motion[-CARRIED:], begun + frames
+        kept = 0 if request.seed_frames is None else len(request.seed_frames)
+        for at, clip in enumerate(clips):
+            moved = motion[:, at].float().cpu()
+            made[clip] = Generated(label, request.prompts[clip], moved, kept, tuple(actions[at]))
+    return [made[clip] for clip in range(len(times))]
+
+
+def _part(
+    label: str,
+    one: LoadedModel,
+    prompts: Sequence[str],
+    text: Tensor,
+    seed_frames: Tensor | None,
+    at: slice,
+    request: GenerationRequest,
+    check: bool,
+) -> tuple[Tensor, list[list[str]]]:
+    """Return motion ``[T, B, D]`` and actions of one part of B prompts, with the given frames.
+
+    Args:
+        label: of the model.
+        one: the model.
+        prompts: the texts of the part, for messages.
+        text: their embeddings ``[B, E]``.
+        seed_frames: ``[T0, D]`` for all, or ``[T0, B, D]``; None: from rest.
+        at: the frames of the part among those generated.
+        request: the rest.
+        check: see :func:`generate_with`.
+    """
+    frames = at.stop - at.start
     if not one.model.causal:
         log.warning("%s: bidirectional, so its motion is made in one pass, which it was not trained for", label)
     draws = one.model.leaves_to_chance
@@ -118,30 +186,29 @@ def _of_model(label: str, one: LoadedModel, text: Tensor, request: GenerationReq
         raise ConfigError(
             f"{label}: seed={request.seed} draws how a motion begins, but its first frames are given; leave one out"
         )
-    given = _given(one.model, request.seed_frames, None if draws else request.seed, len(request.prompts))
+    given = _given(one.model, seed_frames, None if draws else request.seed, len(prompts))
     # An adapter's base may know longer clips than the adapter has seen.
     longest = one.run.data.max_frames if one.run is not None and not one.run.lora.enabled else None
-    if longest is not None and len(given) + request.frames > longest + 1:
+    if longest is not None and len(given) + frames > longest + 1:
         log.warning("%s: was trained on at most %d frames; what comes after them may fall apart", label, longest)
     if request.actions is not None and not one.adapted and one.run is not None and one.run.objective.feed_actions == 0:
         log.warning("%s: was never fed actions in training; they mean nothing to it", label)
-    conditions = conditions_for(label, one, given, request.frames, request.actions, request.cameras)
+    tracks = [None if track is None else track[at] for track in (request.actions, request.cameras)]
+    conditions = conditions_for(label, one, given, frames, *tracks)
     # A model with codes knows how the body of each stands at rest.
-    start = None if draws and request.seed_frames is None else given
+    start = None if draws and seed_frames is None else given
+    # A model that leaves nothing to chance has had its seed in the start.
+    seed = request.seed if draws or seed_frames is None else None
     try:
         generate = generator_for(one.model)
-        made = generate(one.model, text, request.frames, start, seed=request.seed, check=check, **conditions)
+        made = generate(one.model, text, frames, start, seed=seed, check=check, **conditions)
     except GenerationError as error:
         raise GenerationError(f"{label}: {error}") from None
-    _warn_of_ruin(label, request.prompts, made)
+    _warn_of_ruin(label, prompts, made)
     motion = torch.cat((given.to(made), made))
     names = _actions(one.model, text, motion)
-    first = 1 if request.seed_frames is None else 0
-    kept = 0 if request.seed_frames is None else len(request.seed_frames)
-    return [
-        Generated(label, prompt, motion[first:, clip].float().cpu(), kept, tuple(names[clip][first:]))
-        for clip, prompt in enumerate(request.prompts)
-    ]
+    first = 1 if seed_frames is None else 0
+    return motion[first:], [of_clip[first:] for of_clip in names]
 
 
 def _given(model: StickFigureTransformer, seed_frames: Tensor | None, seed: int | None, clips: int) -> Tensor:
@@ -149,6 +216,8 @@ def _given(model: StickFigureTransformer, seed_frames: Tensor | None, seed: int 
     dim = model.settings["input_dim"]
     if seed_frames is None:
         return standing(dim, clips, seed)
+    if seed_frames.ndim == 3:
+        return seed_frames
     if dim == STICK_5.dim:
         seed_frames = to_stick_5(seed_frames)
     longest = float(skeleton_of(seed_frames.shape[-1]).segment_lengths(seed_frames).max())

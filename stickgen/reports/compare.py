@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stickgen.artifacts.model import AS_RECORDED, ModelOptions, label_and_path
+from stickgen.artifacts.model import AS_RECORDED, ModelOptions
+from stickgen.artifacts.model_name import label_and_path
 from stickgen.artifacts.run import RunFolder, read_json
 from stickgen.config import DataConfig
 from stickgen.errors import CheckpointError, ConfigError

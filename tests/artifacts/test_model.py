@@ -5,7 +5,8 @@ import torch
 
 from stickgen.artifacts.adapter import Adapter, save_adapter
 from stickgen.artifacts.base import load_base
-from stickgen.artifacts.model import label_and_path, load_model, trained_fingerprint
+from stickgen.artifacts.model import load_model, trained_fingerprint
+from stickgen.artifacts.model_name import label_and_path
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.lora import adapted_layers, get_lora_state_dict, inject_lora_adapters, lora_settings
 from tests.runs import make_base
@@ -135,10 +136,35 @@ def test_a_strength_beside_a_path_without_a_slash(tmp_path: Path, monkeypatch: p
     assert label_and_path("other=0.5") == ("other", "0.5")
 
 
-def test_what_has_no_strength_is_refused(tmp_path: Path) -> None:
+def test_what_has_no_weight_is_refused(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base.safetensors")
-    with pytest.raises(ConfigError, match=r"base.safetensors=0.5: a whole model has no strength"):
-        load_model(Path(f"{base}=0.5"))
     adapter = make_adapter(base, tmp_path / "adapter")
-    with pytest.raises(ConfigError, match=r"a strength such as 0\.6 expected"):
+    for name in (f"{base}=0.5", f"{adapter}+{base}"):
+        with pytest.raises(ConfigError, match=r"base.safetensors.*: a whole model has no weight and no sum"):
+            load_model(Path(name))
+    with pytest.raises(ConfigError, match=r"a weight such as 0\.6 expected"):
         load_model(Path(f"{adapter}=nan"))
+    with pytest.raises(ConfigError, match=r"weights for the parts of a prompt; give one weight"):
+        load_model(Path(f"{adapter}=1,0"))
+    with pytest.raises(CheckpointError, match=r"nowhere=0.5: no such file or folder"):
+        load_model(Path(f"{adapter}+{tmp_path}/nowhere=0.5"))
+
+
+def test_a_sum_of_adapters_is_exact(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base.safetensors")
+    adapters = [make_adapter(base, tmp_path / name, seed=seed) for seed, name in enumerate(("a", "b"))]
+    first, second = (adapted_layers(load_model(adapter).model) for adapter in adapters)
+    both = load_model(Path(f"{adapters[0]}=0.6+{adapters[1]}=-0.4"))
+    assert adapted_layers(both.model).keys() == first.keys() | second.keys()
+    for path, layer in adapted_layers(both.model).items():
+        wanted = 0.6 * first[path].delta_weight() - 0.4 * second[path].delta_weight()
+        torch.testing.assert_close(layer.delta_weight(), wanted)
+
+
+def test_weights_of_zero_leave_the_base(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base.safetensors")
+    adapter = make_adapter(base, tmp_path / "adapter")
+    loaded = load_model(Path(f"{adapter}=0"))
+    assert not adapted_layers(loaded.model)
+    for name, tensor in load_base(base).model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], tensor)

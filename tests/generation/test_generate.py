@@ -83,6 +83,32 @@ def test_models_stand_beside_each_other_and_share_their_encoder(base: Path, tmp_
     torch.testing.assert_close(made[3].motion, alone.motion)
 
 
+def test_the_parts_of_a_prompt_continue_each_other(base: Path, tmp_path: Path) -> None:
+    adapter = make_adapter(base, tmp_path / "adapter")
+    prompts = ["a walk [0.8] a run", "a jump"]
+    scripted, plain = generate([f"mine={adapter}=1,0"], GenerationRequest(prompts[:1], 36))[0], load_model(base).model
+    first = rollout(load_model(adapter).model, text("a walk"), 20)
+    second = rollout(plain, text("a run"), 16, first[-10:])
+    torch.testing.assert_close(scripted.motion, torch.cat((first, second))[:, 0])
+    assert (scripted.prompt, scripted.given, len(scripted.actions)) == (prompts[0], 0, 36)
+    # Beside other prompts, parts change nothing.
+    both = generate([f"mine={adapter}"], GenerationRequest(prompts, 36))
+    torch.testing.assert_close(both[0].motion[:20], first[:, 0])
+    (alone,) = generate([f"mine={adapter}"], GenerationRequest(prompts[1:], 36))
+    torch.testing.assert_close(both[1].motion, alone.motion)
+    with pytest.raises(ConfigError, match=r"mine: has weights for 2 parts, 'a jump' has 1; give a weight for each"):
+        generate([f"mine={adapter}=1,0"], GenerationRequest(prompts, 36))
+
+
+def test_parts_have_their_own_conditions(base: Path) -> None:
+    actions = torch.tensor([1] * 5 + [2] * 5)
+    (made,) = generate([str(base)], GenerationRequest(["a walk [0.2] a run"], 10, actions=actions))
+    model = load_model(base).model
+    first = rollout(model, text("a walk"), 5, actions=actions[:1].expand(5, 1))
+    second = rollout(model, text("a run"), 5, first, actions=actions[5:6].expand(9, 1))
+    torch.testing.assert_close(made.motion, torch.cat((first, second))[:, 0])
+
+
 def test_given_frames_come_first(base: Path) -> None:
     seed = torch.tensor(rest_pose(20)) + 0.01 * torch.randn(4, 20, generator=torch.Generator().manual_seed(0))
     (made,) = generate([str(base)], GenerationRequest(["a walk"], 6, seed))
