@@ -59,7 +59,9 @@ def main() -> None:
     models, shelf = LoadedModels(ModelOptions()), Shelf()
 
     def asked(seed: int) -> Asked:
-        return Asked(["a person walks forward"], [Column("model", (Weighted(arguments.model),))], arguments.seconds, seed)
+        return Asked(
+            ["a person walks forward"], [Column("model", (Weighted(arguments.model),))], arguments.seconds, seed
+        )
 
     cold = measured(asked(0), models, shelf)
     after_first = resident_mib()

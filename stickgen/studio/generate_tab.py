@@ -13,13 +13,24 @@ from stickgen.errors import ConfigError
 from stickgen.motion.skeleton import FPS
 from stickgen.render import FORMS, THEMES, Panel, Style
 from stickgen.reports.page import page
-from stickgen.studio.generating import Asked, Column, as_file, has_strength, labels_of, make, scenes_of
+from stickgen.studio.generating import (
+    Asked,
+    as_file,
+    columns_of,
+    has_strength,
+    labels_of,
+    make,
+    parts_of,
+    scenes_of,
+)
 from stickgen.studio.studio import TORCH, Studio, frame, in_one_line, lines_of, status
 
 _BASE = "the base"
 _STANDING = "standing"
-_SLIDERS = 8
-"""Most adapters of one picture; more columns are too narrow to look at."""
+_MOST_MODELS = 6
+"""Columns of a picture; more are too narrow to look at."""
+_SLIDERS = 12
+"""Weights: one of each adapter, or one for each part of the prompts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +54,9 @@ def generate_tab(studio: Studio) -> list[tuple[Any, Any]]:
                 gr.Slider(0, 1.5, 1, step=0.05, visible=False, label="strength", elem_id=f"strength-{number}")
                 for number in range(_SLIDERS)
             ]
+            blend = gr.Checkbox(
+                False, label="Blend: one column with the sum of the adapters", visible=False, elem_id="blend"
+            )
             with gr.Row():
                 seconds = gr.Slider(1, 20, 5, step=0.2, label="Seconds", elem_id="seconds", min_width=140)
                 seed = gr.Textbox(
@@ -74,12 +88,17 @@ def generate_tab(studio: Studio) -> list[tuple[Any, Any]]:
             )
     look = [camera, theme, trail]
 
-    def sliders(chosen: list[str]) -> list[Any]:
+    def sliders(chosen: list[str], texts: str) -> list[Any]:
+        if len(chosen) > _MOST_MODELS:
+            raise ConfigError(f"{len(chosen)} models: at most {_MOST_MODELS} fit side by side")
         adapters = [name for name in chosen if name != _BASE and has_strength(studio.folders.resolve(name))]
-        if len(chosen) > _SLIDERS:
-            raise ConfigError(f"{len(chosen)} models: at most {_SLIDERS} fit side by side")
-        named = adapters + [None] * (_SLIDERS - len(adapters))
-        return [gr.update(visible=name is not None, label=f"Strength of {name}") for name in named]
+        parts = _parts_shown(adapters, texts)
+        named = [
+            f"Strength of {name}" + f", part {part + 1}" * (parts > 1) for name in adapters for part in range(parts)
+        ]
+        shown = [gr.update(visible=True, label=name) for name in named]
+        hidden = [gr.update(visible=False)] * (_SLIDERS - len(named))
+        return [gr.update(visible=len(adapters) > 1), *shown, *hidden]
 
     def generate(*values: Any) -> Iterator[tuple[Any, ...]]:
         asked = _asked(studio, *values[:-4])
@@ -111,11 +130,17 @@ def generate_tab(studio: Studio) -> list[tuple[Any, Any]]:
         address = studio.shelf.put(name, content)
         return f'<a href="{address}" download="{name}" id="file">{name}, {len(content):,} bytes</a>'
 
-    models.change(in_one_line(sliders), models, strengths, show_progress="hidden")
+    gr.on(
+        [models.change, prompts.blur],
+        in_one_line(sliders),
+        [models, prompts],
+        [blend, *strengths],
+        show_progress="hidden",
+    )
     gr.on(
         [go.click],
         in_one_line(generate),
-        [prompts, models, *strengths, seconds, seed, start, clip, *look, form],
+        [prompts, models, blend, *strengths, seconds, seed, start, clip, *look, form],
         [made, line, player, command, link],
         concurrency_id=TORCH,
         concurrency_limit=1,
@@ -139,19 +164,24 @@ def generate_tab(studio: Studio) -> list[tuple[Any, Any]]:
     return [(lists, [models, start])]
 
 
-def _asked(studio: Studio, prompts: str, models: list[str], *values: Any) -> Asked:
+def _parts_shown(adapters: Sequence[str], texts: str) -> int:
+    """Return how many weights each adapter has: one for each part of the prompts, or one where they are too many."""
+    parts = parts_of(lines_of(texts))
+    return parts if parts * len(adapters) <= _SLIDERS else 1
+
+
+def _asked(studio: Studio, prompts: str, models: list[str], blend: bool, *values: Any) -> Asked:
     strengths, (seconds, seed, start, clip) = values[:_SLIDERS], values[_SLIDERS:]
-    adapters = iter(strengths)
-    columns = []
-    for name, label in zip(models, labels_of([*models]), strict=True):
-        if name == _BASE:
-            columns.append(Column("base", DEFAULT_BASE))
-            continue
-        path = studio.folders.resolve(name)
-        columns.append(Column(label, path, next(adapters) if has_strength(path) else 1.0))
+    paths = [DEFAULT_BASE if name == _BASE else studio.folders.resolve(name) for name in models]
+    adapters = [name for name, path in zip(models, paths, strict=True) if name != _BASE and has_strength(path)]
+    parts = _parts_shown(adapters, prompts)
+    weights = iter(strengths)
+    weighted = {name: tuple(float(next(weights)) for _ in range(parts)) for name in adapters}
+    labels = ["base" if name == _BASE else label for name, label in zip(models, labels_of(models), strict=True)]
+    named = [(label, path, weighted.get(name, ())) for name, label, path in zip(models, labels, paths, strict=True)]
     return Asked(
         lines_of(prompts),
-        columns,
+        columns_of(named, blend=blend and len(adapters) > 1),
         float(seconds),
         _seed(seed),
         None if start == _STANDING else studio.folders.resolve(start),

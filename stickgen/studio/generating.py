@@ -9,11 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stickgen.artifacts.model import LoadedModel, ModelOptions, parts
+from stickgen.artifacts.model_name import Weighted
 from stickgen.artifacts.run import RunFolder
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.files import temporary_folder
 from stickgen.generation import GenerationRequest, read_seed_frames
 from stickgen.generation.generate import check_labels, generate_with
+from stickgen.generation.request import MAX_FRAMES
+from stickgen.generation.script import read_script
 from stickgen.motion.skeleton import FPS
 from stickgen.render import Panel, Style, save
 from stickgen.reports.scenes import Scene
@@ -34,18 +37,47 @@ class Column:
 
     Attributes:
         label: heads its column.
-        path: of a base, an adapter or a run.
-        strength: how much of an adapter's update is applied.
+        adapters: path and weights of an adapter, or of several that are summed; a base or a run alone has no weight.
     """
 
     label: str
-    path: Path
-    strength: float = 1.0
+    adapters: tuple[Weighted, ...]
 
     @property
     def model(self) -> str:
         """The model as ``stickgen generate --model`` takes it, without the label."""
-        return as_typed(self.path) + (f"={self.strength:g}" if self.strength != 1 else "")
+        named = [replace(one, path=Path(as_typed(one.path))) for one in self.adapters]
+        return "+".join(str(one) for one in named)
+
+
+def columns_of(paths: Sequence[tuple[str, Path, tuple[float, ...]]], *, blend: bool) -> list[Column]:
+    """Return the columns of some models.
+
+    Args:
+        paths: label, path and weights of each; no weights of what has none.
+        blend: put the models that have weights into one column, the sum of them.
+    """
+    columns = [Column(label, (Weighted(path, _same(weights)),)) for label, path, weights in paths]
+    if not blend:
+        return columns
+    summed = tuple(Weighted(path, weights) for _, path, weights in paths if weights)
+    return [column for column, (_, _, weights) in zip(columns, paths, strict=True) if not weights] + (
+        [Column("blend", summed)] if summed else []
+    )
+
+
+def _same(weights: tuple[float, ...]) -> tuple[float, ...]:
+    """Return one weight in the place of equal ones."""
+    return weights if len(set(weights)) > 1 else (weights or (1.0,))[:1]
+
+
+def parts_of(prompts: Sequence[str]) -> int:
+    """Return how many parts each prompt has; 1 where they have different numbers, or one is not well formed."""
+    try:
+        counts = {len(read_script(prompt, MAX_FRAMES)) for prompt in prompts}
+    except ConfigError:
+        return 1
+    return counts.pop() if len(counts) == 1 else 1
 
 
 @dataclass(frozen=True)
@@ -134,23 +166,23 @@ class LoadedModels:
 
     def __init__(self, options: ModelOptions) -> None:
         self.options = options
-        self._loaded: OrderedDict[str, tuple[float, LoadedModel]] = OrderedDict()
+        self._loaded: OrderedDict[str, tuple[float, tuple[LoadedModel, ...]]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, column: Column) -> LoadedModel:
-        """Return a model.
+    def get(self, column: Column) -> tuple[LoadedModel, ...]:
+        """Return a model, or one for each part of a prompt where its weights change.
 
         Raises:
             StickgenError: it cannot be read.
         """
-        changed = _last_change(column.path)
+        changed = max(_last_change(one.path) for one in column.adapters)
         with self._lock:
             known = self._loaded.pop(column.model, None)
             if known is None or known[0] != changed:
                 # Room first: the old and the new one together are not needed.
                 while len(self._loaded) >= _MOST_LOADED:
                     self._loaded.popitem(last=False)
-                known = (changed, self.options.load(column.model))
+                known = (changed, self.options.load_by_part(column.model))
             self._loaded[column.model] = known
             return known[1]
 
@@ -181,7 +213,7 @@ def make(asked: Asked, models: LoadedModels, tell: Callable[[list[Panel]], None]
         seed=asked.seed,
     )
     loaded = [(column.label, models.get(column)) for column in asked.columns]
-    if tell is not None and request.frames > 2 * _FIRST:
+    if tell is not None and request.frames > 2 * _FIRST and all(len(script) == 1 for script in request.scripts):
         tell(_panels(asked, generate_with(loaded, replace(request, frames=_FIRST), asked.options)))
     return _panels(asked, generate_with(loaded, request, asked.options))
 

@@ -64,8 +64,15 @@ def build(studio: Studio, token: str) -> Gate:
         except (StickgenError, OSError) as error:
             return Response(f"not saved: {line_of(error)}", 400, media_type="text/plain")
 
+    # Gradio's ways to files and to other hosts, which the studio has no use for.
+    for path in ("upload", "file={rest:path}", "file/{rest:path}", "proxy={rest:path}"):
+        app.add_api_route(f"/gradio_api/{path}", _refused, methods=["GET", "HEAD", "POST"])
     mount(app, blocks(studio))
     return Gate(without_links(app), token)
+
+
+def _refused() -> Response:
+    return Response("the studio takes and gives no files here", 403, media_type="text/plain")
 
 
 class Server:

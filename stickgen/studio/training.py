@@ -147,14 +147,18 @@ def _run_dir(folder: Path) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Return a value as Hydra reads it from a command line, whatever is in it."""
+    """Return a value as Hydra reads it from a command line.
+
+    Raises:
+        ConfigError: it would be an interpolation, which a run's settings may not have.
+    """
+    if "${" in text:
+        raise ConfigError(f"{text[:80]}: ${{ would be replaced by a setting; leave it out")
     if re.fullmatch(r"[\w./-]+", text, re.ASCII):
         return text
-    # Hydra reads backslashes in quotes only before quotes and at the end.
+    # In quotes, backslashes count before quotes only, and at the end.
     text = re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", text)
-    text = re.sub(r"(\\+)$", lambda found: found[1] * 2, text)
-    # An interpolation would be resolved.
-    return "'" + text.replace("${", "\\${") + "'"
+    return "'" + re.sub(r"(\\+)$", lambda found: found[1] * 2, text) + "'"
 
 
 def _layers(base: Path) -> int:

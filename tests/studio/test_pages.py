@@ -146,6 +146,28 @@ def test_mistakes_are_one_line(page: Page) -> None:
     assert not page.get("document.body.textContent.includes('Traceback')")
 
 
+def test_files_are_neither_taken_nor_given(page: Page, place: Path) -> None:
+    asked = {
+        "/gradio_api/file=/etc/passwd": "GET",
+        f"/gradio_api/file={place}/outputs/first/config.yaml": "GET",
+        "/gradio_api/file/outputs/first/config.yaml": "GET",
+        "/gradio_api/proxy=https://example.com/": "GET",
+        "/gradio_api/upload": "POST",
+        "/made/x/../../etc/passwd": "GET",
+        "/made/x/y": "GET",
+        "/clips/x": "GET",
+        "/docs": "GET",
+    }
+    for path, method in asked.items():
+        status = page.call(
+            "Runtime.evaluate",
+            expression=f"fetch({path!r}, {{method: {method!r}}}).then((answer) => answer.status)",
+            awaitPromise=True,
+        )["result"]["value"]
+        assert status in (403, 404), path
+    page.complaints.clear()  # a browser writes refusals to its console
+
+
 def test_data_is_flagged_and_captioned(page: Page, place: Path) -> None:
     curation = place / "clips.pt.curation.yaml"
     curation.unlink(missing_ok=True)
@@ -183,7 +205,7 @@ def test_a_run_is_started_watched_stopped_and_resumed(page: Page, place: Path, m
     page.wait("document.querySelector('#rank input[type=number]') !== null")
     fill(page, "#rank input[type=number]", "4")
     page.press("Tab")
-    fill(page, "#watched textarea", "a person's walk, ${HOME} = [1]")
+    fill(page, "#watched textarea", "a person's walk, $HOME = [1]")
     page.click("#estimate")
     page.wait("document.querySelector('#train-status').textContent.includes('estimated from one step')")
     page.click("#start-run")
@@ -194,13 +216,13 @@ def test_a_run_is_started_watched_stopped_and_resumed(page: Page, place: Path, m
     page.click("#stop")
     page.wait("document.querySelector('#run-state').textContent.includes('stopped, and saved')")
     assert not run.metrics.exists()
-    assert run.read_config().callbacks.show_motion.prompts == ["a person's walk, ${HOME} = [1]"]
+    assert run.read_config().callbacks.show_motion.prompts == ["a person's walk, $HOME = [1]"]
     page.click("#resume")
     page.wait("document.querySelector('#run-state').textContent.includes('finished')")
     assert run.metrics.exists()
     page.wait("document.querySelectorAll('#charts svg').length === 3")
     page.wait("document.querySelector('#motions img')?.naturalWidth > 0")
-    assert "a person's walk, ${HOME} = [1]" in text_of(page, "#motions")
+    assert "a person's walk, $HOME = [1]" in text_of(page, "#motions")
 
 
 def test_runs_are_listed_compared_and_merged(page: Page, place: Path) -> None:
