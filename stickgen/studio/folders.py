@@ -1,16 +1,17 @@
 """The files and folders that the studio may touch; the only place that resolves paths that come from the browser."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from stickgen.artifacts.base import MODEL_FILE
+from stickgen.artifacts.record import RECORD_KEY
 from stickgen.artifacts.run import RunFolder
-from stickgen.data.file import PACKED_SUFFIX
-from stickgen.errors import ConfigError
+from stickgen.artifacts.tensors import read_metadata
+from stickgen.data.packed import FORMATS
+from stickgen.errors import CheckpointError, ConfigError
 from stickgen.sweeps.settings import RECORD_FILE
 
-_DATA = (".pt", PACKED_SUFFIX)
 _NAME = re.compile(r"[\w][\w.-]{0,99}")
 _DEPTH = 4
 """Levels below a folder at which runs are looked for, as ``outputs/<name>/<time>`` and a sweep's jobs."""
@@ -94,7 +95,7 @@ class Folders:
 
     def runs(self) -> list[str]:
         """Return the names of all runs, the one that was started last first."""
-        found = [path for folder in self._walk() if RunFolder(path := folder).exists()]
+        found = [folder for folder in self._walk() if RunFolder(folder).exists()]
         found.sort(key=lambda path: path.joinpath("config.yaml").stat().st_mtime, reverse=True)
         return [self.name(path) for path in found]
 
@@ -102,25 +103,25 @@ class Folders:
         """Return whether a run has got as far as weights."""
         return RunFolder(self.resolve(name)).holds_results()
 
-    def bases(self) -> list[str]:
-        """Return the names of the runs that trained whole weights, which can be the base of others."""
-        return [name for name in self.runs() if (self.resolve(name) / MODEL_FILE).is_file()]
-
     def sweeps(self) -> list[str]:
         """Return the names of all sweeps."""
         return [self.name(path) for path in self._walk() if (path / RECORD_FILE).is_file()]
 
     def data_files(self) -> list[str]:
         """Return the names of the data files: those chosen, and those that lie in a chosen folder."""
-        chosen = [path for path in self._roots.values() if path.is_file()]
-        beside = [
-            file
-            for root in self._roots.values()
-            if root.is_dir()
-            for file in sorted(root.iterdir())
-            if file.suffix in _DATA and file.is_file() and self._leads_inside(file, root)
-        ]
-        return [self.name(path) for path in [*chosen, *beside]]
+        return [self.name(path) for path in self._files() if _is_data(path)]
+
+    def bases(self) -> list[str]:
+        """Return the names of bases: files, and runs that trained whole weights."""
+        files = [self.name(path) for path in self._files() if _is_base(path)]
+        return [*files, *(name for name in self.runs() if (self.resolve(name) / MODEL_FILE).is_file())]
+
+    def _files(self) -> Iterator[Path]:
+        """Yield the chosen files, and those that lie in a chosen folder; links that lead out are not followed."""
+        for root in self._roots.values():
+            for path in sorted(root.iterdir()) if root.is_dir() else [root]:
+                if path.is_file() and (path == root or self._leads_inside(path, root)):
+                    yield path
 
     def _walk(self) -> Iterator[Path]:
         """Yield the chosen folders and those below; links that lead out are not followed."""
@@ -142,3 +143,21 @@ class Folders:
 
     def _outside(self, name: str) -> ConfigError:
         return ConfigError(f"{str(name)[:200]}: not in the folders of the studio ({', '.join(self._roots)})")
+
+
+def _is_data(path: Path) -> bool:
+    if path.suffix == ".safetensors":
+        return _metadata(path).get("format") in FORMATS
+    return path.suffix == ".pt"
+
+
+def _is_base(path: Path) -> bool:
+    return path.suffix == ".pth" or (path.suffix == ".safetensors" and RECORD_KEY in _metadata(path))
+
+
+def _metadata(path: Path) -> Mapping[str, str]:
+    """Return the metadata of a .safetensors file; {} of one that is damaged, which names itself when it is opened."""
+    try:
+        return read_metadata(path)
+    except CheckpointError:
+        return {}

@@ -159,7 +159,8 @@ def generate_tab(studio: Studio) -> list[tuple[Any, Any]]:
 
     def lists() -> tuple[Any, ...]:
         runs = [name for name in studio.folders.runs() if studio.folders.holds_model(name)]
-        return gr.update(choices=[_BASE, *runs]), gr.update(choices=[_STANDING, *studio.folders.data_files()])
+        found = list(dict.fromkeys([_BASE, *runs, *studio.folders.bases()]))
+        return gr.update(choices=found), gr.update(choices=[_STANDING, *studio.folders.data_files()])
 
     return [(lists, [models, start])]
 

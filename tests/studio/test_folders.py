@@ -1,7 +1,10 @@
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from stickgen.artifacts.record import RECORD_KEY
 from stickgen.errors import ConfigError
 from stickgen.studio.folders import Folders
 
@@ -13,7 +16,9 @@ def folders(tmp_path: Path) -> Folders:
     for run in ("outputs/sneaky", "outputs/style/one", "secret"):
         (tmp_path / run / "config.yaml").write_text("seed: 0\n")
     (tmp_path / "clips.pt").write_bytes(b"")
-    (tmp_path / "outputs" / "more.safetensors").write_bytes(b"")
+    for name, key in (("more", {"format": "stickgen clips 2"}), ("base", {RECORD_KEY: "{}"}), ("other", {"a": "b"})):
+        save_file({"x": torch.zeros(1)}, tmp_path / "outputs" / f"{name}.safetensors", key)
+    (tmp_path / "outputs" / "damaged.safetensors").write_bytes(b"x")
     (tmp_path / "outputs" / "link").symlink_to(tmp_path / "secret")
     (tmp_path / "outputs" / "loop").symlink_to(tmp_path / "outputs" / "loop")
     (tmp_path / "outputs" / "link.pt").symlink_to(tmp_path / "clips.pt")
@@ -59,7 +64,8 @@ def test_no_name_leads_outside(folders: Folders, tmp_path: Path, name: str) -> N
 
 def test_links_that_lead_out_are_not_listed(folders: Folders) -> None:
     assert sorted(folders.runs()) == ["outputs/sneaky", "outputs/style/one"]
-    assert folders.data_files() == ["clips.pt", "outputs/more.safetensors"]
+    assert folders.data_files() == ["outputs/more.safetensors", "clips.pt"]
+    assert folders.bases() == ["outputs/base.safetensors"]
 
 
 def test_a_new_run_lies_in_the_first_folder_and_takes_no_others_place(folders: Folders, tmp_path: Path) -> None:
