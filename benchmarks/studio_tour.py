@@ -90,7 +90,8 @@ def generate(page: Page, film: Recording, runs: list[str], prompt: str) -> None:
         page.get("document.querySelector('#prompts textarea').select()")
         page.type(prompt[:end])
         film.hold(160)
-    page.get(f"document.querySelector('#models input[value={json.dumps(runs[0])}]').click()")
+    labels = "[...document.querySelectorAll('#models label')]"
+    page.get(f"{labels}.find((one) => one.textContent.trim() === {json.dumps(runs[0])}).click()")
     page.wait("document.querySelector('#strength-0 input[type=number]') !== null")
     film.hold(900)
     page.click("#generate")
