@@ -71,9 +71,8 @@ def tab(page: Page, name: str) -> None:
 
 def choose(page: Page, box: str, option: str) -> None:
     """Choose an option of a drop-down list."""
-    listed = (
-        f"[...document.querySelectorAll('[role=option]')].find((one) => one.textContent.includes({json.dumps(option)}))"
-    )
+    options = f"[...document.querySelectorAll('{box} [role=option]')]"
+    listed = f"{options}.find((one) => one.textContent.includes({json.dumps(option)}))"
     page.click(f"{box} input")
     page.wait(f"{listed} !== undefined")
     page.get(f"{listed}.dispatchEvent(new MouseEvent('mousedown', {{bubbles: true, cancelable: true}}))")

@@ -43,6 +43,8 @@ def chromium(server: Server) -> Iterator[Page]:
 @pytest.fixture
 def page(chromium: Page, server: Server) -> Iterator[Page]:
     """The studio, just opened; its players wait to be started, since drawing takes most of the time."""
+    chromium.call("Page.navigate", url="about:blank")  # what the former page complains of when it is left is its own
+    chromium.wait("document.readyState === 'complete' && location.href === 'about:blank'")
     chromium.complaints.clear()
     prefer(chromium, **{"prefers-reduced-motion": "reduce"})
     chromium.requests.clear()
@@ -106,6 +108,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_generate_plays_and_the_copied_command_makes_the_downloaded_file(
     page: Page, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (place / "motion.gif").unlink(missing_ok=True)
     page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     fill(page, "#prompts textarea", "a person's walk\na person waves")
     tick(page, "#models", "the base")
