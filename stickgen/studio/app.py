@@ -28,16 +28,15 @@ def blocks(studio: Studio) -> gr.Blocks:
         with gr.Tabs():
             for name, lay_out in _TABS:
                 with gr.Tab(name, id=name.lower()) as tab:
-                    refreshed = lay_out(studio)
-                for read, filled in refreshed:
+                    read, filled = lay_out(studio)
                     seen = gr.State(None)
-                    gr.on(
-                        [page.load, tab.select],
-                        in_one_line(_if_changed(read, len(filled))),
-                        seen,
-                        [*filled, seen],
-                        show_progress="hidden",
-                    )
+                gr.on(
+                    [page.load, tab.select],
+                    in_one_line(_if_changed(read, len(filled))),
+                    seen,
+                    [*filled, seen],
+                    show_progress="hidden",
+                )
     return page
 
 

@@ -1,5 +1,6 @@
 """The Data tab: the clips of a data file, played, flagged and their captions edited."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -11,7 +12,7 @@ from stickgen.studio.studio import Studio, frame, in_one_line, status
 _SHOWN = 500
 
 
-def data_tab(studio: Studio) -> list[tuple[Any, Any]]:
+def data_tab(studio: Studio) -> tuple[Callable[[], tuple[Any, ...]], list[Any]]:
     """Lay out the tab; return the function that reads the list of data files anew, and what it fills."""
     with gr.Row():
         file = gr.Dropdown([], label="Data file", elem_id="data-file", min_width=220)
@@ -37,4 +38,4 @@ def data_tab(studio: Studio) -> list[tuple[Any, Any]]:
     def lists() -> tuple[Any, ...]:
         return (gr.update(choices=studio.folders.data_files()),)
 
-    return [(lists, [file])]
+    return lists, [file]

@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,7 @@ class Made:
     panels: Sequence[Panel]
 
 
-def generate_tab(studio: Studio) -> list[tuple[Any, Any]]:
+def generate_tab(studio: Studio) -> tuple[Callable[[], tuple[Any, ...]], list[Any]]:
     """Lay out the tab; return the function that reads the lists of runs and data files anew, and what it fills."""
     made = gr.State(None)
     with gr.Row():
@@ -162,7 +162,7 @@ def generate_tab(studio: Studio) -> list[tuple[Any, Any]]:
         found = list(dict.fromkeys([_BASE, *runs, *studio.folders.bases()]))
         return gr.update(choices=found), gr.update(choices=[_STANDING, *studio.folders.data_files()])
 
-    return [(lists, [models, start])]
+    return lists, [models, start]
 
 
 def _parts_shown(adapters: Sequence[str], texts: str) -> int:

@@ -1,6 +1,7 @@
 """The Runs tab: all runs in a table, two side by side, sweeps, and what is made of a run."""
 
 import html
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -13,7 +14,7 @@ from stickgen.studio.studio import TORCH, Studio, frame, in_one_line, lines_of, 
 _CLIPS, _PROMPTS = "test clips", "prompts"
 
 
-def runs_tab(studio: Studio) -> list[tuple[Any, Any]]:
+def runs_tab(studio: Studio) -> tuple[Callable[[], tuple[Any, ...]], list[Any]]:
     """Lay out the tab; return the function that reads the runs anew, and what it fills."""
     table = gr.HTML(elem_id="runs")
     with gr.Accordion("Two runs side by side", open=True):
@@ -78,7 +79,7 @@ def runs_tab(studio: Studio) -> list[tuple[Any, Any]]:
         choices = gr.update(choices=usable)
         return shown, choices, choices, choices, gr.update(choices=studio.folders.sweeps())
 
-    return [(lists, [table, first, second, run, sweep])]
+    return lists, [table, first, second, run, sweep]
 
 
 def _chosen(name: str | None, label: str) -> str:

@@ -1,6 +1,7 @@
 """The Train tab: starts a run in a process of its own, and shows how it learns."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ _SECONDS = 2.0
 """Between two looks at a run's logs."""
 
 
-def train_tab(studio: Studio) -> list[tuple[Any, Any]]:
+def train_tab(studio: Studio) -> tuple[Callable[[], tuple[Any, ...]], list[Any]]:
     """Lay out the tab; return the function that reads the lists anew, and what it fills."""
     seen = gr.State(None)
     with gr.Row():
@@ -141,4 +142,4 @@ def train_tab(studio: Studio) -> list[tuple[Any, Any]]:
         bases = [_PRESETS_OWN, *studio.folders.bases()]
         return gr.update(choices=[_SAMPLE, *data_files]), gr.update(choices=bases), gr.update(choices=choices())
 
-    return [(lists, [data, base, run])]
+    return lists, [data, base, run]

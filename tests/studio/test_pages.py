@@ -43,17 +43,22 @@ def chromium(server: Server) -> Iterator[Page]:
 @pytest.fixture
 def page(chromium: Page, server: Server) -> Iterator[Page]:
     """The studio, just opened; its players wait to be started, since drawing takes most of the time."""
-    chromium.call("Page.navigate", url="about:blank")  # what the former page complains of when it is left is its own
-    chromium.wait("document.readyState === 'complete' && location.href === 'about:blank'")
-    chromium.complaints.clear()
     prefer(chromium, **{"prefers-reduced-motion": "reduce"})
-    chromium.requests.clear()
-    chromium.visit(server.address.url, 1280, 900)
-    chromium.wait("document.querySelectorAll('#models input').length >= 3")
+    enter(chromium, server, 1280, 900)
     yield chromium
     assert chromium.complaints == []
     own = f"http://127.0.0.1:{server.address.port}/"
     assert {url for url in chromium.requests if not url.startswith((own, "data:", "blob:"))} == set()
+
+
+def enter(page: Page, server: Server, width: int, height: int) -> None:
+    """Open the studio."""
+    page.call("Page.navigate", url="about:blank")  # what the former page complains of when it is left is its own
+    page.wait("document.readyState === 'complete' && location.href === 'about:blank'")
+    page.complaints.clear()
+    page.requests.clear()
+    page.visit(server.address.url, width, height)
+    page.wait("document.querySelectorAll('#models input').length >= 3")
 
 
 def prefer(page: Page, **media: str) -> None:
@@ -61,15 +66,13 @@ def prefer(page: Page, **media: str) -> None:
 
 
 def tab(page: Page, name: str) -> None:
-    """Open a tab; where there is no room for it, it is in a menu."""
-    page.wait(
-        f"""(() => {{
-            const tabs = document.querySelectorAll("button[role=tab], .overflow-dropdown button, .overflow-menu button");
-            const found = [...tabs].find((one) => one.textContent.trim() === {json.dumps(name)} && one.tabIndex !== -1);
-            found?.click();
-            return found !== undefined;
-        }})()"""
-    )
+    tabs = "[...document.querySelectorAll('button[role=tab]')]"
+    page.get(f"{tabs}.find((one) => one.textContent.trim() === {json.dumps(name)}).click()")
+
+
+def push(page: Page, button: str) -> None:
+    """Press a button, wherever what has just been filled in moves it to."""
+    page.get(f"document.querySelector({button!r}).click()")
 
 
 def open_section(page: Page, name: str) -> None:
@@ -124,7 +127,7 @@ def test_generate_plays_and_the_copied_command_makes_the_downloaded_file(
     page.press("Tab")
     fill(page, "#seconds input[type=number]", "2.4")
     fill(page, "#seed textarea, #seed input", "7")
-    page.click("#generate")
+    push(page, "#generate")
     frames = f"{PLAYER.format('#player')}?.querySelector('#time')?.textContent ?? ''"
     page.wait(f"({frames}).includes('of 60')")
     assert page.get(f"[...{PLAYER.format('#player')}.querySelectorAll('.panel h2')].map((h) => h.textContent)") == [
@@ -138,7 +141,7 @@ def test_generate_plays_and_the_copied_command_makes_the_downloaded_file(
     page.get(f"{PLAYER.format('#player')}.querySelector('#play').click()")
     assert page.get("document.querySelector('#generate-status [role=status]').textContent") == "4 motions of 2.4 s"
 
-    page.click("#download")
+    push(page, "#download")
     saved = tmp_path / "motion.gif"
     wait_until(lambda: saved.is_file() and saved.stat().st_size > 0)
     command = value(page, "#command textarea")
@@ -156,7 +159,7 @@ def test_generate_plays_and_the_copied_command_makes_the_downloaded_file(
 
 def test_mistakes_are_one_line(page: Page) -> None:
     fill(page, "#prompts textarea", " ")
-    page.click("#generate")
+    push(page, "#generate")
     page.wait("document.body.textContent.includes('prompt: none given')")
     assert not page.get("document.body.textContent.includes('Traceback')")
 
@@ -189,7 +192,7 @@ def test_data_is_flagged_and_captioned(page: Page, place: Path) -> None:
     before = (place / "clips.pt").read_bytes()
     tab(page, "Data")
     choose(page, "#data-file", "clips.pt")
-    page.click("#open")
+    push(page, "#open")
     clips = PLAYER.format("#clips-page")
     page.wait(f"{clips}?.querySelector('.card') != null")
     assert page.get(f"{clips}.querySelector('#count').textContent") == "12 of 12 clips · 0 flagged"
@@ -203,7 +206,7 @@ def test_data_is_flagged_and_captioned(page: Page, place: Path) -> None:
     assert len(read.leave_out) == 1
     assert [caption for _, caption in read.captions.values()] == ["a # new <b>caption</b>"]
     assert (place / "clips.pt").read_bytes() == before
-    page.click("#open")
+    push(page, "#open")
     page.wait(f"{clips}?.querySelector('#count')?.textContent === '12 of 12 clips · 1 flagged'")
     curation.unlink()
 
@@ -221,18 +224,18 @@ def test_a_run_is_started_watched_stopped_and_resumed(page: Page, place: Path, m
     fill(page, "#rank input[type=number]", "4")
     page.press("Tab")
     fill(page, "#watched textarea", "a person's walk, $HOME = [1]")
-    page.click("#estimate")
+    push(page, "#estimate")
     page.wait("document.querySelector('#train-status').textContent.includes('estimated from one step')")
-    page.click("#start-run")
+    push(page, "#start-run")
     page.wait("document.querySelector('#train-status').textContent.includes('outputs/mine: started')")
     assert "lora.rank=4" in value(page, "#train-command textarea")
     run = RunFolder(place / "outputs" / "mine")
     page.wait("/running; step [2-9]/.test(document.querySelector('#run-state').textContent)")
-    page.click("#stop")
+    push(page, "#stop")
     page.wait("document.querySelector('#run-state').textContent.includes('stopped, and saved')")
     assert not run.metrics.exists()
     assert run.read_config().callbacks.show_motion.prompts == ["a person's walk, $HOME = [1]"]
-    page.click("#resume")
+    push(page, "#resume")
     page.wait("document.querySelector('#run-state').textContent.includes('finished')")
     assert run.metrics.exists()
     page.wait("document.querySelectorAll('#charts svg').length >= 3")
@@ -248,7 +251,7 @@ def test_runs_are_listed_compared_and_merged(page: Page, place: Path) -> None:
     assert "lora.rank" in table
     choose(page, "#run-a", "outputs/first")
     choose(page, "#run-b", "outputs/second")
-    page.click("#compare")
+    push(page, "#compare")
     pair = PLAYER.format("#pair")
     page.wait(f"{pair}?.querySelector('.panel h2') != null")
     assert page.get(f"[...{pair}.querySelectorAll('.panel h2')].map((h) => h.textContent)")[-2:] == ["first", "second"]
@@ -257,23 +260,21 @@ def test_runs_are_listed_compared_and_merged(page: Page, place: Path) -> None:
     open_section(page, "Make a file of a run")
     page.wait("document.querySelector('#run-made input') !== null")
     choose(page, "#run-made", "outputs/first")
-    page.click("#write")
+    push(page, "#write")
     page.wait("document.querySelector('#written').textContent.includes('layers merged')")
     assert (place / "outputs" / "first" / "merged_model.safetensors").is_file()
     assert value(page, "#run-command textarea") == (
         "stickgen merge checkpoint=outputs/first output=outputs/first/merged_model.safetensors"
     )
-    page.click("#write")
+    push(page, "#write")
     page.wait("document.body.textContent.includes('already exists and was kept')")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone_and_every_control_has_a_name(chromium: Page, server: Server, scheme: str) -> None:
     prefer(chromium, **{"prefers-color-scheme": scheme})
-    chromium.visit(server.address.url, 390, 844)
-    chromium.wait("document.querySelectorAll('#models input').length >= 3")
+    enter(chromium, server, 390, 844)
     for name in ("Generate", "Data", "Train", "Runs"):
-        # Tabs that have no room are in a menu.
         tab(chromium, name)
         chromium.wait("document.readyState === 'complete'")
         assert chromium.get("document.documentElement.scrollWidth") <= 390
