@@ -68,6 +68,7 @@ def write_mp4(path: Path, frames: Iterable[Image.Image], size: tuple[int, int], 
         stream = container.add_stream(_CODEC, rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"  # what players know
+        stream.codec_context.thread_count = 1  # on several, the bytes depend on who comes first
         stream.options = {"crf": "18", "preset": "medium"}
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_image(frame)))
