@@ -41,7 +41,7 @@ def replace(operations: list[str]) -> None:
     def attended(query: Any, key: Any, value: Any, visible: Any, causal: bool, dropout: float) -> Any:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout, is_causal=causal)
 
-    def masks(shape: Any, probability: float, device: Any) -> tuple[Any, float]:
+    def masks(shape: Any, probability: float, device: Any, dtype: Any = None) -> tuple[Any, float]:
         if probability == 0:
             return None, 1.0
         return torch.empty(shape, dtype=torch.bool, device=device).bernoulli_(1 - probability), 1 / (1 - probability)
