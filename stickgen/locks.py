@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,34 @@ def folder_lock(folder: Path) -> Iterator[None]:
         if made:
             with suppress(OSError):  # it holds something
                 folder.rmdir()
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The process that writes into a folder.
+
+    Attributes:
+        pid: its number.
+        here: whether it runs on this machine, where it can be sent a signal.
+    """
+
+    pid: int
+    here: bool
+
+
+def owner_of(folder: Path) -> Owner | None:
+    """Return the process that has locked a folder; None where there is none, or it has ended."""
+    try:
+        handle = os.open(folder / LOCK_FILE, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        owner = _read_owner(handle)
+    finally:
+        os.close(handle)
+    if not owner or _has_ended(owner):
+        return None
+    return Owner(owner["pid"], owner["host"] == platform.node())
 
 
 UNFINISHED = ".unfinished"

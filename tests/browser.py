@@ -51,9 +51,17 @@ class Page:
 
     def open(self, path: Path, width: int = 1100, height: int = 900) -> None:
         """Load a file."""
+        self.visit(path.resolve().as_uri(), width, height)
+
+    def visit(self, address: str, width: int = 1100, height: int = 900) -> None:
+        """Load an address."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=address)
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
+
+    def type(self, text: str) -> None:
+        """Type a text where the focus is."""
+        self.call("Input.insertText", text=text)
 
     def get(self, expression: str) -> Any:
         """Return what JavaScript makes of an expression."""

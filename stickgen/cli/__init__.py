@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from stickgen import __version__
-from stickgen.cli import data, info, models, motion, sweeps
+from stickgen.cli import data, info, models, motion, studio, sweeps
 from stickgen.console import report_errors
 from stickgen.errors import UsageError
 from stickgen.signals import pass_signals_on
@@ -52,6 +52,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "generate": motion.generate,
     "compare": motion.compare,
     "sweep-report": sweeps.sweep_report,
+    "studio": studio.studio,
     "info": info.info,
 }
 for name, command in _WITH_HYDRA.items():

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from stickgen.config import DataConfig
 from stickgen.data.curation import Curation, read_curation
 from stickgen.data.file import open_clips, shards
 from stickgen.data.sequences import SequenceClips
 from stickgen.data.split import SPLITS, Split, split_by_take
-from stickgen.data.stores import ClipSet, ClipStore, check_one_width
+from stickgen.data.stores import ClipSet, ClipStore, RecaptionedClips, check_one_width
 from stickgen.data.table import ClipInfos
 from stickgen.errors import DataError
 from stickgen.motion.skeleton import skeleton_of
@@ -72,6 +73,8 @@ def open_dataset(config: DataConfig) -> tuple[Split[ClipSet], DataReport]:
     store, info, source = _open(config)
     curation = None if config.curation is None else read_curation(Path(config.curation))
     flagged = frozenset() if curation is None else curation.positions(store, source)
+    if curation is not None and curation.captions:
+        store = _recaptioned(store, curation, info, source)
     kept, dropped = filter_clips(store.infos, config)
     if not kept:
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
@@ -92,6 +95,33 @@ def open_dataset(config: DataConfig) -> tuple[Split[ClipSet], DataReport]:
     if config.train_clips is not None:
         parts = replace(parts, train=_draw(parts.train, config.train_clips, config.split_seed, source))
     return parts.map(lambda infos: ClipSet(store, infos)), report
+
+
+def _recaptioned(store: ClipStore, curation: Curation, info: Mapping[str, Any], source: str) -> ClipStore:
+    """Return the clips with the captions that were edited, embedded as the file's own were.
+
+    Raises:
+        DataError: a clip is not in the file, or the file does not name its text encoder.
+        StickgenError: the encoder cannot be had.
+    """
+    captions = curation.new_captions(store, source)
+    name = (info.get("text_encoder") or {}).get("id")
+    if not name:
+        raise DataError(
+            f"{curation.path}: edits captions, and {source} does not name the text encoder that would embed them; "
+            "remove its captions"
+        )
+    # Here, since most runs have no edited captions.
+    from stickgen.text.encoder import TextEncoder
+
+    rows = torch.from_numpy(TextEncoder(name).encode(list(captions.values())))
+    embedded = {}
+    for (position, caption), row in zip(captions.items(), rows, strict=True):
+        width = store.infos[position].width
+        if bool(row[width:].any()):
+            raise DataError(f"{curation.path}: {name} gives {len(row)} numbers, and {source} holds {width}")
+        embedded[position] = (caption, torch.nn.functional.pad(row, (0, max(width - len(row), 0)))[:width])
+    return RecaptionedClips(store, embedded)
 
 
 def _open(config: DataConfig) -> tuple[ClipStore, dict[str, Any], str]:

@@ -1,11 +1,13 @@
 """Stores of clips, and sets of clips that are read when they are asked for."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Protocol, overload
 
 import numpy as np
 import torch.nn.functional as F
+from torch import Tensor
 
 from stickgen.data.clips import Clip, ClipInfo, clip_digest
 from stickgen.data.table import ClipInfos, joined
@@ -89,6 +91,42 @@ class JoinedClips:
         number, index = _place(self._begins, position)
         part = self._parts[number]
         return part.store.digest(part.infos[index].position)
+
+
+class RecaptionedClips:
+    """The clips of a store, some of them with other captions.
+
+    Args:
+        store: the clips.
+        captions: position → new caption, and its embedding ``[E]``, as wide as the store's.
+    """
+
+    def __init__(self, store: ClipStore, captions: Mapping[int, tuple[str, Tensor]]) -> None:
+        self.sequences = store.sequences
+        self.files = store.files
+        self.infos = ClipInfos.of(
+            [
+                replace(info, description=captions[info.position][0]) if info.position in captions else info
+                for info in store.infos
+            ]
+        )
+        self._store = store
+        self._captions = captions
+
+    def load(self, position: int) -> Clip:
+        """Read a clip; see :class:`ClipStore`."""
+        clip = self._store.load(position)
+        if position not in self._captions:
+            return clip
+        caption, embedding = self._captions[position]
+        return replace(clip, description=caption, embedding=embedding)
+
+    def digest(self, position: int) -> str:
+        """Return a clip's digest; see :class:`ClipStore`. One with a new caption is another clip."""
+        digest = self._store.digest(position)
+        if position not in self._captions:
+            return digest
+        return hashlib.sha256(f"{digest} {self._captions[position][0]}".encode()).hexdigest()[:16]
 
 
 class Shards:

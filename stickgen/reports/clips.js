@@ -11,6 +11,7 @@ const STORE = `stickgen flags of ${document.title}`;
 const named = (clip) => clips[clip].names[0].join(" ");
 
 function remembered() {
+  if (data.live) return {}; // its server has written the flags into the page
   try {
     return JSON.parse(localStorage.getItem(STORE)) ?? {};
   } catch {
@@ -19,11 +20,30 @@ function remembered() {
 }
 
 function remember(clip) {
+  if (data.live) {
+    send(clip, { flagged: flagged.has(clip) });
+    return;
+  }
   try {
     localStorage.setItem(STORE, JSON.stringify({ ...remembered(), [named(clip)]: flagged.has(clip) }));
   } catch {
     // Without storage the flags last as long as the page.
   }
+}
+
+/* Changes go one after the other, so that the last one is the one that is kept. */
+let sent = Promise.resolve();
+
+function send(clip, change) {
+  const body = JSON.stringify({ names: clips[clip].names.map(([label]) => label), ...change });
+  sent = sent.then(async () => {
+    try {
+      const answer = await fetch(data.live, { method: "POST", headers: { "content-type": "application/json" }, body });
+      at("saved").textContent = await answer.text();
+    } catch {
+      at("saved").textContent = "not saved: the server does not answer; start it again";
+    }
+  });
 }
 
 const byHand = remembered();
@@ -33,7 +53,8 @@ for (const clip of clips.keys()) {
   else if (flag === false) flagged.delete(clip);
 }
 
-const said = clips.map((clip, index) => `${clip.names.map(([label]) => label).join(" ")} ${data.scenes[index].caption}`.toLowerCase());
+const saidOf = (clip) => `${clips[clip].names.map(([label]) => label).join(" ")} ${data.scenes[clip].caption}`.toLowerCase();
+const said = clips.map((_, clip) => saidOf(clip));
 const shownValue = (value) => (value === null ? "–" : String(Number(value.toPrecision(3))));
 
 function arrange() {
@@ -149,7 +170,26 @@ function describe() {
     near.addEventListener("click", () => showScene(clip.nearest));
     buttons.push(near);
   }
-  at("about").replaceChildren(element("div", { className: "row" }, ...buttons), facts);
+  at("about").replaceChildren(element("div", { className: "row" }, ...buttons), ...(data.live ? [captionForm()] : []), facts);
+}
+
+/* A field to edit the caption of the clip that the player shows. */
+function captionForm() {
+  const clip = state.scene, input = element("input", { id: "edit", value: scene().caption, maxLength: 2000 });
+  const form = element("form", { className: "row" }, element("label", {}, "caption ", input), element("button", { textContent: "save caption" }));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const caption = input.value.trim().replace(/\s+/g, " ");
+    if (!caption) return;
+    data.scenes[clip].caption = at("caption").textContent = caption;
+    said[clip] = saidOf(clip);
+    const card = list.cards.get(clip);
+    if (card) card.box.querySelector(".words").textContent = caption;
+    send(clip, { caption });
+    input.blur();
+  });
+  input.addEventListener("keydown", (event) => { if (event.key === "Escape") input.blur(); });
+  return form;
 }
 
 function intoSight() {
@@ -198,7 +238,7 @@ at("clips").addEventListener("scroll", layOut, { passive: true });
 addEventListener("resize", layOut);
 at("theme").addEventListener("click", () => drawCards(true));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawCards(true));
-at("save").addEventListener("click", () => {
+at("save")?.addEventListener("click", () => {
   const url = URL.createObjectURL(new Blob([curation()], { type: "application/yaml" }));
   element("a", { href: url, download: "curation.yaml" }).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);

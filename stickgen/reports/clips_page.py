@@ -26,7 +26,10 @@ _CHOOSER = """<input id="search" type="search" placeholder="search captions" ari
 <label><input id="reverse" type="checkbox"> reverse</label>
 <label><input id="only" type="checkbox"> flagged only</label>
 <output id="count"></output>
-<button id="save" type="button">save curation.yaml</button>"""
+"""
+_SAVE = '<button id="save" type="button">save curation.yaml</button>'
+_SAVED = '<output id="saved"></output>'
+"""What the server of a live page answered last."""
 _LIST = """<section id="list" aria-label="clips"><p id="meaning"></p>
 <div id="clips" tabindex="-1"><ul id="all"></ul></div></section>"""
 _HINT = (
@@ -46,6 +49,7 @@ def clips_page(
     split_of: Mapping[str, str],
     title: str,
     shown: Collection[int],
+    live: str | None = None,
 ) -> str:
     """Return the page.
 
@@ -58,6 +62,9 @@ def clips_page(
         split_of: take → split.
         title: of the window.
         shown: positions of the clips that the page has.
+        live: the address of a server that keeps flags and edited captions: the page posts each change to it as JSON,
+            ``{"names": [label, …], "flagged": …}`` or ``{"names": …, "caption": …}``, and shows the text it answers.
+            None: the page is a file, which keeps flags in the browser.
 
     Raises:
         ConfigError: there is more motion than a page can hold.
@@ -82,10 +89,13 @@ def clips_page(
         "flagged": flags,
         "sort": "odd",
         "format": FORMAT,
+        "live": live,
     }
-    parts = {"kind": "clips", "chooser": _CHOOSER, "list": _LIST, "hint": _HINT, "legend": _LEGEND}
+    keeping, legend = (_SAVE, _LEGEND) if live is None else (_SAVED, "")
+    parts = {"kind": "clips", "chooser": _CHOOSER + keeping, "list": _LIST, "hint": _HINT, "legend": legend}
     parts["about"] = '<div id="about"></div>'
-    return document(title, data, scripts=("player.js", "clips.js"), parts=parts, styles=("clips.css",))
+    scripts = ("player.js", "clips.js")
+    return document(title, data, scripts=scripts, parts=parts, styles=("clips.css",), live=live is not None)
 
 
 def _cards(infos: Sequence[ClipInfo]) -> list[list[ClipInfo]]:

@@ -129,7 +129,8 @@ def inspect(path: Path, console: Console, shown: Shown | None = None, *, overwri
         if flags is not None:
             remarks = {place: f"{why} · {measured.infos[place].description}" for place, why in sorted(flagged.items())}
             clips = [(measured.infos[p].label, store.digest(measured.infos[p].position), remarks[p]) for p in remarks]
-            write_curation(flags, clips, overwrite=overwrite)
+            captions = None if curation is None else curation.captions
+            write_curation(flags, clips, captions=captions, overwrite=overwrite)
         if page is not None:
             positions = ordered(store.infos, shown.order, odd)[: shown.clips].column("position").tolist()
             text = clips_page(store, measured, flagged, split_of, path.name, set(positions))

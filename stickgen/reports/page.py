@@ -15,7 +15,7 @@ import numpy as np
 from stickgen.motion.skeleton import FPS
 from stickgen.render.camera import View, views_of
 from stickgen.render.panel import Panel
-from stickgen.render.style import THEMES, Colour, Theme
+from stickgen.render.style import THEMES, Colour, Style, Theme
 from stickgen.reports.scenes import Scene, limb_errors
 
 _THOUSANDTHS = 1000
@@ -38,7 +38,14 @@ class Table:
     rows: dict[str, list[str]]
 
 
-def page(scenes: Sequence[Scene], tables: Sequence[Table], title: str) -> str:
+def page(
+    scenes: Sequence[Scene],
+    tables: Sequence[Table],
+    title: str,
+    style: Style | None = None,
+    *,
+    theme: str | None = None,
+) -> str:
     """Return the page.
 
     The text of prompts, clips and labels stays text: it is escaped in HTML, and inside the JSON. The page's own policy
@@ -48,12 +55,20 @@ def page(scenes: Sequence[Scene], tables: Sequence[Table], title: str) -> str:
         scenes: at least one.
         tables: figures to stand under it.
         title: of the window.
+        style: its camera and its trails count; None: the camera follows the figures, and there are no trails.
+        theme: "light" or "dark"; None: as the reader's system has it.
     """
+    style = style or Style()
     return document(
         title,
-        {"fps": FPS, "scenes": [scene_data(scene) for scene in scenes]},
+        {
+            "fps": FPS,
+            "trail": round(style.trail * FPS),
+            "scenes": [scene_data(scene, camera=style.camera, trails=style.trail > 0) for scene in scenes],
+        },
         scripts=("player.js", "scenes.js"),
         parts={
+            "theme": f' data-theme="{theme}"' if theme in THEMES else "",
             "kind": "scenes",
             "chooser": _SCENES,
             "hint": "scene",
@@ -73,7 +88,13 @@ _ERRORS = (
 
 
 def document(
-    title: str, data: Any, *, scripts: Sequence[str], parts: Mapping[str, str], styles: Sequence[str] = ()
+    title: str,
+    data: Any,
+    *,
+    scripts: Sequence[str],
+    parts: Mapping[str, str],
+    styles: Sequence[str] = (),
+    live: bool = False,
 ) -> str:
     """Return a page around the player.
 
@@ -83,10 +104,13 @@ def document(
         scripts: files of this folder, the player first; one script in the page.
         parts: HTML for the places of ``page.html``; those that are not named stay empty.
         styles: files of this folder that follow the player's own style.
+        live: whether the page may send requests to the server that it comes from.
     """
     style = _theme_variables() + "".join(_resource(name) for name in ("page.css", *styles))
     script = "".join(_resource(name) for name in scripts)
     policy = f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'"
+    if live:
+        policy += "; connect-src 'self'"
     filled = {
         **parts,
         "policy": html.escape(policy),
@@ -112,14 +136,16 @@ def _json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def scene_data(scene: Scene, step: int = 1) -> dict[str, Any]:
+def scene_data(scene: Scene, step: int = 1, *, camera: str = "follow", trails: bool = False) -> dict[str, Any]:
     """Return a scene as the player reads it.
 
     Args:
         scene: the scene.
         step: keep every so many frames.
+        camera: "follow" or "fixed", see :class:`~stickgen.render.style.Style`.
+        trails: whether to give the paths of hands and feet.
     """
-    views = views_of(scene.panels, "follow")
+    views = views_of(scene.panels, camera)
     reference = scene.panels[0] if scene.has_reference else None
     return {
         "caption": scene.caption,
@@ -129,6 +155,7 @@ def scene_data(scene: Scene, step: int = 1) -> dict[str, Any]:
         "top": views[0].top,
         "panels": [
             _panel(panel, view, None if panel is reference else reference, step)
+            | ({"tips": _tips(panel, step)} if trails else {})
             for panel, view in zip(scene.panels, views, strict=True)
         ],
     }
@@ -150,6 +177,12 @@ def _panel(panel: Panel, view: View, reference: Panel | None, step: int) -> dict
         if reference is None
         else {limb: _packed(error[::step]) for limb, error in limb_errors(panel, reference).items()},
     }
+
+
+def _tips(panel: Panel, step: int) -> dict[str, Any]:
+    """Return what trails follow: limb by limb, and frame by frame, actor by actor x, y of each."""
+    points = np.stack([points for _, points in panel.tips], axis=2)[::step]
+    return {"limbs": [limb for limb, _ in panel.tips], "points": _packed(points)}
 
 
 def _body(actor: int) -> str:

@@ -58,6 +58,7 @@ function drawFigure(panel, shown, index, colours) {
   const faded = (name) => `color-mix(in srgb, ${colours[name]} ${100 * FADED}%, ${colours.background})`;
   const paint = now < panel.given ? faded : (name) => colours[name];
   context.lineCap = "round";
+  if (panel.tips && data.trail) drawTrails(panel, now, context, x, y, thin, colours);
   context.lineWidth = Math.max(LINE * scale, 1);
   panel.limbs.forEach((limb, line) => {
     const from = 4 * (now * panel.limbs.length + line);
@@ -74,6 +75,24 @@ function drawFigure(panel, shown, index, colours) {
     context.arc(x(panel.heads[from]), y(panel.heads[from + 1]), HEAD * scale, 0, 2 * Math.PI);
     context.fill();
   });
+}
+
+/* The paths of hands and feet over the last frames, as stickgen/render/draw.py. */
+function drawTrails(panel, now, context, x, y, thin, colours) {
+  const { limbs, points } = panel.tips, first = Math.max(now - data.trail, 0), length = now - first + 1;
+  const at = (frame, actor, limb) => 2 * ((frame * panel.bodies.length + actor) * limbs.length + limb);
+  context.lineWidth = thin;
+  for (let actor = 0; actor < panel.bodies.length; actor++)
+    limbs.forEach((name, limb) => {
+      for (let frame = first; frame < now; frame++) {
+        const from = at(frame, actor, limb), to = at(frame + 1, actor, limb), share = 10 + (50 * (frame - first + 1)) / length;
+        context.strokeStyle = `color-mix(in srgb, ${colours[name]} ${share}%, ${colours.background})`;
+        context.beginPath();
+        context.moveTo(x(points[from]), y(points[from + 1]));
+        context.lineTo(x(points[to]), y(points[to + 1]));
+        context.stroke();
+      }
+    });
 }
 
 function drawCurves(panel, index, colours) {
@@ -113,6 +132,7 @@ function draw() {
 function tracksOf(given) {
   const made = { ...given };
   for (const name of ["lines", "heads", "centre"]) made[name] = unpacked(given[name]);
+  if (given.tips) made.tips = { limbs: given.tips.limbs, points: unpacked(given.tips.points) };
   return made;
 }
 

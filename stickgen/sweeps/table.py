@@ -157,6 +157,20 @@ def read_sweep(folder: Path) -> Sweep:
     return Sweep(folder, monitor, varied, jobs)
 
 
+def read_runs(folders: Sequence[Path]) -> tuple[list[str], list[Job]]:
+    """Return runs of any folders as the jobs of a sweep would be, numbered in their order.
+
+    Returns:
+        dotted keys of the settings that differ, apart from the run's name, and a job for each folder.
+    """
+    started = [_settings(RunFolder(folder)) for folder in folders]
+    varied = [key for key in _varied(started, []) if key != "name"]
+    return varied, [
+        _job(number, folder, {}, settings, varied)
+        for number, (folder, settings) in enumerate(zip(folders, started, strict=True))
+    ]
+
+
 def read_varied(job: Path) -> dict[str, Any]:
     """Return what a job was given of the settings that its sweep varies; no other job is read.
 

@@ -53,6 +53,20 @@ def seconds_by_micro_batch(
     return seconds
 
 
+def seconds_a_clip(module: MotionModule, data: ClipDataModule, config: TrainConfig, trainer: Trainer) -> float:
+    """Measure the training passes of the run's own micro-batch, as :func:`seconds_by_micro_batch` does of all sizes.
+
+    Args:
+        module: what is to be trained.
+        data: its clips.
+        config: the run's settings; ``trainer.micro_batch`` is no "auto".
+        trainer: of the run's accelerator and precision.
+    """
+    module.to(trainer.strategy.root_device)
+    with torch.random.fork_rng():
+        return _seconds(module, data, min(config.micro_batch, len(data.split.train)), config, trainer)
+
+
 def search(sizes: Sequence[int], measure: Callable[[int], float]) -> dict[int, float]:
     """Measure the seconds a clip of sizes, smallest first, and those near the best again, in turn.
 

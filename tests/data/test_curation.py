@@ -15,6 +15,7 @@ from stickgen.sample import SAMPLE_INFO, sample_sequences
 from stickgen.untrusted import parse_yaml
 
 HEAD = f"format: {FORMAT}\nleave_out:\n"
+CAPTIONS, ONE_CAPTION = f"{HEAD}captions:\n", '  clip 1: ["0a1b2c3d4e5f6071", "x"]\n'
 
 
 @pytest.fixture
@@ -64,6 +65,21 @@ def test_what_the_file_holds_is_yaml(data: Path, tmp_path: Path) -> None:
     path = flags(data, [3, 7], tmp_path / "curation.yaml")
     content = parse_yaml(path.read_text(encoding="utf-8"))
     assert content == {"format": FORMAT, "leave_out": dict(read_curation(path).leave_out)}
+
+
+def test_edited_captions_are_yaml_too_and_are_read_as_they_were(tmp_path: Path) -> None:
+    captions = {
+        "clip 1": ("0a1b2c3d4e5f6071", 'a # "person"\\ [walks] ä'),
+        "clip 20 actor 1": ("0a1b2c3d4e5f6072", "b"),
+    }
+    path = tmp_path / "curation.yaml"
+    write_curation(path, [("clip 3", "0a1b2c3d4e5f6073", "why")], captions=captions)
+    read = read_curation(path)
+    assert (dict(read.leave_out), dict(read.captions)) == ({"clip 3": "0a1b2c3d4e5f6073"}, captions)
+    content = parse_yaml(path.read_text(encoding="utf-8"))
+    assert content["captions"] == {label: list(pair) for label, pair in captions.items()}
+    path.write_text(f"{CAPTIONS}# why\n\n{ONE_CAPTION.rstrip()}  # a remark\n")
+    assert read_curation(path).captions == {"clip 1": ("0a1b2c3d4e5f6071", "x")}
 
 
 def test_a_file_says_what_was_flagged_in_lines_of_its_own(data: Path, tmp_path: Path) -> None:
@@ -130,6 +146,13 @@ def test_changed_data_are_noticed(data: Path, tmp_path: Path) -> None:
         (f'{HEAD}\n# why\n  clip 1: "0a1b2c3d4e5f6071"\n' + '  clip 1: "0a1b2c3d4e5f6072"', "line 6: .*once a clip"),
         (f"{HEAD}  clip 1: &a x\n  clip 2: *a", "line 3: a line such as"),
         ("format: [" * 200, "not a curation file"),
+        (f"{HEAD}captions:\n  clip 1: x", "line 4: a line such as"),
+        (f'{CAPTIONS}  clip 1: ["0a1b2c3d4e5f6071"]', "line 4: a line such as"),
+        (f'{CAPTIONS}  clip 1: ["0a1b2c3d4e5f6071", "x"] y', "line 4: a line such as"),
+        (f'{CAPTIONS}  clip 1: ["0a1b2c3d4e5f6071", "\\q"]', "line 4: a caption in double quotes expected"),
+        (f'{CAPTIONS}  clip 1: ["0a1b2c3d4e5f6071", " "]', "line 4: a caption of 1 to 2000 characters expected"),
+        (f'{CAPTIONS}  clip 1: ["0a1b2c3d4e5f6071", "\\ud800"]', "line 4"),
+        (f"{CAPTIONS}{2 * ONE_CAPTION}", "line 5: clip 1 has a caption already"),
         (b"\xff\xfe", "not a curation file: UTF-8 expected"),
     ],
 )

@@ -13,7 +13,7 @@ RUN = [
     ROOT / "README.md",
     *(DOCS / f"{name}.md" for name in (
         "index", "training", "generating", "evaluating", "publishing", "scaling", "adapters", "coming-from",
-        "preparing", "video", "data", "first-run",
+        "preparing", "video", "data", "first-run", "studio",
     )),
 ]  # fmt: skip
 FIRST = (ROOT / "README.md", DOCS / "index.md")
@@ -31,6 +31,7 @@ LISTED = {
     r"^python3 -m venv|^source ": "make and enter an environment; .ci/run does",
     r"^pip install|/pip install": "of the environment; the extras are looked up",
     r"^tensorboard ": "runs until it is stopped",
+    r"^stickgen studio|^ssh ": "runs until it is stopped; tests/studio/test_pages.py",
     r"-m pytest|tests\.campaign": "the tests themselves",
     r"^python benchmarks/": "takes long; tests/test_benchmarks.py",
     r"^import json\nfrom ultralytics ": "a program that finds keypoints; tests/mocap/importers/test_keypoints.py",

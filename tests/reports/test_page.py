@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stickgen.render import Panel
+from stickgen.render import Panel, Style
 from stickgen.reports.page import Table, page
 from stickgen.reports.scenes import Scene
 from tests.browser import Page, browser, needs_chromium
@@ -80,6 +80,30 @@ def test_nothing_in_it_is_fetched_or_runs_but_its_script(file: Path) -> None:
     assert "<b>" not in text
     assert "default-src &#x27;none&#x27;" in text
     assert not re.search(r"https?://|\bsrc=|@import|url\(", text)
+
+
+@needs_chromium
+def test_it_draws_trails_before_a_still_camera_in_a_chosen_theme(chromium: Page, tmp_path: Path) -> None:
+    motion = walking(30)
+    scene = Scene("walk", [Panel(motion, "one")], has_reference=False)
+    inked = {}
+    for name, style, theme in (
+        ("plain", Style(camera="fixed"), None),
+        ("trails", Style(camera="fixed", trail=0.4), "dark"),
+    ):
+        path = tmp_path / f"{name}.html"
+        path.write_text(page([scene], (), "x", style, theme=theme), encoding="utf-8")
+        chromium.complaints.clear()
+        chromium.open(path)
+        chromium.press("End")
+        inked[name] = ink(chromium, 0)
+        assert chromium.get("document.documentElement.dataset.theme ?? null") == theme
+        assert chromium.complaints == []
+    assert (inked["trails"] & ~inked["plain"]).sum() > 50
+    assert not (inked["plain"] & ~inked["trails"]).any()
+    chromium.press("Home")
+    columns = [np.flatnonzero(shown[: len(shown) // 2].any(axis=0)) for shown in (ink(chromium, 0), inked["plain"])]
+    assert columns[1].mean() > columns[0].mean() + 20  # the figure walks to the right, and nothing follows it
 
 
 @needs_chromium
