@@ -6,9 +6,12 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +54,12 @@ class Page:
 
     def open(self, path: Path, width: int = 1100, height: int = 900) -> None:
         """Load a file."""
+        self.visit(path.resolve().as_uri(), width, height)
+
+    def visit(self, url: str, width: int = 1100, height: int = 900) -> None:
+        """Load an address."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url=url)
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def get(self, expression: str) -> Any:
@@ -109,6 +116,25 @@ class Page:
             self.complaints.append(f"dialog: {params['message']}")
         elif method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder as ``python -m http.server`` does; return the address of its page."""
+    handler = partial(_Quiet, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
 
 
 @contextmanager

@@ -73,7 +73,13 @@ _ERRORS = (
 
 
 def document(
-    title: str, data: Any, *, scripts: Sequence[str], parts: Mapping[str, str], styles: Sequence[str] = ()
+    title: str,
+    data: Any,
+    *,
+    scripts: Sequence[str],
+    parts: Mapping[str, str],
+    styles: Sequence[str] = (),
+    allow: str = "",
 ) -> str:
     """Return a page around the player.
 
@@ -83,13 +89,14 @@ def document(
         scripts: files of this folder, the player first; one script in the page.
         parts: HTML for the places of ``page.html``; those that are not named stay empty.
         styles: files of this folder that follow the player's own style.
+        allow: a directive for the page's policy, beside its own script and style.
     """
     style = _theme_variables() + "".join(_resource(name) for name in ("page.css", *styles))
     script = "".join(_resource(name) for name in scripts)
-    policy = f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'"
+    policy = f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; {allow}"
     filled = {
         **parts,
-        "policy": html.escape(policy),
+        "policy": html.escape(policy.removesuffix("; ")),
         "title": html.escape(title),
         "style": style,
         "script": script,
@@ -135,7 +142,7 @@ def scene_data(scene: Scene, step: int = 1) -> dict[str, Any]:
 
 
 def _panel(panel: Panel, view: View, reference: Panel | None, step: int) -> dict[str, Any]:
-    bodies = [_body(actor) for actor in range(panel.actors.shape[1])]
+    bodies = [body_name(actor) for actor in range(panel.actors.shape[1])]
     return {
         "label": panel.label,
         "given": -(-panel.given // step),
@@ -152,7 +159,7 @@ def _panel(panel: Panel, view: View, reference: Panel | None, step: int) -> dict
     }
 
 
-def _body(actor: int) -> str:
+def body_name(actor: int) -> str:
     """Return the name of the colour of an actor's torso and head: body, body_2, …, from the first again."""
     number = actor % len(THEMES["light"].bodies)
     return f"body_{number + 1}" if number else "body"
@@ -195,7 +202,7 @@ def _variables(theme: Theme) -> str:
         "background": theme.background,
         "ground": theme.ground,
         "text": theme.text,
-        **{_body(actor): theme.of_limb("body", actor) for actor in range(len(theme.bodies))},
+        **{body_name(actor): theme.of_limb("body", actor) for actor in range(len(theme.bodies))},
         **{limb: theme.of_limb(limb) for limb in limbs},
     }
     return "".join(f"--{name}:#{red:02x}{green:02x}{blue:02x};" for name, (red, green, blue) in colours.items())
