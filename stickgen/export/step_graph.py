@@ -35,9 +35,10 @@ class Cached(NamedTuple):
 class StepGraph(nn.Module):
     """One step: reads the text, or a frame, and returns the next frame.
 
-    A rollout calls it with ``position`` 0, which reads the text alone, and then once a frame. The caller keeps what a
-    call returns in ``entry``, at its position in ``cache``, and hands ``measured`` and the last frames on. The frames are
-    those of :func:`~stickgen.generation.rollout` with the same noise, and with the adapters' weighted sum.
+    A rollout calls it with ``position`` 0, which reads the text alone, and then once for each frame. The caller writes
+    the returned ``entry`` into ``cache`` at the call's position, and passes ``measured`` and the last two frames to the
+    next call. The frames equal those of :func:`~stickgen.generation.rollout` with the same noise and the weighted sum
+    of the adapters.
 
     Args:
         models: of one base, each with the adapter that one of the ``weights`` is of; or a base alone.
@@ -52,7 +53,7 @@ class StepGraph(nn.Module):
     * ``frame [1, 1, D]`` and ``before [1, 1, D]``: the frame to read and the one before it, the same at first;
     * ``cache [2, layers, heads, frames + 1, size]``: entries at and beyond ``position`` are not read;
     * ``weights [adapters]``, where there are adapters;
-    * ``noise [1, 1, D]``, as :func:`~stickgen.generation.rollout.noise_source` draws it, where the model is in the body's frame;
+    * ``noise [1, 1, D]``, as ``noise_source`` draws it for a rollout, where the model is in the body's frame;
     * ``bones [1, N]`` and ``measured [1, MEASURED]``, where it is steered; ``measured`` is not read up to position 1.
     """
 
@@ -75,11 +76,11 @@ class StepGraph(nn.Module):
             replace_module(self.model, path, _MixedLinear(parts, self.shared))
         encoder = self.model.transformer_encoder
         assert isinstance(encoder, Encoder)
-        attention = encoder.layers[0].self_attn
-        width = attention.q_proj.weight.shape[0]  # type: ignore[union-attr]
-        heads: int = attention.nhead  # type: ignore[union-attr,assignment]
-        self.cached = Cached(len(encoder.layers), heads, frames + 1, width // heads)
-        table = attention.rope.table(frames + 1, torch.float32)  # type: ignore[union-attr,operator]
+        settings = self.model.settings
+        heads = settings["nhead"]
+        self.cached = Cached(len(encoder.layers), heads, frames + 1, settings["d_model"] // heads)
+        rope = encoder.layers[0].self_attn.rope  # type: ignore[union-attr]
+        table = rope.table(frames + 1, torch.float32)  # type: ignore[union-attr,operator]
         self.model.transformer_encoder = _StepEncoder(encoder, table)
         self.conditions = dict(conditions)
         self.requires_grad_(False)
@@ -141,13 +142,17 @@ class _MixedLinear(nn.Module):
 
     def __init__(self, parts: Sequence[tuple[int, AdaptedLinear]], shared: list[Tensor]) -> None:
         super().__init__()
-        self.linear = parts[0][1].to_linear()
+        self.weight, self.bias = parts[0][1].weight, parts[0][1].bias
         self.shared = shared
-        thin = [layer.thin({name: part.detach() for name, part in layer.factors().items()}) for _, layer in parts]
-        self.register_buffer("down", torch.cat([down for down, _ in thin]))
-        ups = [layer.scaling * up for (_, layer), (_, up) in zip(parts, thin, strict=True)]
+        downs, ups, which = [], [], []
+        for at, layer in parts:
+            down, up = layer.thin({name: factor.detach() for name, factor in layer.factors().items()})
+            downs.append(down)
+            ups.append(layer.scaling * up)
+            which += [at] * len(down)
+        self.register_buffer("down", torch.cat(downs))
         self.register_buffer("up", torch.cat(ups, dim=1))
-        self.register_buffer("which", torch.tensor([at for (at, _), (down, _) in zip(parts, thin) for _ in down]))
+        self.register_buffer("which", torch.tensor(which))
 
     down: Tensor
     up: Tensor
@@ -155,7 +160,9 @@ class _MixedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``[..., out]`` for ``[..., in]``."""
-        return self.linear(x) + F.linear(F.linear(x, self.down) * self.shared[0][self.which], self.up)
+        return F.linear(x, self.weight, self.bias) + F.linear(
+            F.linear(x, self.down) * self.shared[0][self.which], self.up
+        )
 
 
 class _StepLayer(LayerCache):

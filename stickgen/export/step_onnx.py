@@ -18,7 +18,7 @@ Step = Callable[[dict[str, np.ndarray]], Sequence[np.ndarray]]
 def write_step_graph(graph: StepGraph, path: Path) -> None:
     """Write the graph, its weights inside.
 
-    A weight that float16 holds without loss is stored in it, as those of the shipped bases can be; the graph computes in
+    A weight that float16 represents exactly is stored as float16, which halves the shipped bases. The graph computes in
     float32.
 
     Raises:
@@ -42,7 +42,7 @@ def write_step_graph(graph: StepGraph, path: Path) -> None:
     proto = onnx.load(str(path))
     for part in (*proto.graph.node, *proto.graph.value_info, *proto.graph.input, *proto.graph.output):
         del part.metadata_props[:]  # where in the source it comes from
-    _halve(proto, onnx)
+    halve(proto, onnx)
     onnx.save(proto, str(path))
 
 
@@ -84,7 +84,7 @@ def roll_out(step: Step, graph: StepGraph, start: Mapping[str, Tensor], frames: 
     return torch.stack(made)
 
 
-def _halve(proto: Any, onnx: Any) -> None:
+def halve(proto: Any, onnx: Any) -> None:
     """Store initializers as float16 where that loses nothing, and widen them where they are read."""
     helper, arrays = onnx.helper, onnx.numpy_helper
     nodes = []

@@ -97,7 +97,8 @@ def export_web(
     check_folder(output, FILES, overwrite=overwrite)
     version = _runtime_version(runtime)
     prompts = GenerationRequest(prompts, FRAMES).prompts
-    named = [label_and_path(model) for model in models]
+    # A path is nobody's business but its writer's.
+    named = [(Path(label).name if label == path else label, path) for label, path in map(label_and_path, models)]
     check_labels([label for label, _ in named])
     loaded = [(label, options.load(path)) for label, path in named]
     base = _base_of(loaded)

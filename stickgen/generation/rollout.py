@@ -189,6 +189,11 @@ class RolloutInputs:
         partners: Tensor | None,
         seed: int | None,
     ) -> "RolloutInputs":
+        """Return the arguments of :func:`rollout`, checked, with what the seed draws.
+
+        Raises:
+            GenerationError: see there.
+        """
         settings = model.settings
         dim = settings["input_dim"]
         like = next(model.parameters())

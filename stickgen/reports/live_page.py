@@ -118,9 +118,10 @@ _CHOOSER = """<select id="scene" aria-label="prompt"></select>
 
 
 def _sliders(adapters: Sequence[str]) -> str:
+    value = f"{1 / len(adapters):.2g}" if adapters else ""
     rows = "\n".join(
         f'<label for="weight{at}">{html.escape(label)}</label>'
-        f'<input id="weight{at}" type="range" min="0" max="{LARGEST_WEIGHT}" step="0.05" value="{1 / len(adapters):.2g}">'
+        f'<input id="weight{at}" type="range" min="0" max="{LARGEST_WEIGHT}" step="0.05" value="{value}">'
         f'<output id="shown{at}" for="weight{at}"></output>'
         for at, label in enumerate(adapters)
     )
