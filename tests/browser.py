@@ -38,11 +38,18 @@ class Page:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Send a command and return its result."""
+        """Send a command to the page and return its result."""
+        return self._send(method, params, self._session)
+
+    def call_browser(self, method: str, **params: Any) -> dict[str, Any]:
+        """Send a command to the browser as a whole and return its result."""
+        return self._send(method, params, None)
+
+    def _send(self, method: str, params: dict[str, Any], session: str | None) -> dict[str, Any]:
         self._last += 1
         message: dict[str, Any] = {"id": self._last, "method": method, "params": params}
-        if self._session is not None:
-            message["sessionId"] = self._session
+        if session is not None:
+            message["sessionId"] = session
         os.write(self._write, json.dumps(message).encode() + b"\0")
         while True:
             answer = self._receive()
