@@ -1,4 +1,4 @@
-"""The page of ``stickgen export web`` in Chromium: frames a second, size of the folder, largest difference from rollouts.
+"""The page of ``stickgen export web`` in Chromium: frames a second, size, largest difference from rollouts.
 
     stickgen export web a=outputs/a b=outputs/b --prompts prompts.txt -o page/
     python benchmarks/web.py page/ a=outputs/a b=outputs/b

@@ -82,7 +82,10 @@ class StepGraph(nn.Module):
         rope = encoder.layers[0].self_attn.rope  # type: ignore[union-attr]
         table = rope.table(frames + 1, torch.float32)  # type: ignore[union-attr,operator]
         self.model.transformer_encoder = _StepEncoder(encoder, table)
-        self.conditions = dict(conditions)
+        self.conditions = tuple(conditions)
+        for name, track in conditions.items():
+            self.register_buffer(name, track)
+        self.names = tuple(self.sample_inputs())
         self.requires_grad_(False)
 
     def sample_inputs(self) -> dict[str, Tensor]:
@@ -111,20 +114,21 @@ class StepGraph(nn.Module):
         Args:
             inputs: in the order of :meth:`sample_inputs`.
         """
-        given = dict(zip(self.sample_inputs(), inputs, strict=True))
+        given = dict(zip(self.names, inputs, strict=True))
         text, frame, before, position = (given[name] for name in ("text", "frame", "before", "position"))
         self.shared[:] = [given["weights"]] if self.adapters else []
         cache = _StepCache(given["cache"], position, self.model.text_projection(text)[:, None], before)
         noise = given.get("noise")
+        conditions = {name: getattr(self, name) for name in self.conditions}
         if not self.steered:
-            made = self.model(frame, text, cache=cache, noise=noise, **self.conditions)
+            made = self.model(frame, text, cache=cache, noise=noise, **conditions)
             return made, cache.entry()
         steering = Steering(text[:, -WIDTH:], frame.shape[-1])
         begins = position <= 1
         fresh = steering.measured
         kept = _unpacked(given["measured"])
         steering.measured = Measured(*(torch.where(begins, a, b) for a, b in zip(fresh, kept, strict=True)))
-        made = self.model(frame, text, cache=cache, noise=noise, steer=steering.next(), **self.conditions)
+        made = self.model(frame, text, cache=cache, noise=noise, steer=steering.next(), **conditions)
         made = within(made, given["bones"])
         # The first step is the one from what was given.
         steering.see(frame[-1], made[0])
@@ -222,8 +226,9 @@ class _StepEncoder(nn.Module):
     def forward(self, x: Tensor, mask: None, causal: bool, cache: _StepCache, *, first: int = 0) -> Tensor:
         x = torch.where(cache.position == 0, cache.text, x)
         table = self.cos[cache.position], self.sin[cache.position]
+        visible = cache.visible()
         for at, layer in enumerate(self.layers):
-            x = layer(x, table, cache.visible(), False, cache.layer(at))
+            x = layer(x, table, visible, False, cache.layer(at))
         return x
 
 

@@ -34,7 +34,7 @@ async function load({ url, bytes, inputs, cached }) {
 async function make({ run, frames, start }) {
   const { session, inputs, cached } = graph, [, layers, heads, capacity, size] = cached;
   const rows = 2 * layers * heads, cache = new Float32Array(rows * capacity * size), width = start.frame.length;
-  let frame = start.frame, before = frame, measured = new Float32Array(start.measured);
+  let frame = start.frame, before = frame, measured = new Float32Array(inputs.measured ? inputs.measured[1] : 0);
   for (let position = 0; position <= frames && run === latest; position++) {
     const values = { ...start, frame, before, cache, measured };
     // The first call reads the text, whatever the noise.

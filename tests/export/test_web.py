@@ -349,9 +349,13 @@ def chromium() -> Iterator[Page]:
         yield opened
 
 
+STATUS = "document.getElementById('status')"
+
+
 def motion_of(page: Page, frames: int) -> Tensor:
     """Return frames that the page has made, ``[frames, 1, 20]``."""
-    page.wait(f"live.made >= {frames}")
+    page.wait(f"live.made >= {frames} || {STATUS}.classList.contains('wrong')")
+    assert page.get("live.made") >= frames, page.get(f"{STATUS}.textContent")
     return torch.tensor(page.get(f"Array.from(live.motion.subarray(0, {20 * frames}))")).reshape(frames, 1, 20)
 
 
@@ -399,7 +403,7 @@ def test_it_plays_while_it_is_made_and_then_goes_round(folder: Path, chromium: P
         chromium.wait("state.last !== null")
         assert chromium.get("frame() < live.made && frame() > 0")
         chromium.wait(f"live.made === {FRAMES}")
-        assert "generated at" in chromium.get("document.getElementById('status').textContent")
+        assert "generated at" in chromium.get(f"{STATUS}.textContent")
         chromium.get("seek(248); play(true)")
         chromium.wait("frame() < 100")
         chromium.press(" ")
@@ -409,15 +413,14 @@ def test_it_plays_while_it_is_made_and_then_goes_round(folder: Path, chromium: P
 
 @needs_chromium
 def test_what_is_wrong_is_said_on_the_page(folder: Path, chromium: Page) -> None:
-    status = "document.getElementById('status')"
     chromium.open(folder / PAGE)
-    chromium.wait(f"{status}.classList.contains('wrong')")
-    assert "needs a server: run python -m http.server" in chromium.get(f"{status}.textContent")
+    chromium.wait(f"{STATUS}.classList.contains('wrong')")
+    assert "needs a server: run python -m http.server" in chromium.get(f"{STATUS}.textContent")
     with served(folder) as url:
         (folder / GRAPH).rename(folder / "elsewhere")
         try:
             chromium.visit(url)
-            chromium.wait(f"{status}.classList.contains('wrong')")
-            assert chromium.get(f"{status}.textContent").startswith("step.onnx: 404")
+            chromium.wait(f"{STATUS}.classList.contains('wrong')")
+            assert chromium.get(f"{STATUS}.textContent").startswith("step.onnx: 404")
         finally:
             (folder / "elsewhere").rename(folder / GRAPH)
