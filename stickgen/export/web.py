@@ -228,7 +228,8 @@ def _largest_difference(
             if drawn is not None:
                 start["noise"] = drawn
             beside = conditions_for(label, one, by_model[0]["frame"], CHECKED, None, None)
-            wanted = rollout(one.model, text, CHECKED, given, seed=seed, **beside)
+            cameras, partners = beside.get("cameras"), beside.get("partners")
+            wanted = rollout(one.model, text, CHECKED, given, cameras=cameras, partners=partners, seed=seed)
             differences.append(float((roll_out(step, graph, start, CHECKED) - wanted).abs().max()))
     return max(differences)
 
