@@ -29,10 +29,10 @@ def credits_of(loaded: Sequence[tuple[str, LoadedModel]], base: LoadedModel, run
     """
     adapters = [f"Adapter {label}: {_data_of(one)}" for label, one in loaded if one.adapted]
     trained = base.record.origin.get("data")
+    known = f", trained on {Path(trained).name}" if isinstance(trained, str) and trained else ""
     parts = [
         f"Base{'' if base.base_path is None else f' {base.base_path.name}'}:",
-        f"{sum(weight.numel() for weight in base.model.parameters()):,} numbers",
-        f"trained on {Path(trained).name}." if isinstance(trained, str) and trained else "",
+        f"{sum(weight.numel() for weight in base.model.parameters()):,} numbers{known}.",
         _NOTICE if base.fingerprint == _SHIPPED else "",
     ]
     software = (

@@ -81,7 +81,7 @@ class StepGraph(nn.Module):
         self.cached = Cached(len(encoder.layers), heads, frames + 1, settings["d_model"] // heads)
         rope = encoder.layers[0].self_attn.rope  # type: ignore[union-attr]
         table = rope.table(frames + 1, torch.float32)  # type: ignore[union-attr,operator]
-        self.model.transformer_encoder = _StepEncoder(encoder, table)
+        self.model.transformer_encoder = _StepEncoder(encoder, table)  # type: ignore[assignment]
         self.conditions = tuple(conditions)
         for name, track in conditions.items():
             self.register_buffer(name, track)

@@ -146,12 +146,13 @@ def export_web(
 
 def _runtime_version(runtime: Path) -> str:
     """Return the version of the runtime."""
-    missing = next((name for name in RUNTIME if not (runtime / "dist" / name).is_file()), None)
+    package = "package.json"
+    missing = next((n for n in (*(f"dist/{name}" for name in RUNTIME), package) if not (runtime / n).is_file()), None)
     if missing is not None:
         raise ConfigError(
-            f"{runtime}: no dist/{missing}; run npm install onnxruntime-web, or name its folder with --runtime"
+            f"{runtime}: no {missing}; run npm install onnxruntime-web, or name its folder with --runtime"
         )
-    return str(json.loads((runtime / "package.json").read_text(encoding="utf-8"))["version"])
+    return str(json.loads((runtime / package).read_text(encoding="utf-8")).get("version", ""))
 
 
 def _base_of(loaded: Sequence[tuple[str, LoadedModel]]) -> LoadedModel:
@@ -227,7 +228,8 @@ def _largest_difference(
             if drawn is not None:
                 start["noise"] = drawn
             beside = conditions_for(label, one, by_model[0]["frame"], CHECKED, None, None)
-            wanted = rollout(one.model, text, CHECKED, given, seed=seed, **beside)
+            cameras, partners = beside.get("cameras"), beside.get("partners")
+            wanted = rollout(one.model, text, CHECKED, given, cameras=cameras, partners=partners, seed=seed)
             differences.append(float((roll_out(step, graph, start, CHECKED) - wanted).abs().max()))
     return max(differences)
 
