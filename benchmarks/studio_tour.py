@@ -71,9 +71,8 @@ def tab(page: Page, name: str) -> None:
 
 def choose(page: Page, box: str, option: str) -> None:
     """Choose an option of a drop-down list."""
-    listed = (
-        f"[...document.querySelectorAll('[role=option]')].find((one) => one.textContent.includes({json.dumps(option)}))"
-    )
+    options = f"[...document.querySelectorAll('{box} [role=option]')]"
+    listed = f"{options}.find((one) => one.textContent.includes({json.dumps(option)}))"
     page.click(f"{box} input")
     page.wait(f"{listed} !== undefined")
     page.get(f"{listed}.dispatchEvent(new MouseEvent('mousedown', {{bubbles: true, cancelable: true}}))")
@@ -106,8 +105,10 @@ def data(page: Page, film: Recording, name: str) -> None:
     page.click("#open")
     clips = PLAYER.format("#clips-page")
     page.wait(f"{clips}?.querySelector('.card') != null")
+    page.get(f"{clips}.querySelector('#play').click()")
     for _ in range(6):
         film.hold(200)
+    page.get(f"{clips}.querySelector('#play').click()")
     page.get(f"{clips}.querySelectorAll('.card .flag')[1].click()")
     page.wait(f"{clips}.querySelector('#saved').textContent !== ''")
     film.hold(1400)
@@ -148,6 +149,9 @@ def main() -> None:
     server = Server(studio)
     threading.Thread(target=server.run, daemon=True).start()
     with browser() as page:
+        # Nothing plays by itself: the recording steps through it.
+        calm = {"name": "prefers-reduced-motion", "value": "reduce"}
+        page.call("Emulation.setEmulatedMedia", features=[calm])
         page.visit(server.address.url, WIDTH, HEIGHT)
         page.wait(f"document.querySelectorAll('#models input').length > {len(runs)}")
         film = Recording(page)

@@ -13,7 +13,7 @@ from stickgen.artifacts.model_name import Weighted
 from stickgen.artifacts.run import RunFolder
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.files import temporary_folder
-from stickgen.generation import GenerationRequest, read_seed_frames
+from stickgen.generation import Generated, GenerationRequest, read_seed_frames
 from stickgen.generation.generate import check_labels, generate_with
 from stickgen.generation.request import MAX_FRAMES
 from stickgen.generation.script import read_script
@@ -218,7 +218,7 @@ def make(asked: Asked, models: LoadedModels, tell: Callable[[list[Panel]], None]
     return _panels(asked, generate_with(loaded, request, asked.options))
 
 
-def _panels(asked: Asked, made: Sequence) -> list[Panel]:  # type: ignore[type-arg]
+def _panels(asked: Asked, made: Sequence[Generated]) -> list[Panel]:
     labelled = len(asked.columns) > 1
     return [Panel(m.motion, m.model if labelled else "", m.prompt, m.given, m.actions) for m in made]
 

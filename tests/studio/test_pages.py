@@ -42,8 +42,11 @@ def chromium(server: Server) -> Iterator[Page]:
 
 @pytest.fixture
 def page(chromium: Page, server: Server) -> Iterator[Page]:
-    """The studio, just opened."""
+    """The studio, just opened; its players wait to be started, since drawing takes most of the time."""
+    chromium.call("Page.navigate", url="about:blank")  # what the former page complains of when it is left is its own
+    chromium.wait("document.readyState === 'complete' && location.href === 'about:blank'")
     chromium.complaints.clear()
+    prefer(chromium, **{"prefers-reduced-motion": "reduce"})
     chromium.requests.clear()
     chromium.visit(server.address.url, 1280, 900)
     chromium.wait("document.querySelectorAll('#models input').length >= 3")
@@ -51,6 +54,10 @@ def page(chromium: Page, server: Server) -> Iterator[Page]:
     assert chromium.complaints == []
     own = f"http://127.0.0.1:{server.address.port}/"
     assert {url for url in chromium.requests if not url.startswith((own, "data:", "blob:"))} == set()
+
+
+def prefer(page: Page, **media: str) -> None:
+    page.call("Emulation.setEmulatedMedia", features=[{"name": name, "value": value} for name, value in media.items()])
 
 
 def tab(page: Page, name: str) -> None:
@@ -101,6 +108,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_generate_plays_and_the_copied_command_makes_the_downloaded_file(
     page: Page, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (place / "motion.gif").unlink(missing_ok=True)
     page.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
     fill(page, "#prompts textarea", "a person's walk\na person waves")
     tick(page, "#models", "the base")
@@ -120,7 +128,9 @@ def test_generate_plays_and_the_copied_command_makes_the_downloaded_file(
     ]
     picture = f"{PLAYER.format('#player')}.querySelector('canvas').toDataURL()"
     before = page.get(picture)
+    page.get(f"{PLAYER.format('#player')}.querySelector('#play').click()")
     page.wait(f"{picture} !== {json.dumps(before)}")
+    page.get(f"{PLAYER.format('#player')}.querySelector('#play').click()")
     assert page.get("document.querySelector('#generate-status [role=status]').textContent") == "4 motions of 2.4 s"
 
     page.click("#download")
@@ -180,7 +190,7 @@ def test_data_is_flagged_and_captioned(page: Page, place: Path) -> None:
     assert page.get(f"{clips}.querySelector('#count').textContent") == "12 of 12 clips · 0 flagged"
     page.get(f"{clips}.querySelector('.card .flag').click()")
     page.wait(f"{clips}.querySelector('#saved').textContent.startsWith('1 clip flagged, 0 captions')")
-    page.get(f"{clips}.querySelector('#edit').value = 'a # new <b>caption</b>'")
+    page.get(f"Object.assign({clips}.querySelector('#edit'), {{value: 'a # new <b>caption</b>'}}).value")
     page.get(f"{clips}.querySelector('#about form').requestSubmit()")
     page.wait(f"{clips}.querySelector('#saved').textContent.startsWith('1 clip flagged, 1 caption')")
     assert page.get(f"{clips}.querySelector('#caption').textContent") == "a # new <b>caption</b>"
@@ -254,7 +264,7 @@ def test_runs_are_listed_compared_and_merged(page: Page, place: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone_and_every_control_has_a_name(chromium: Page, server: Server, scheme: str) -> None:
-    chromium.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    prefer(chromium, **{"prefers-color-scheme": scheme})
     chromium.visit(server.address.url, 390, 844)
     chromium.wait("document.querySelectorAll('#models input').length >= 3")
     for name in ("Generate", "Data", "Train", "Runs"):
@@ -271,7 +281,6 @@ def test_it_fits_a_phone_and_every_control_has_a_name(chromium: Page, server: Se
         "document.body.classList.contains('dark') || document.documentElement.classList.contains('dark')"
     )
     assert dark == (scheme == "dark")
-    chromium.call("Emulation.setEmulatedMedia", features=[])
 
 
 def test_tabs_are_reached_by_keys(page: Page) -> None:
