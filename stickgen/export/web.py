@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stickgen.artifacts.model import AS_RECORDED, LoadedModel, ModelOptions, label_and_path
+from stickgen.artifacts.model import AS_RECORDED, LoadedModel, ModelOptions
+from stickgen.artifacts.model_name import label_and_path
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.evaluation.frozen import frozen_bases
 from stickgen.export.credits import credits_of
