@@ -97,7 +97,11 @@ def export_web(
     require_onnx()
     check_folder(output, FILES, overwrite=overwrite)
     version = _runtime_version(runtime)
-    prompts = GenerationRequest(prompts, FRAMES).prompts
+    request = GenerationRequest(prompts, FRAMES)
+    prompts = request.prompts
+    for prompt, script in zip(prompts, request.scripts, strict=True):
+        if len(script) > 1:
+            raise ConfigError(f"{prompt!r}: has several parts, which the page cannot generate; give each its own line")
     # A path is nobody's business but its writer's.
     named = [(Path(label).name if label == path else label, path) for label, path in map(label_and_path, models)]
     check_labels([label for label, _ in named])
