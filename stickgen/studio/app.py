@@ -37,13 +37,18 @@ def mount(app: FastAPI, page: gr.Blocks) -> None:
     """Add the page to an application."""
     look: dict[str, Any] = {
         "theme": gr.themes.Default(font=_SYSTEM_FONTS, font_mono=_FIXED_FONTS),
-        "css": (files("stickgen.studio") / "studio.css").read_text(encoding="utf-8"),
+        "css": _resource("studio.css"),
+        "head": f"<script>{_resource('studio.js')}</script>",
     }
 
     gr.mount_gradio_app(
         app, page, "/", show_error=True, max_file_size=0, ssr_mode=False, pwa=False, mcp_server=False,
         enable_monitoring=False, run_history=False, footer_links=[], **look,
     )  # fmt: skip
+
+
+def _resource(name: str) -> str:
+    return (files("stickgen.studio") / name).read_text(encoding="utf-8")
 
 
 def without_links(app: App) -> App:

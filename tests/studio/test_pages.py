@@ -284,7 +284,12 @@ def test_it_fits_a_phone_and_every_control_has_a_name(chromium: Page, server: Se
 
 
 def test_tabs_are_reached_by_keys(page: Page) -> None:
+    def key(name: str, code: int) -> None:
+        pressed = {"key": name, "code": name, "windowsVirtualKeyCode": code}
+        page.call("Input.dispatchKeyEvent", type="keyDown", **pressed, **({"text": "\r"} if name == "Enter" else {}))
+        page.call("Input.dispatchKeyEvent", type="keyUp", **pressed)
+
     page.get("document.querySelector('button[role=tab][aria-selected=true]').focus()")
-    page.press("ArrowRight")
-    page.get("document.activeElement.click()")
+    key("Tab", 9)
+    key("Enter", 13)
     page.wait("document.querySelector('button[role=tab][aria-selected=true]').textContent.trim() === 'Data'")
