@@ -1,6 +1,7 @@
 """The page: the tabs, how it looks, and Gradio's application without anything that reaches the network."""
 
 import re
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
@@ -29,8 +30,25 @@ def blocks(studio: Studio) -> gr.Blocks:
                 with gr.Tab(name, id=name.lower()) as tab:
                     refreshed = lay_out(studio)
                 for read, filled in refreshed:
-                    gr.on([page.load, tab.select], in_one_line(read), None, filled, show_progress="hidden")
+                    seen = gr.State(None)
+                    gr.on(
+                        [page.load, tab.select],
+                        in_one_line(_if_changed(read, len(filled))),
+                        seen,
+                        [*filled, seen],
+                        show_progress="hidden",
+                    )
     return page
+
+
+def _if_changed(read: Callable[[], tuple[Any, ...]], count: int) -> Callable[[Any], tuple[Any, ...]]:
+    """Return what fills lists anew, and leaves them alone where nothing has changed: someone may be choosing."""
+
+    def refreshed(before: Any) -> tuple[Any, ...]:
+        now = read()
+        return (*(now if repr(now) != before else (gr.skip() for _ in range(count))), repr(now))
+
+    return refreshed
 
 
 def mount(app: FastAPI, page: gr.Blocks) -> None:

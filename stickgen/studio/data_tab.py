@@ -34,7 +34,7 @@ def data_tab(studio: Studio) -> list[tuple[Any, Any]]:
 
     go.click(in_one_line(open_file), [file, most], [line, clips])
 
-    def lists() -> Any:
-        return gr.update(choices=studio.folders.data_files())
+    def lists() -> tuple[Any, ...]:
+        return (gr.update(choices=studio.folders.data_files()),)
 
-    return [(lists, file)]
+    return [(lists, [file])]

@@ -61,8 +61,14 @@ def prefer(page: Page, **media: str) -> None:
 
 
 def tab(page: Page, name: str) -> None:
-    page.get(
-        f"[...document.querySelectorAll('button[role=tab]')].find((b) => b.textContent.trim() === {name!r}).click()"
+    """Open a tab; where there is no room for it, it is in a menu."""
+    page.wait(
+        f"""(() => {{
+            const tabs = document.querySelectorAll("button[role=tab], .overflow-dropdown button, .overflow-menu button");
+            const found = [...tabs].find((one) => one.textContent.trim() === {json.dumps(name)} && one.tabIndex !== -1);
+            found?.click();
+            return found !== undefined;
+        }})()"""
     )
 
 
@@ -76,9 +82,8 @@ def tick(page: Page, group: str, name: str) -> None:
 
 def choose(page: Page, box: str, option: str) -> None:
     """Choose an option of a drop-down list."""
-    listed = (
-        f"[...document.querySelectorAll('[role=option]')].find((o) => o.textContent.includes({json.dumps(option)}))"
-    )
+    options = f"[...document.querySelectorAll('{box} [role=option]')]"
+    listed = f"{options}.find((one) => one.textContent.includes({json.dumps(option)}))"
     page.click(f"{box} input")
     page.wait(f"{listed} !== undefined")
     page.get(f"{listed}.dispatchEvent(new MouseEvent('mousedown', {{bubbles: true, cancelable: true}}))")
