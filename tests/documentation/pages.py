@@ -33,6 +33,7 @@ LISTED = {
     r"^tensorboard |http\.server": "runs until it is stopped",
     r"^stickgen studio|^ssh ": "runs until it is stopped; tests/studio/test_pages.py",
     r"^npm install|^stickgen export web": "needs a package of npm; tests/export/test_web.py",
+    r"\[3\] A person": "its parts are longer than what is left of cut motion; tests/generation/test_generate.py",
     r"-m pytest|tests\.campaign": "the tests themselves",
     r"^python benchmarks/": "takes long; tests/test_benchmarks.py",
     r"^import json\nfrom ultralytics ": "a program that finds keypoints; tests/mocap/importers/test_keypoints.py",
