@@ -6,9 +6,12 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +38,18 @@ class Page:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Send a command and return its result."""
+        """Send a command to the page and return its result."""
+        return self._send(method, params, self._session)
+
+    def call_browser(self, method: str, **params: Any) -> dict[str, Any]:
+        """Send a command to the browser as a whole and return its result."""
+        return self._send(method, params, None)
+
+    def _send(self, method: str, params: dict[str, Any], session: str | None) -> dict[str, Any]:
         self._last += 1
         message: dict[str, Any] = {"id": self._last, "method": method, "params": params}
-        if self._session is not None:
-            message["sessionId"] = self._session
+        if session is not None:
+            message["sessionId"] = session
         os.write(self._write, json.dumps(message).encode() + b"\0")
         while True:
             answer = self._receive()
@@ -53,10 +63,10 @@ class Page:
         """Load a file."""
         self.visit(path.resolve().as_uri(), width, height)
 
-    def visit(self, address: str, width: int = 1100, height: int = 900) -> None:
+    def visit(self, url: str, width: int = 1100, height: int = 900) -> None:
         """Load an address."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.call("Page.navigate", url=address)
+        self.call("Page.navigate", url=url)
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def type(self, text: str) -> None:
@@ -117,6 +127,25 @@ class Page:
             self.complaints.append(f"dialog: {params['message']}")
         elif method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder as ``python -m http.server`` does; return the address of its page."""
+    handler = partial(_Quiet, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
 
 
 @contextmanager

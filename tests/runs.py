@@ -64,7 +64,7 @@ def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
 def help_without(command: str, heavy: set[str]) -> str:
     """Return what `stickgen <command> --help` prints, having checked that it imports none of the heavy packages."""
     code = (
-        f"import sys; sys.argv = ['stickgen', '{command}', '--help']\n"
+        f"import sys; sys.argv = ['stickgen', *{command.split()!r}, '--help']\n"
         "from stickgen.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"

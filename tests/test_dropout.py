@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from stickgen.dropout import Dropout, keep_mask
+from stickgen.dropout import Dropout, keep_mask, kept
 
 
 @pytest.mark.parametrize("probability", [0.05, 0.5, 0.9])
@@ -54,3 +54,21 @@ def test_the_module_is_torchs_dropout_in_every_way_but_the_draw() -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_the_width_of_the_input_is_kept(dtype: torch.dtype) -> None:
     assert Dropout(0.5)(torch.ones(8, dtype=dtype)).dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_the_draw_does_not_depend_on_the_width(dtype: torch.dtype) -> None:
+    x = torch.randn(301, 7).to(dtype)
+    x[0], x[1] = torch.inf, torch.nan
+    torch.manual_seed(3)
+    plain, _ = keep_mask(x.shape, 0.4, x.device)
+    torch.manual_seed(3)
+    mask, _ = keep_mask(x.shape, 0.4, x.device, dtype)
+    assert plain is not None
+    assert mask is not None
+    assert torch.equal(mask.bool(), plain)
+    wanted = torch.where(plain, x, 0)
+    torch.testing.assert_close(kept(x, mask)[2:], wanted[2:], rtol=0, atol=0)
+    assert torch.equal(kept(x, mask, out=x)[2:], wanted[2:])
+    # A mask that was drawn for wider numbers fits too, as under autocast.
+    torch.testing.assert_close(kept(torch.ones(301, 7), mask), plain.float())

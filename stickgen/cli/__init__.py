@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from stickgen import __version__
-from stickgen.cli import data, info, models, motion, studio, sweeps
+from stickgen.cli import data, export, info, models, motion, studio, sweeps
 from stickgen.console import report_errors
 from stickgen.errors import UsageError
 from stickgen.signals import pass_signals_on
@@ -55,11 +55,16 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "studio": studio.studio,
     "info": info.info,
 }
+EXPORTS: dict[str, Callable[..., None]] = {"web": export.web}
 for name, command in _WITH_HYDRA.items():
     app.command(name, add_help_option=False, context_settings=_EVERYTHING)(command)
 for name, command in COMMANDS.items():
     # Inside Typer too, which would end an interrupted command without a word.
     app.command(name)(report_errors()(command))
+exports = typer.Typer(help="Write what others use without stickgen: a page that generates motion in the browser.")
+for name, command in EXPORTS.items():
+    exports.command(name)(report_errors()(command))
+app.add_typer(exports, name="export")
 
 
 def _print_version(asked: bool) -> None:

@@ -12,8 +12,8 @@ def generate(
     prompts: Annotated[
         list[str],
         typer.Argument(
-            help="What the figure does; each prompt is a row of the picture. 'A person walks. [3] A person waves.' "
-            "walks for 3 seconds and waves for the rest."
+            help="What the figure does; each prompt is a row of the picture. Seconds in square brackets end a part of "
+            "a prompt; the last part fills the rest."
         ),
     ],
     model: Annotated[

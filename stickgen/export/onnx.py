@@ -106,7 +106,7 @@ def _export(model: StickFigureTransformer, conditions: list[str], path: Path) ->
     inputs = _random_inputs(model, conditions, frames=5, clips=2)
     frames, clips = torch.export.Dim("frames", min=1), torch.export.Dim("clips", min=1)
     shapes = [{0: clips} if name == "text_embedding" else {0: frames, 1: clips} for name in inputs]
-    with _quiet():
+    with quiet():
         torch.onnx.export(
             _ByPosition(model, list(inputs)).eval(),
             tuple(inputs.values()),
@@ -137,7 +137,7 @@ def _random_inputs(model: StickFigureTransformer, conditions: list[str], frames:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep to itself what the exporter says of packages and of its own inner workings."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]

@@ -66,7 +66,7 @@ def rollout(
     """
     if not model.causal:
         raise GenerationError("rollout: the base is bidirectional and cannot go on frame by frame; use one_shot")
-    inputs = _Inputs.of(model, text_embedding, frames, seed_frames, actions, cameras, partners, seed)
+    inputs = RolloutInputs.of(model, text_embedding, frames, seed_frames, actions, cameras, partners, seed)
     motion = inputs.given.new_empty(frames, *inputs.given.shape[1:])
     start = len(inputs.given)
     with torch.inference_mode():
@@ -75,7 +75,7 @@ def rollout(
         read, at = inputs.given, slice(0, start)
         # Beyond few rows, what a product comes to depends on the threads in its last digits.
         paced = ThreadChoice().step if has_few_rows(inputs.given[-1:]) else nullcontext
-        noise_of = _noise(model, inputs.given, seed)
+        noise_of = noise_source(model, inputs.given, seed)
         steering = None
         if inputs.drawn is not None:
             steering = Steering(inputs.drawn.codes, inputs.given.shape[-1], inputs.begun)
@@ -98,7 +98,7 @@ def rollout(
     return motion
 
 
-def _noise(model: StickFigureTransformer, like: Tensor, seed: int | None) -> Callable[[int], Tensor] | None:
+def noise_source(model: StickFigureTransformer, like: Tensor, seed: int | None) -> Callable[[int], Tensor] | None:
     """Return what draws normal numbers ``[T, B, D]`` for T frames; None where a model has no use for them."""
     if model.body_frame is None:
         return None
@@ -148,7 +148,7 @@ def one_shot(
     Raises:
         GenerationError: an argument does not fit the model, or the motion is not finite.
     """
-    inputs = _Inputs.of(model, text_embedding, frames, seed_frames, actions, cameras, partners, seed)
+    inputs = RolloutInputs.of(model, text_embedding, frames, seed_frames, actions, cameras, partners, seed)
     motion = inputs.given.new_empty(frames, *inputs.given.shape[1:])
     held = inputs.given[-1:].expand(frames - 1, -1, -1)
     with torch.inference_mode():
@@ -166,7 +166,7 @@ def generator_for(model: StickFigureTransformer) -> Callable[..., Tensor]:
 
 
 @dataclass(frozen=True)
-class _Inputs:
+class RolloutInputs:
     """The arguments of a generation, checked, on the model's device and in its dtype."""
 
     text: Tensor
@@ -188,7 +188,12 @@ class _Inputs:
         cameras: Tensor | None,
         partners: Tensor | None,
         seed: int | None,
-    ) -> "_Inputs":
+    ) -> "RolloutInputs":
+        """Return the arguments of :func:`rollout`, checked, with what the seed draws.
+
+        Raises:
+            GenerationError: see there.
+        """
         settings = model.settings
         dim = settings["input_dim"]
         like = next(model.parameters())

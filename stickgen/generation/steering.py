@@ -8,6 +8,7 @@ where it should be, and many small errors of them lead away.
 """
 
 import functools
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,6 +54,20 @@ FASTEST_PLACE = (0.01, 0.003)
 """Body heights a frame by which a figure is moved at most: one that stays in place, and one that travels."""
 
 
+class Measured(NamedTuple):
+    """What was measured of B clips while they were made.
+
+    Attributes:
+        speed: mean speed of the limbs, ``[B]`` in body heights a second.
+        posture: mean posture, ``[B, len(POSTURE)]`` in body heights.
+        ahead: how much farther the pelvis has come than the codes' clips, ``[B]`` in body heights.
+    """
+
+    speed: Tensor
+    posture: Tensor
+    ahead: Tensor
+
+
 class Steering:
     """Makes the steps of clips larger or smaller, and moves their joints, towards what their codes say.
 
@@ -65,13 +80,12 @@ class Steering:
 
     def __init__(self, codes: Tensor, dim: int, begun: Tensor | None = None) -> None:
         self._speed_asked = limb_speed(codes).clamp(min=STILL)
-        self._speed = self._speed_asked.clone()
         self._posture_asked, deviation = posture(codes)
-        self._posture = self._posture_asked.clone()
         self._free = FREE * deviation
         self._joints_moved = _joints_moved(dim).to(codes.device)
         self._advance = advance(codes) / FPS
-        self._ahead = torch.zeros_like(self._advance)
+        self.measured = Measured(self._speed_asked, self._posture_asked, torch.zeros_like(self._advance))
+        """At first what the codes ask for."""
         stays = advance(codes).abs() < IN_PLACE
         self._fastest = torch.where(stays, *FASTEST_PLACE)
         if begun is not None:
@@ -80,20 +94,24 @@ class Steering:
 
     def next(self) -> Steer:
         """Return what is done to the next step."""
-        gain = (1 + CORRECTION * (1 - self._speed / self._speed_asked)).clamp(*GAINS)
-        away = self._posture_asked - self._posture
+        gain = (1 + CORRECTION * (1 - self.measured.speed / self._speed_asked)).clamp(*GAINS)
+        away = self._posture_asked - self.measured.posture
         away = away.sign() * (away.abs() - self._free).clamp(min=0)
         push = (RETURN * away).clamp(-FASTEST, FASTEST) @ self._joints_moved
-        back = WAY_BACK * self._ahead.sign() * (self._ahead.abs() - FREE_PLACE).clamp(min=0)
+        ahead = self.measured.ahead
+        back = WAY_BACK * ahead.sign() * (ahead.abs() - FREE_PLACE).clamp(min=0)
         push = push - back.clamp(-self._fastest, self._fastest)[:, None] * self._all_x
         return Steer(gain[None, :, None], push[None])
 
     def see(self, before: Tensor, frame: Tensor) -> None:
         """Take the latest step into the averages: two frames ``[B, D]``."""
         now, speed, moved = posture_and_steps(before.float(), frame.float())
-        self._speed += (speed - self._speed) / STEP_MEMORY
-        self._posture += (now - self._posture) / POSTURE_MEMORY
-        self._ahead += moved - self._advance
+        old = self.measured
+        self.measured = Measured(
+            old.speed + (speed - old.speed) / STEP_MEMORY,
+            old.posture + (now - old.posture) / POSTURE_MEMORY,
+            old.ahead + (moved - self._advance),
+        )
 
 
 @functools.cache

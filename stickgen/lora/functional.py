@@ -34,7 +34,7 @@ def lora_linears(
     Returns:
         one ``[..., out]`` a layer, in x's dtype, or in that of an active autocast.
     """
-    mask, keep = keep_mask(x.shape, dropout, x.device)
+    mask, keep = keep_mask(x.shape, dropout, x.device, _dtype(x))
     tensors = [tensor for layer in layers for tensor in layer]
     return _LoRALinears.apply(x, mask, scaling * keep, *tensors)
 
@@ -42,7 +42,7 @@ def lora_linears(
 class _LoRALinears(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, mask: Tensor | None, scale: float, *tensors: Tensor) -> tuple[Tensor, ...]:
-        dtype = torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
+        dtype = _dtype(x)
         weights, biases, down, up = (tensors[i::4] for i in range(4))
         x_cast = x.to(dtype)
         rows = x.shape.numel() // x.shape[-1]
@@ -86,6 +86,11 @@ class _LoRALinears(Function):
             for grad_a, a, grad_b, b in zip(grad_down, down, grad_up, up, strict=True)
         ]
         return grad_x, None, None, *(grad for of_layer in by_layer for grad in of_layer)
+
+
+def _dtype(x: Tensor) -> torch.dtype:
+    """Return what the products are computed in."""
+    return torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
 
 
 def _stacked(down: Sequence[Tensor], dtype: torch.dtype) -> Tensor:

@@ -13,8 +13,8 @@ from torch.autograd.function import once_differentiable
 from stickgen.dropout import keep_mask, kept
 
 _ROWS = 64
-"""Queries of a block. Small ones leave out more of what causality forbids and stay in the cache; the sequence is padded
-to a multiple, since a CPU's softmax and products are several times as fast on rows of whole vectors."""
+"""The sequence is padded to a multiple, since a CPU's softmax and products are several times as fast on rows of whole
+vectors."""
 
 
 def attention(
@@ -51,7 +51,7 @@ class _BlockAttention(Function):
         masks = []
         for rows, seen in _blocks(q.shape[1], causal):
             weights = _weights(q[:, rows], k[:, seen], hidden, causal)
-            mask, ctx.keep = keep_mask(weights.shape, dropout, weights.device)
+            mask, ctx.keep = keep_mask(weights.shape, dropout, weights.device, weights.dtype)
             masks.append(mask)
             if mask is not None:
                 weights = kept(weights, mask, out=weights)
@@ -101,17 +101,27 @@ def _hidden_keys(visible: Tensor | None, causal: bool, length: int, like: Tensor
     Otherwise ``[B or 1, 1, 1, padded L]``.
     """
     if causal:
-        hidden = torch.ones(_ROWS, _ROWS, dtype=torch.bool, device=like.device).triu_(1)
+        rows = _rows(like.shape[1])
+        hidden = torch.ones(rows, rows, dtype=torch.bool, device=like.device).triu_(1)
     else:
         hidden = torch.ones(1 if visible is None else len(visible), 1, 1, like.shape[1], dtype=torch.bool)
         hidden[..., :length] = False if visible is None else ~visible
     return torch.zeros(hidden.shape, dtype=like.dtype, device=like.device).masked_fill_(hidden, -math.inf)
 
 
+def _rows(length: int) -> int:
+    """Return how many queries a block has, of a padded length.
+
+    Larger blocks are fewer operations, smaller ones leave out more of what causality forbids.
+    """
+    return 2 * _ROWS if length % (2 * _ROWS) == 0 else _ROWS
+
+
 def _blocks(length: int, causal: bool) -> Iterator[tuple[slice, slice]]:
     """Yield the queries of each block and the keys that any of them may see."""
-    for start in range(0, length, _ROWS):
-        end = start + _ROWS
+    rows = _rows(length)
+    for start in range(0, length, rows):
+        end = start + rows
         yield slice(start, end), slice(0, end if causal else length)
 
 
@@ -119,7 +129,7 @@ def _weights(q: Tensor, k: Tensor, hidden: Tensor, causal: bool) -> Tensor:
     """Return the softmax for queries ``[B·H, rows, size]``, scaled, over keys ``[B·H, seen, size]``."""
     scores = torch.bmm(q, k.mT)
     if causal:
-        scores[:, :, -_ROWS:] += hidden
+        scores[:, :, -len(hidden) :] += hidden
     else:
         scores.view(len(hidden), -1, *scores.shape[1:]).add_(hidden)
     return torch.softmax(scores, dim=-1, dtype=scores.dtype)

@@ -1,4 +1,4 @@
-"""Rotation, norm and gate of the transformer, each with a backward pass of its own.
+"""Rotation, norm and gate of the transformer; norm and gate have backward passes of their own.
 
 Written out in plain operations, these keep several copies of their input for the backward pass and make many passes
 over memory; on a frozen base they then cost as much as matrix products do. The formulas are the plain ones.
@@ -22,11 +22,9 @@ def rotate(x: Tensor, table: RotaryTable) -> Tensor:
     """Turn queries or keys ``[B, H, L, head_dim]`` by their positions' angles.
 
     Rotate-half convention: entry i of the first half and entry i of the second are the two coordinates of a plane.
-    The gradient is turned back by the same angles, so nothing of x is kept.
     """
     cos, sin = (part.to(x.dtype) for part in table)
-    # Without gradients the detour through autograd is a cost to steps that read a single position.
-    return _Rotate.apply(x, cos, sin) if torch.is_grad_enabled() else _turned(x, cos, sin)
+    return (x * cos).addcmul_(x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 
 def swiglu(gate: Tensor, value: Tensor, mask: Tensor | None = None, keep: float = 1.0) -> Tensor:
@@ -75,23 +73,6 @@ def _normed(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=width)
     scale = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_().to(x.dtype)
     return (x * scale).mul_(weight), scale
-
-
-class _Rotate(Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        ctx.save_for_backward(cos, sin)
-        return _turned(x, cos, sin)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        cos, sin = ctx.saved_tensors
-        return _turned(grad, cos, -sin), None, None
-
-
-def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    return (x * cos).addcmul_(x.roll(x.shape[-1] // 2, dims=-1), sin)
 
 
 class _SwiGLU(Function):

@@ -11,7 +11,7 @@ const STORE = `stickgen flags of ${document.title}`;
 const named = (clip) => clips[clip].names[0].join(" ");
 
 function remembered() {
-  if (data.live) return {}; // its server has written the flags into the page
+  if (data.server) return {}; // its server has written the flags into the page
   try {
     return JSON.parse(localStorage.getItem(STORE)) ?? {};
   } catch {
@@ -20,7 +20,7 @@ function remembered() {
 }
 
 function remember(clip) {
-  if (data.live) {
+  if (data.server) {
     send(clip, { flagged: flagged.has(clip) });
     return;
   }
@@ -38,7 +38,7 @@ function send(clip, change) {
   const body = JSON.stringify({ names: clips[clip].names.map(([label]) => label), ...change });
   sent = sent.then(async () => {
     try {
-      const answer = await fetch(data.live, { method: "POST", headers: { "content-type": "application/json" }, body });
+      const answer = await fetch(data.server, { method: "POST", headers: { "content-type": "application/json" }, body });
       at("saved").textContent = await answer.text();
     } catch {
       at("saved").textContent = "not saved: the server does not answer; start it again";
@@ -170,7 +170,7 @@ function describe() {
     near.addEventListener("click", () => showScene(clip.nearest));
     buttons.push(near);
   }
-  at("about").replaceChildren(element("div", { className: "row" }, ...buttons), ...(data.live ? [captionForm()] : []), facts);
+  at("about").replaceChildren(element("div", { className: "row" }, ...buttons), ...(data.server ? [captionForm()] : []), facts);
 }
 
 /* A field to edit the caption of the clip that the player shows. */

@@ -29,7 +29,7 @@ _CHOOSER = """<input id="search" type="search" placeholder="search captions" ari
 """
 _SAVE = '<button id="save" type="button">save curation.yaml</button>'
 _SAVED = '<output id="saved"></output>'
-"""What the server of a live page answered last."""
+"""What the server of a page answered last."""
 _LIST = """<section id="list" aria-label="clips"><p id="meaning"></p>
 <div id="clips" tabindex="-1"><ul id="all"></ul></div></section>"""
 _HINT = (
@@ -49,7 +49,7 @@ def clips_page(
     split_of: Mapping[str, str],
     title: str,
     shown: Collection[int],
-    live: str | None = None,
+    server: str | None = None,
 ) -> str:
     """Return the page.
 
@@ -62,7 +62,7 @@ def clips_page(
         split_of: take → split.
         title: of the window.
         shown: positions of the clips that the page has.
-        live: the address of a server that keeps flags and edited captions: the page posts each change to it as JSON,
+        server: the address of a server that keeps flags and edited captions: the page posts each change to it as JSON,
             ``{"names": [label, …], "flagged": …}`` or ``{"names": …, "caption": …}``, and shows the text it answers.
             None: the page is a file, which keeps flags in the browser.
 
@@ -89,13 +89,14 @@ def clips_page(
         "flagged": flags,
         "sort": "odd",
         "format": FORMAT,
-        "live": live,
+        "server": server,
     }
-    keeping, legend = (_SAVE, _LEGEND) if live is None else (_SAVED, "")
+    keeping, legend = (_SAVE, _LEGEND) if server is None else (_SAVED, "")
     parts = {"kind": "clips", "chooser": _CHOOSER + keeping, "list": _LIST, "hint": _HINT, "legend": legend}
     parts["about"] = '<div id="about"></div>'
     scripts = ("player.js", "clips.js")
-    return document(title, data, scripts=scripts, parts=parts, styles=("clips.css",), live=live is not None)
+    allow = "" if server is None else "connect-src 'self'"
+    return document(title, data, scripts=scripts, parts=parts, styles=("clips.css",), allow=allow)
 
 
 def _cards(infos: Sequence[ClipInfo]) -> list[list[ClipInfo]]:

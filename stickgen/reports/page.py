@@ -94,7 +94,7 @@ def document(
     scripts: Sequence[str],
     parts: Mapping[str, str],
     styles: Sequence[str] = (),
-    live: bool = False,
+    allow: str = "",
 ) -> str:
     """Return a page around the player.
 
@@ -104,16 +104,14 @@ def document(
         scripts: files of this folder, the player first; one script in the page.
         parts: HTML for the places of ``page.html``; those that are not named stay empty.
         styles: files of this folder that follow the player's own style.
-        live: whether the page may send requests to the server that it comes from.
+        allow: a directive for the page's policy, beside its own script and style.
     """
     style = _theme_variables() + "".join(_resource(name) for name in ("page.css", *styles))
     script = "".join(_resource(name) for name in scripts)
-    policy = f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'"
-    if live:
-        policy += "; connect-src 'self'"
+    policy = f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; {allow}"
     filled = {
         **parts,
-        "policy": html.escape(policy),
+        "policy": html.escape(policy.removesuffix("; ")),
         "title": html.escape(title),
         "style": style,
         "script": script,
@@ -162,7 +160,7 @@ def scene_data(scene: Scene, step: int = 1, *, camera: str = "follow", trails: b
 
 
 def _panel(panel: Panel, view: View, reference: Panel | None, step: int) -> dict[str, Any]:
-    bodies = [_body(actor) for actor in range(panel.actors.shape[1])]
+    bodies = [body_name(actor) for actor in range(panel.actors.shape[1])]
     return {
         "label": panel.label,
         "given": -(-panel.given // step),
@@ -185,7 +183,7 @@ def _tips(panel: Panel, step: int) -> dict[str, Any]:
     return {"limbs": [limb for limb, _ in panel.tips], "points": _packed(points)}
 
 
-def _body(actor: int) -> str:
+def body_name(actor: int) -> str:
     """Return the name of the colour of an actor's torso and head: body, body_2, …, from the first again."""
     number = actor % len(THEMES["light"].bodies)
     return f"body_{number + 1}" if number else "body"
@@ -228,7 +226,7 @@ def _variables(theme: Theme) -> str:
         "background": theme.background,
         "ground": theme.ground,
         "text": theme.text,
-        **{_body(actor): theme.of_limb("body", actor) for actor in range(len(theme.bodies))},
+        **{body_name(actor): theme.of_limb("body", actor) for actor in range(len(theme.bodies))},
         **{limb: theme.of_limb(limb) for limb in limbs},
     }
     return "".join(f"--{name}:#{red:02x}{green:02x}{blue:02x};" for name, (red, green, blue) in colours.items())

@@ -129,9 +129,11 @@ function draw() {
   at("time").textContent = `${(index / data.fps).toFixed(2)} s · frame ${index + 1} of ${shown.frames}`;
 }
 
+/* A track is packed, or a count of numbers that are still to be made. */
 function tracksOf(given) {
   const made = { ...given };
-  for (const name of ["lines", "heads", "centre"]) made[name] = unpacked(given[name]);
+  for (const name of ["lines", "heads", "centre"])
+    made[name] = typeof given[name] === "string" ? unpacked(given[name]) : new Float32Array(given[name]);
   if (given.tips) made.tips = { limbs: given.tips.limbs, points: unpacked(given.tips.points) };
   return made;
 }
@@ -193,7 +195,8 @@ function tick(now) {
   const before = frame();
   if (state.last !== null) state.time += ((now - state.last) / 1000) * state.speed;
   state.last = now;
-  if (state.time * data.fps >= scene().frames) state.time = 0;
+  // Motion that is still being made is waited for at its last frame.
+  if (state.time * data.fps >= scene().frames) state.time = scene().growing ? (scene().frames - 1) / data.fps : 0;
   if (frame() !== before) draw();
   chooser.tick(now);
   requestAnimationFrame(tick);
@@ -224,7 +227,7 @@ const keys = {
 
 document.addEventListener("keydown", (event) => {
   // What a control does with a key of its own goes first.
-  const own = event.target.closest("select, input:not([type=range])") || (event.key === " " && event.target.closest("button"));
+  const own = event.target.closest("select, input:not(#scrubber)") || (event.key === " " && event.target.closest("button"));
   const action = keys[event.key] || chooser.keys[event.key];
   if (!action || own || event.ctrlKey || event.metaKey || event.altKey) return;
   event.preventDefault();

@@ -66,11 +66,11 @@ class OpenFile:
             f"kept in {self.curation.name}"
         )
 
-    def page(self, live: str, most: int) -> str:
+    def page(self, server: str, most: int) -> str:
         """Return the page of the oddest clips.
 
         Args:
-            live: the address that the page sends changes to.
+            server: the address that the page sends changes to.
             most: clips that it shows.
 
         Raises:
@@ -83,7 +83,7 @@ class OpenFile:
             flagged = {places[position]: why for position, why in self._flagged.items() if position in places}
         positions = set(shown.column("position").tolist())
         measured = replace(self._measured, infos=infos)
-        return clips_page(self._store, measured, flagged, self._split_of, self.path.name, positions, live)
+        return clips_page(self._store, measured, flagged, self._split_of, self.path.name, positions, server)
 
     def change(self, asked: Mapping[str, Any]) -> str:
         """Flag clips, unflag them or change their caption, write the curation, and return its state.

@@ -18,7 +18,7 @@ from stickgen.artifacts.peft_format import CONFIG_FILE, WEIGHTS_FILE
 from stickgen.artifacts.reference import read_reference_adapter, write_reference_adapter
 from stickgen.artifacts.run import RunFolder
 from stickgen.config import BaseConfig, LoRAConfig, TrainConfig
-from stickgen.errors import CheckpointError, ConfigError
+from stickgen.errors import AdapterError, CheckpointError
 from stickgen.lora import KINDS, adapted_layers, get_lora_state_dict, inject_lora_adapters, lora_settings
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -53,12 +53,12 @@ def test_a_folder_computes_what_was_trained(
 
 
 @every_kind
-def test_strength_multiplies_the_update(kind: str, make: Make, base: Base, tmp_path: Path) -> None:
+def test_a_weight_multiplies_the_update(kind: str, make: Make, base: Base, tmp_path: Path) -> None:
     save_adapter(make(kind), tmp_path / "adapter")
     strong = Path(f"{tmp_path / 'adapter'}=0.5")
     if KINDS[kind].INDIVISIBLE:
-        message = f"adapter=0.5: a {KINDS[kind].title()} adapter {KINDS[kind].INDIVISIBLE}; give it without a strength"
-        with pytest.raises(ConfigError, match=re.escape(message)):
+        message = f"adapter=0.5: a {KINDS[kind].title()} adapter {KINDS[kind].INDIVISIBLE} and cannot be weighted"
+        with pytest.raises(AdapterError, match=re.escape(message)):
             load_model(strong, base.path)
         return
     for path, layer in adapted_layers(load_model(strong, base.path).model).items():

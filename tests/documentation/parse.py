@@ -42,6 +42,9 @@ def _parse_typer(arguments: list[str], *, whole: bool) -> str | None:
     if name.startswith("-"):
         return None
     found = group.commands.get(name)  # type: ignore[attr-defined]
+    if rest and hasattr(found, "commands"):  # a group of commands
+        group, name, *rest = found, *rest
+        found = group.commands.get(name)
     if found is None:
         return f"no such command: stickgen {name}"
     try:

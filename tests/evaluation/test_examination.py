@@ -49,7 +49,7 @@ def report(
 
 def same(first: Scores, second: Scores) -> bool:
     return first.keys() == second.keys() and all(
-        math.isclose(first[name], second[name], rel_tol=1e-4, abs_tol=1e-6)
+        math.isclose(first[name], second[name], rel_tol=1e-4, abs_tol=1e-4)
         or (math.isnan(first[name]) and math.isnan(second[name]))
         for name in first
     )

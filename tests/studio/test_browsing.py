@@ -55,7 +55,7 @@ def test_changes_go_to_the_curation_and_never_to_the_data(data: Path) -> None:
     }
     assert shown["clip 7"] == 'a person # walks "slowly"'
     assert {content["clips"][clip]["names"][0][0] for clip, _ in content["flagged"]} == {"clip 3", "clip 5"}
-    assert content["live"] == "/clips/x"
+    assert content["server"] == "/clips/x"
     assert "connect-src 'self'" in html.unescape(page)
     assert len(content_of(again.page("/", 5))["clips"]) == 5
 
