@@ -11,7 +11,11 @@ from stickgen.data.batch import NO_ACTION
 
 
 class MaskedMean(Metric):
-    """Mean over the marked entries, summed in float64 so that the order of batches does not show."""
+    """Mean over the marked entries, summed so exactly that the order of batches does not show.
+
+    Each sum is two float32 numbers ``[2]``, the sum and what rounding took from it: nearly as exact as float64, which
+    MPS does not have.
+    """
 
     full_state_update = False
     is_differentiable = False
@@ -21,17 +25,44 @@ class MaskedMean(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("total", torch.zeros(2), dist_reduce_fx=_add_pairs)
+        self.add_state("count", torch.zeros(2), dist_reduce_fx=_add_pairs)
 
     def compute(self) -> Tensor:
         """Return the mean; NaN where nothing was marked."""
-        return (self.total / self.count).float()
+        return (_widest(self.total).sum() / _widest(self.count).sum()).float()
 
     def _add(self, values: Tensor, mask: Tensor) -> None:
         """Add values at the entries of a mask of their shape."""
-        self.total += torch.where(mask, values.double(), 0.0).sum()
-        self.count += mask.sum()
+        self._add_sums(torch.where(mask, _widest(values), 0.0).sum(), mask.sum())
+
+    def _add_sums(self, total: Tensor, count: Tensor) -> None:
+        """Add what a batch adds to the numerator and to the denominator."""
+        self.total = _add_pairs(torch.stack([self.total, _pair(total)]))
+        self.count = _add_pairs(torch.stack([self.count, _pair(count)]))
+
+
+def _widest(values: Tensor) -> Tensor:
+    """Return numbers in float64 where their device has it."""
+    return values.float() if values.device.type == "mps" else values.double()
+
+
+def _pair(value: Tensor) -> Tensor:
+    """Return a number as a float32 ``[2]`` and what that leaves of it."""
+    nearest = value.float()
+    return torch.stack([nearest, (_widest(value) - nearest).float()])
+
+
+def _add_pairs(pairs: Tensor) -> Tensor:
+    """Return the sum ``[2]`` of pairs ``[P, 2]``; a rounding error is found as in Knuth's TwoSum."""
+    total, rest = pairs[0]
+    for value, more in pairs[1:]:
+        rounded = total + value
+        took = rounded - total
+        rest = rest + more + ((total - (rounded - took)) + (value - took))
+        total = rounded + rest
+        rest = rest - (total - rounded)
+    return torch.stack([total, rest])
 
 
 class MaskedMSE(MaskedMean):
@@ -39,7 +70,7 @@ class MaskedMSE(MaskedMean):
 
     def _add_errors(self, error: Tensor, mask: Tensor) -> None:
         """Add errors ``[T, B, D]`` at the entries of ``mask [T, B]``."""
-        self._add(error.double() ** 2, mask.unsqueeze(-1).expand_as(error))
+        self._add(_widest(error) ** 2, mask.unsqueeze(-1).expand_as(error))
 
 
 class PoseMSE(MaskedMSE):

@@ -4,7 +4,7 @@ All take generated frames ``pose [T, B, D]`` and ``mask [T, B]``, True at real f
 Beside them stands ``target [T, B, D]``, the real frames. Two take ``long [T', B, D]`` and ``long_mask [T', B]``,
 the generated motion as far as it was made, which may be beyond the end of the real clip. Speeds are those of segments'
 ends rather than of joints: where segments share one, a model may pull them apart. Equal under any batch size, padding
-and order of clips; sums are in float64.
+and order of clips; computed in float64.
 """
 
 import torch
@@ -40,8 +40,7 @@ class RatioToReal(MaskedMean):
 
     def _compare(self, generated: Tensor, real: Tensor, mask: Tensor) -> None:
         """Add values of both where a mask is True that broadcasts to their shape."""
-        self.total += torch.where(mask, generated.double(), 0.0).sum()
-        self.count += torch.where(mask, real.double(), 0.0).sum()
+        self._add_sums(*(torch.where(mask, values.double(), 0.0).sum() for values in (generated, real)))
 
 
 class HorizonMSE(MaskedMSE):
@@ -96,8 +95,7 @@ class TravelRatio(MaskedMean):
     def update(self, pose: Tensor, target: Tensor, mask: Tensor) -> None:
         """Add a batch."""
         generated, real = (way(motion, mask) for motion in (pose, target))
-        self.total += (generated * real.sign()).sum()
-        self.count += real.abs().sum()
+        self._add_sums((generated * real.sign()).sum(), real.abs().sum())
 
 
 class JerkRatio(RatioToReal):

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import pytest
 import torch
@@ -146,3 +147,18 @@ def test_resetting_forgets() -> None:
         alone.update(**given)
         assert values["val/pose_mse"] == alone.compute()
         metrics.reset()
+
+
+def test_sums_are_nearly_as_exact_as_float64_and_need_none() -> None:
+    many = 10 ** torch.linspace(-6, 3, 2001, dtype=torch.float64).float()
+    one_by_one, halves = PoseMSE(), [PoseMSE(), PoseMSE()]
+    for i, value in enumerate(many):
+        for metric in (one_by_one, halves[i % 2]):
+            metric.update(value.reshape(1, 1, 1), torch.zeros(1, 1, 1), torch.ones(1, 1, dtype=torch.bool))
+    exact = math.fsum(float(value) ** 2 for value in many)
+    reduce = one_by_one._reductions["total"]
+    assert callable(reduce)
+    of_processes = reduce(torch.stack([cast("Tensor", half.total) for half in halves]))
+    for total in (one_by_one.total, of_processes):
+        assert total.dtype == torch.float32, "MPS has no float64"
+        assert float(total.double().sum()) == pytest.approx(exact, rel=1e-12)
