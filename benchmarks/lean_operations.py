@@ -12,7 +12,6 @@ import contextlib
 import json
 import statistics
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +77,9 @@ def without(row: str) -> list[str]:
     return {"stickgen": [], "every one": list(OPERATIONS)}.get(row, [row])
 
 
-def start(row: str, options: list[str], **env: str) -> "subprocess.Popen[str]":
+def start(row: str, task: train_step.Task, **env: str) -> "subprocess.Popen[str]":
     """Start the process of a row; it answers as the workers of train_step.py do."""
-    command = [sys.executable, __file__, "--worker", ",".join(without(row)), *options]
-    return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**train_step.os.environ, **env}
-    )
+    return train_step.start_worker(task, __file__, "--without", ",".join(without(row)), **env)
 
 
 def main() -> None:
@@ -97,13 +93,12 @@ def main() -> None:
     parser.add_argument("--cpu-time", action="store_true", help="measure the processor's time, on a busy machine")
     parser.add_argument("--rows", nargs="+", default=["stickgen", *OPERATIONS, "every one"])
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--frames", type=int, default=train_step.FRAMES, help=argparse.SUPPRESS)
+    parser.add_argument("--without", help=argparse.SUPPRESS)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker is not None:
-        replace(given.worker.split(","))
-        dtype, dropout, batch = given.dtype[0], given.base_dropout[0], given.batch[0]
-        train_step.work("stickgen", batch, dtype, dropout, given.threads, batch, given.frames, given.cpu_time)
+        replace(given.without.split(","))
+        train_step.work(train_step.Task(**json.loads(given.worker)))
         return
     results = []
     for dtype in given.dtype:
@@ -116,15 +111,12 @@ def main() -> None:
 
 def table(given: argparse.Namespace, dtype: str, dropout: float, batch: int) -> dict[str, Any]:
     """Measure the rows in turn and print them."""
-    options = [
-        "--batch", str(batch), "--dtype", dtype, "--base-dropout", str(dropout), "--threads", str(given.threads),
-        "--frames", str(given.frames), *(["--cpu-time"] if given.cpu_time else []),
-    ]  # fmt: skip
-    workers = {row: start(row, options) for row in given.rows}
+    task = train_step.Task("stickgen", batch, batch, dtype, dropout, given.threads, cpu_time=given.cpu_time)
+    workers = {row: start(row, task) for row in given.rows}
     seconds = train_step.take_turns(workers, given.runs)
     for worker in workers.values():
         worker.communicate("end\n")
-    peaks = {row: train_step.peak_mib(start(row, options, **train_step.PINNED)) for row in given.rows}
+    peaks = {row: train_step.peak_mib(start(row, task, **train_step.PINNED)) for row in given.rows}
     print(f"\nbatch {batch}, {dtype}, base dropout {dropout:g}: median of {given.runs}")
     print(f"{'without':12}{'ms/step':>9}{'x stickgen':>12}{'range':>12}{'pinned MiB':>12}")
     rows = {}

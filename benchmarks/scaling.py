@@ -11,14 +11,14 @@ import json
 import statistics
 from pathlib import Path
 
-from train_step import PINNED, peak_mib, start_worker, take_turns
+from train_step import PINNED, Task, peak_mib, start_worker, take_turns
 
 
 def row(frames: int, batches: list[int], dtype: str, runs: int, threads: int) -> list[dict[str, float]]:
     """Return the figures of every batch size at one length."""
 
     def start(batch: int, **env: str):  # type: ignore[no-untyped-def]
-        return start_worker("stickgen", batch, dtype, 0.0, threads, batch, frames, **env)
+        return start_worker(Task("stickgen", batch, batch, dtype, threads=threads, frames=frames), **env)
 
     workers = {batch: start(batch) for batch in batches}
     seconds = take_turns(workers, runs)

@@ -13,13 +13,15 @@ the same dropout and precision. PEFT is not a dependency: `pip install peft` fir
 stickgen          its LoRA, the step's clips divided into micro-batches by its own measured search; in bf16 its base is
                   kept in bfloat16 (base.dtype), while the others' computes under autocast
 stickgen_whole    the same, all clips in one pass
-stickgen_compiled the same under torch.compile, layer by layer; not among the default contenders
 full, peft,       full fine-tuning, PEFT's LoRA and the formula as usually written, all clips in one pass, on
 plain             stickgen's base with its lean backward passes
 top1, top2, top4, the same with adapters in the last so many layers and the pose decoder, all clips in one pass; with
 top6              _stored, the output of the layers below is read from the disk (stickgen/data/hidden.py)
 full_torch,       full fine-tuning and PEFT's LoRA on the same base written in PyTorch's own operations
 peft_torch        (plain_base.py): what they meet when they are given such a model
+..._compiled      stickgen, full_torch or peft_torch under torch.compile, layer by layer; not among the default ones
+
+With --device cuda, times end when the device is done, and the peak is that of its memory.
 """
 
 import argparse
@@ -31,12 +33,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 CONTENDERS = ("stickgen", "stickgen_whole", "full", "peft", "plain", "full_torch", "peft_torch")
 TOP = tuple(f"top{k}{stored}" for k in (1, 2, 4, 6) for stored in ("", "_stored"))
-OTHERS = ("stickgen_compiled", *TOP)
+OTHERS = ("stickgen_compiled", "full_torch_compiled", "peft_torch_compiled", *TOP)
 LAYERS = 8
 TARGETS = ["transformer_encoder", "pose_decoder"]
 RANK, ALPHA, LORA_DROPOUT = 8, 16.0, 0.05
@@ -47,8 +50,33 @@ FRAMES, DIM, EMBEDDING = 250, 20, 1024
 PINNED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 
+@dataclass(frozen=True)
+class Task:
+    """What a contender's process does; passes are of ``micro_batch`` clips, and 0 asks for the fastest size alone."""
+
+    contender: str
+    batch: int
+    micro_batch: int
+    dtype: str = "float32"
+    base_dropout: float = 0.0
+    threads: int = 2
+    frames: int = FRAMES
+    cpu_time: bool = False
+    device: str = "cpu"
+
+
 def build(contender: str, base_dropout: float, dtype: str) -> Any:
     """Return the model of a contender, ready to train."""
+    contender, _, written = contender.partition("_")
+    model = build_eager(contender, base_dropout, dtype, plainly="torch" in written)
+    if "compiled" in written:
+        for layer in model.transformer_encoder.layers:
+            layer.compile()
+    return model.train()
+
+
+def build_eager(contender: str, base_dropout: float, dtype: str, *, plainly: bool) -> Any:
+    """Return the model of a contender; ``plainly``: on the base in PyTorch's own operations."""
     import torch
     import torch.nn.functional as F
     from plain_base import plainly_written
@@ -59,11 +87,10 @@ def build(contender: str, base_dropout: float, dtype: str) -> Any:
 
     torch.manual_seed(0)
     model = StickFigureTransformer(causal=True, dropout=base_dropout)
-    contender, _, written = contender.partition("_")
-    if written == "torch":
+    if plainly:
         plainly_written(model)
     if contender == "full":
-        return model.train()
+        return model
     if contender == "peft":
         from peft import LoraConfig, inject_adapter_in_model
 
@@ -71,17 +98,14 @@ def build(contender: str, base_dropout: float, dtype: str) -> Any:
             r=RANK, lora_alpha=ALPHA, lora_dropout=LORA_DROPOUT, target_modules=match_targets(model, TARGETS)
         )
         model.requires_grad_(False)
-        return inject_adapter_in_model(config, model).train()
+        return inject_adapter_in_model(config, model)
 
     layers = range(frozen_layers(contender), LAYERS)
     inject_lora_adapters(model, TARGETS, RANK, ALPHA, LORA_DROPOUT, layers=layers)
     if contender == "stickgen" or contender.startswith("top"):
         if dtype == "bf16":
             model.set_encoder_dtype(torch.bfloat16)
-        if written == "compiled":
-            for layer in model.transformer_encoder.layers:
-                layer.compile()
-        return model.train()
+        return model
 
     class Plain(nn.Module):
         """The formula as it is usually written."""
@@ -98,7 +122,7 @@ def build(contender: str, base_dropout: float, dtype: str) -> Any:
     for path, layer in adapted_layers(model).items():
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, Plain(layer))
-    return model.train()
+    return model
 
 
 def frozen_layers(contender: str) -> int:
@@ -122,23 +146,24 @@ def stored_below(model: Any, motion: Any, text: Any, layers: int, folder: Path) 
     return lambda part: (layers, pad_sequence([states.read(n, 0) for n in range(clips)[part]], batch_first=True))
 
 
-def work(
-    contender: str, batch: int, dtype: str, base_dropout: float, threads: int, size: int, frames: int, cpu_time: bool
-) -> None:
-    """Take a step for every line read, and answer with its seconds; at the end tell the peak.
-
-    Passes are of ``size`` clips; where it is 0, find the fastest size and tell that instead.
-    """
+def work(task: Task) -> None:
+    """Take a step for every line read, and answer with its seconds; at the end tell the peak."""
     import torch
 
-    clock = time.process_time if cpu_time else time.perf_counter
-    torch.set_num_threads(threads)
-    model = build(contender, base_dropout, dtype)
+    def clock() -> float:
+        if task.device != "cpu":
+            torch.accelerator.synchronize()
+        return time.process_time() if task.cpu_time else time.perf_counter()
+
+    torch.set_num_threads(task.threads)
+    batch, contender = task.batch, task.contender
+    model = build(contender, task.base_dropout, task.dtype).to(task.device)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.01)
     torch.manual_seed(1)
-    motion, text = torch.randn(frames, batch, DIM), torch.randn(batch, EMBEDDING)
-    autocast = dtype == "bf16" and not contender.startswith(("stickgen", "top"))
+    motion = torch.randn(task.frames, batch, DIM).to(task.device)
+    text = torch.randn(batch, EMBEDDING).to(task.device)
+    autocast = task.dtype == "bf16" and not contender.startswith(("stickgen", "top"))
     below, made = (lambda part: None), 0.0
     if contender.endswith("_stored"):
         with tempfile.TemporaryDirectory() as folder:  # the file stays mapped after its name is gone
@@ -150,7 +175,7 @@ def work(
     def passes(size: int, clips: int) -> None:
         for at in range(0, clips, size):
             part = slice(at, at + size)
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            with torch.autocast(task.device, dtype=torch.bfloat16, enabled=autocast):
                 outputs = model(motion[:, part], text[part], return_all_outputs=True, below=below(part))
                 loss = sum(outputs[name].float().square().mean() for name in ("pose", "action_logits", "physics"))
             (loss * (size / batch)).backward()
@@ -159,12 +184,12 @@ def work(
         passes(size, size)
         taken = []
         for _ in range(2):
-            started = time.perf_counter()
+            started = clock()
             passes(size, size)
-            taken.append(time.perf_counter() - started)
+            taken.append(clock() - started)
         return min(taken) / size
 
-    if size == 0:  # the product's search, on clips of one length
+    if task.micro_batch == 0:  # the product's search, on clips of one length
         from stickgen.training.micro_batch import fastest, search
 
         sizes = [n for n in range(1, batch + 1) if batch % n == 0]
@@ -172,7 +197,7 @@ def work(
         return
 
     def step() -> None:
-        passes(size, batch)
+        passes(task.micro_batch, batch)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -185,22 +210,27 @@ def work(
         step()
         print(clock() - started, flush=True)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if task.device == "cuda":
+        peak = torch.cuda.max_memory_allocated() / 2**20
     trained_numbers = sum(p.numel() for p in trained)
     print(json.dumps({"peak_mib": peak, "trained": trained_numbers, "store_seconds": made}), flush=True)
 
 
-def matrix_rate(dtype: str, threads: int) -> float:
-    """Return the best GFLOP/s of this machine's matrix product, in the shape of a feed-forward block."""
+def matrix_rate(dtype: str, threads: int, device: str) -> float:
+    """Return the best GFLOP/s of a device's matrix product, in the shape of a feed-forward block."""
     import torch
 
     torch.set_num_threads(threads)
     kind = torch.bfloat16 if dtype == "bf16" else torch.float32
-    x, w = torch.randn(2008, 384).to(kind), torch.randn(1536, 384).to(kind)
-    best = float("inf")
+    x, w = (torch.randn(shape).to(device, kind) for shape in ((2008, 384), (1536, 384)))
+    products, best = 1 if device == "cpu" else 100, float("inf")  # a GPU's are too short to be measured one by one
     for _ in range(50):
         started = time.perf_counter()
-        torch.nn.functional.linear(x, w)
-        best = min(best, time.perf_counter() - started)
+        for _ in range(products):
+            torch.nn.functional.linear(x, w)
+        if device != "cpu":
+            torch.accelerator.synchronize()
+        best = min(best, (time.perf_counter() - started) / products)
     return 2 * 2008 * 384 * 1536 / best / 1e9
 
 
@@ -215,30 +245,15 @@ def floor_gflop(batch: int) -> float:
     return (4 * weights * tokens + layers * batch * 3 * 2 * (FRAMES + 1) ** 2 * d) / 1e9
 
 
-def start_worker(
-    name: str,
-    batch: int,
-    dtype: str,
-    base_dropout: float,
-    threads: int,
-    micro_batch: int,
-    frames: int = FRAMES,
-    cpu_time: bool = False,
-    **env: str,
-) -> subprocess.Popen[str]:
-    """Start the process of a contender; see :func:`work`."""
-    options = {
-        "--worker": name,
-        "--batch": batch,
-        "--dtype": dtype,
-        "--base-dropout": base_dropout,
-        "--threads": threads,
-        "--micro-batch": micro_batch,
-        "--frames": frames,
-    }
-    command = [sys.executable, __file__, *(str(part) for option in options.items() for part in option)]
-    if cpu_time:
-        command.append("--cpu-time")
+def start_worker(task: Task, *script: str, **env: str) -> "subprocess.Popen[str]":
+    """Start the process of a contender; see :func:`work`.
+
+    Args:
+        task: what it does.
+        script: another script with its options, which takes ``--worker`` as this one does.
+        env: environment variables.
+    """
+    command = [sys.executable, *(script or (__file__,)), "--worker", json.dumps(asdict(task))]
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **env}
     )
@@ -262,38 +277,35 @@ def peak_mib(worker: "subprocess.Popen[str]") -> float:
     return float(json.loads(worker.communicate("step\nstep\nend\n")[0].splitlines()[-1])["peak_mib"])
 
 
-def compare(
-    batch: int, dtype: str, base_dropout: float, runs: int, threads: int, names: list[str], cpu_time: bool
-) -> dict[str, Any]:
-    """Let the contenders take steps in turn; return the figures of each."""
-
-    def start(name: str, size: int, **env: str) -> subprocess.Popen[str]:
-        return start_worker(name, batch, dtype, base_dropout, threads, size, cpu_time=cpu_time, **env)
-
-    sizes = dict.fromkeys(names, batch)
+def compare(task: Task, names: list[str], runs: int) -> dict[str, Any]:
+    """Let the contenders take steps in turn at the settings of a task; return the figures of each."""
+    tasks = {name: replace(task, contender=name) for name in names}
     first = "stickgen" if "stickgen" in names else names[0]
     if first == "stickgen":
-        sizes[first] = int(start(first, 0).communicate()[0])
-    workers = {name: start(name, sizes[name]) for name in names}
+        search = start_worker(replace(tasks[first], micro_batch=0))
+        tasks[first] = replace(tasks[first], micro_batch=int(search.communicate()[0]))
+    workers = {name: start_worker(tasks[name]) for name in names}
     seconds = take_turns(workers, runs)
     ends = {name: json.loads(worker.communicate("end\n")[0]) for name, worker in workers.items()}
-    for name in names:
-        ends[name]["pinned_peak_mib"] = peak_mib(start(name, sizes[name], **PINNED))
-    ideal = floor_gflop(batch) / matrix_rate(dtype, threads)
+    for name, end in ends.items():
+        end["pinned_peak_mib"] = (
+            peak_mib(start_worker(tasks[name], **PINNED)) if task.device == "cpu" else end["peak_mib"]
+        )
+    ideal = floor_gflop(task.batch) / matrix_rate(task.dtype, task.threads, task.device)
     rows = {}
     for name in names:
         median = statistics.median(seconds[name])
         pairs = [other / own for own, other in zip(seconds[first], seconds[name], strict=True)]
         rows[name] = {
             "seconds": median,
-            "sequences_per_second": batch / median,
+            "sequences_per_second": task.batch / median,
             "times_first": statistics.median(pairs),
             "range": [min(pairs), max(pairs)],
             "floor_share": ideal / median,
-            "micro_batch": sizes[name],
+            "micro_batch": tasks[name].micro_batch,
             **ends[name],
         }
-    return {"batch": batch, "dtype": dtype, "base_dropout": base_dropout, "runs": runs, "contenders": rows}
+    return {**asdict(task), "runs": runs, "contenders": rows}
 
 
 def main() -> None:
@@ -305,41 +317,31 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--contenders", nargs="+", choices=(*CONTENDERS, *OTHERS), default=CONTENDERS)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--cpu-time", action="store_true", help="measure the processor's time, on a busy machine")
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--micro-batch", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--frames", type=int, default=FRAMES, help=argparse.SUPPRESS)
-    parser.add_argument("--worker", choices=(*CONTENDERS, *OTHERS), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.worker:
-        work(
-            given.worker,
-            given.batch[0],
-            given.dtype[0],
-            given.base_dropout[0],
-            given.threads,
-            given.micro_batch,
-            given.frames,
-            given.cpu_time,
-        )
+        work(Task(**json.loads(given.worker)))
         return
     results = []
     for dtype in given.dtype:
         for base_dropout in given.base_dropout:
             for batch in given.batch:
-                result = compare(
-                    batch, dtype, base_dropout, given.runs, given.threads, given.contenders, given.cpu_time
-                )
+                task = Task("", batch, batch, dtype, base_dropout, given.threads, FRAMES, given.cpu_time, given.device)
+                result = compare(task, given.contenders, given.runs)
                 results.append(result)
-                print(f"\nbatch {batch}, {dtype}, base dropout {base_dropout:g}: median of {given.runs}")
+                settings = f"batch {batch}, {dtype}, base dropout {base_dropout:g}, {given.device}"
+                print(f"\n{settings}: median of {given.runs}")
                 print(
-                    f"{'':16}{'ms/step':>9}{'seq/s':>8}{'x first':>12}{'range':>14}"
+                    f"{'':20}{'ms/step':>9}{'seq/s':>8}{'x first':>12}{'range':>14}"
                     f"{'floor':>8}{'peak MiB':>10}{'pinned':>8}{'micro-batch':>13}{'store, ms':>11}"
                 )
                 for name, row in result["contenders"].items():
                     low, high = row["range"]
                     print(
-                        f"{name:16}{1000 * row['seconds']:9.0f}{row['sequences_per_second']:8.2f}"
+                        f"{name:20}{1000 * row['seconds']:9.0f}{row['sequences_per_second']:8.2f}"
                         f"{row['times_first']:12.2f}{f'{low:.2f}-{high:.2f}':>14}"
                         f"{row['floor_share']:8.0%}{row['peak_mib']:10.0f}{row['pinned_peak_mib']:8.0f}"
                         f"{row['micro_batch']:13}{1000 * row['store_seconds']:11.0f}"
