@@ -91,7 +91,7 @@ def generate(page: Page, film: Recording, runs: list[str], prompt: str) -> None:
         film.hold(160)
     labels = "[...document.querySelectorAll('#models label')]"
     page.get(f"{labels}.find((one) => one.textContent.trim() === {json.dumps(runs[0])}).click()")
-    page.wait("document.querySelector('#strength-0 input[type=number]') !== null")
+    page.wait("document.querySelector('#weight-0 input[type=number]') !== null")
     film.hold(900)
     page.click("#generate")
     page.wait(f"({PLAYER.format('#player')}?.querySelector('#time')?.textContent ?? '').includes('of 125')")

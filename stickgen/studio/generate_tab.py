@@ -17,7 +17,7 @@ from stickgen.studio.generating import (
     Asked,
     as_file,
     columns_of,
-    has_strength,
+    has_weight,
     labels_of,
     make,
     parts_of,
@@ -50,8 +50,8 @@ def generate_tab(studio: Studio) -> tuple[Callable[[], tuple[Any, ...]], list[An
                 "a person walks forward", lines=3, label="Prompts, one per line", elem_id="prompts", max_length=20_000
             )
             models = gr.CheckboxGroup([_BASE], value=[_BASE], label="Models, one column each", elem_id="models")
-            strengths = [
-                gr.Slider(0, 1.5, 1, step=0.05, visible=False, label="strength", elem_id=f"strength-{number}")
+            weights = [
+                gr.Slider(0, 1.5, 1, step=0.05, visible=False, label="weight", elem_id=f"weight-{number}")
                 for number in range(_SLIDERS)
             ]
             blend = gr.Checkbox(
@@ -91,11 +91,9 @@ def generate_tab(studio: Studio) -> tuple[Callable[[], tuple[Any, ...]], list[An
     def sliders(chosen: list[str], texts: str) -> list[Any]:
         if len(chosen) > _MOST_MODELS:
             raise ConfigError(f"{len(chosen)} models: at most {_MOST_MODELS} fit side by side")
-        adapters = [name for name in chosen if name != _BASE and has_strength(studio.folders.resolve(name))]
+        adapters = [name for name in chosen if name != _BASE and has_weight(studio.folders.resolve(name))]
         parts = _parts_shown(adapters, texts)
-        named = [
-            f"Strength of {name}" + f", part {part + 1}" * (parts > 1) for name in adapters for part in range(parts)
-        ]
+        named = [f"Weight of {name}" + f", part {part + 1}" * (parts > 1) for name in adapters for part in range(parts)]
         shown = [gr.update(visible=True, label=name) for name in named]
         hidden = [gr.update(visible=False)] * (_SLIDERS - len(named))
         return [gr.update(visible=len(adapters) > 1), *shown, *hidden]
@@ -134,13 +132,13 @@ def generate_tab(studio: Studio) -> tuple[Callable[[], tuple[Any, ...]], list[An
         [models.change, prompts.blur],
         in_one_line(sliders),
         [models, prompts],
-        [blend, *strengths],
+        [blend, *weights],
         show_progress="hidden",
     )
     gr.on(
         [go.click],
         in_one_line(generate),
-        [prompts, models, blend, *strengths, seconds, seed, start, clip, *look, form],
+        [prompts, models, blend, *weights, seconds, seed, start, clip, *look, form],
         [made, line, player, command, link],
         concurrency_id=TORCH,
         concurrency_limit=1,
@@ -172,11 +170,10 @@ def _parts_shown(adapters: Sequence[str], texts: str) -> int:
 
 
 def _asked(studio: Studio, prompts: str, models: list[str], blend: bool, *values: Any) -> Asked:
-    strengths, (seconds, seed, start, clip) = values[:_SLIDERS], values[_SLIDERS:]
+    weights, (seconds, seed, start, clip) = iter(values[:_SLIDERS]), values[_SLIDERS:]
     paths = [DEFAULT_BASE if name == _BASE else studio.folders.resolve(name) for name in models]
-    adapters = [name for name, path in zip(models, paths, strict=True) if name != _BASE and has_strength(path)]
+    adapters = [name for name, path in zip(models, paths, strict=True) if name != _BASE and has_weight(path)]
     parts = _parts_shown(adapters, prompts)
-    weights = iter(strengths)
     weighted = {name: tuple(float(next(weights)) for _ in range(parts)) for name in adapters}
     labels = ["base" if name == _BASE else label for name, label in zip(models, labels_of(models), strict=True)]
     named = [(label, path, weighted.get(name, ())) for name, label, path in zip(models, labels, paths, strict=True)]

@@ -149,7 +149,7 @@ def labels_of(names: Sequence[str]) -> list[str]:
     return labels
 
 
-def has_strength(run: Path) -> bool:
+def has_weight(run: Path) -> bool:
     """Return whether a run trained an adapter, which can be applied in part."""
     try:
         return RunFolder(run).read_config().lora.enabled
@@ -198,7 +198,8 @@ def make(asked: Asked, models: LoadedModels, tell: Callable[[list[Panel]], None]
     Args:
         asked: what.
         models: those that are loaded.
-        tell: is called with the first second of each motion before the others are made; None: nobody waits for it.
+        tell: is called with the first second of each motion before the rest is made, unless the first part of a prompt
+            is shorter; None: nobody waits for it.
 
     Raises:
         StickgenError: see :func:`stickgen.generation.generate`.
@@ -213,8 +214,11 @@ def make(asked: Asked, models: LoadedModels, tell: Callable[[list[Panel]], None]
         seed=asked.seed,
     )
     loaded = [(column.label, models.get(column)) for column in asked.columns]
-    if tell is not None and request.frames > 2 * _FIRST and all(len(script) == 1 for script in request.scripts):
-        tell(_panels(asked, generate_with(loaded, replace(request, frames=_FIRST), asked.options)))
+    firsts = [script[0] for script in request.scripts]
+    if tell is not None and request.frames > 2 * _FIRST and all(part.frames >= _FIRST for part in firsts):
+        begun = replace(request, prompts=[part.text for part in firsts], frames=_FIRST)
+        of_first_parts = [(label, by_part[:1]) for label, by_part in loaded]
+        tell(_panels(asked, generate_with(of_first_parts, begun, asked.options)))
     return _panels(asked, generate_with(loaded, request, asked.options))
 
 

@@ -128,7 +128,7 @@ def test_an_adapter_is_applied_as_strongly_as_is_said(tmp_path: Path) -> None:
     assert label_and_path(f"mild={adapter}=0.25") == ("mild", f"{adapter}=0.25")
 
 
-def test_a_strength_beside_a_path_without_a_slash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_weight_beside_a_path_without_a_slash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_adapter(make_base(tmp_path / "base.safetensors"), tmp_path / "tired")
     monkeypatch.chdir(tmp_path)
     assert label_and_path("tired=0.5") == ("tired=0.5", "tired=0.5")

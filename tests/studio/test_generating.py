@@ -81,6 +81,16 @@ def test_the_first_second_is_shown_while_the_rest_is_made(place: Path, models: L
     assert [panel.label for panel in scenes[1].panels] == ["base", "first"]
 
 
+def test_of_several_parts_the_first_one_is_shown_first(place: Path, models: LoadedModels) -> None:
+    told: list[list[Panel]] = []
+    prompts = ["a person walks. [1.2] a person waves."]
+    whole = make(replace(MIXED, prompts=prompts, seconds=2.4), models, told.append)
+    for shown, panel in zip(told.pop(), whole, strict=True):
+        np.testing.assert_allclose(shown.motion, panel.motion[:25], atol=1e-5)
+    make(replace(MIXED, prompts=["a person walks. [0.8] a person waves."], seconds=2.4), models, told.append)
+    assert not told
+
+
 def test_models_stay_loaded_until_they_are_trained_further(place: Path) -> None:
     models = LoadedModels(ModelOptions())
     column = Column("first", (Weighted(FIRST),))
@@ -89,8 +99,8 @@ def test_models_stay_loaded_until_they_are_trained_further(place: Path) -> None:
     weights = place / "outputs" / "first" / "adapter" / "adapter_model.safetensors"
     weights.touch()
     assert models.get(column) is not first
-    for strength in (0.1, 0.2, 0.3, 0.4):
-        models.get(Column("first", (Weighted(FIRST, (strength,)),)))
+    for weight in (0.1, 0.2, 0.3, 0.4):
+        models.get(Column("first", (Weighted(FIRST, (weight,)),)))
     assert len(models._loaded) == 4
 
 

