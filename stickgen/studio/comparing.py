@@ -45,10 +45,11 @@ def table_of_runs(names: Sequence[str], folders: Sequence[Path]) -> str:
     ]
     more = f" {len(varied) - len(shown)} more settings differ." if len(varied) > len(shown) else ""
     caption = f"Scores on test clips; in brackets those of the frozen base, and of the best simple guess.{more}"
-    return f'<div class="runs" tabindex="0">{_table(caption, head, rows)}</div>'
+    # Beside the table: on a phone the table scrolls, and the caption does not.
+    return f'<p id="about-runs">{html.escape(caption)}</p><div class="runs" tabindex="0">{_table(head, rows)}</div>'
 
 
-def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     cells = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in head)
     lines = [
         f'<tr><th scope="row">{html.escape(first)}</th>'
@@ -56,10 +57,7 @@ def _table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         + "</tr>"
         for first, *others in rows
     ]
-    return (
-        f"<table><caption>{html.escape(caption)}</caption><thead><tr>{cells}</tr></thead>"
-        f"<tbody>{''.join(lines)}</tbody></table>"
-    )
+    return f'<table aria-labelledby="about-runs"><thead><tr>{cells}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
 def _setting(job: Job, key: str) -> str:
