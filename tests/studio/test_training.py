@@ -7,7 +7,6 @@ import pytest
 from stickgen.config import PROJECT, LoRAConfig
 from stickgen.errors import ConfigError
 from stickgen.locks import folder_lock, owner_of
-from stickgen.studio.comparing import PRODUCTS, product, table_of_runs
 from stickgen.studio.curves import chart
 from stickgen.studio.training import DEFAULT_ALPHA, DEFAULT_RANK, DEFAULT_TARGETS, PRESETS, Jobs, Wanted, estimated
 from stickgen.studio.watching import Watch
@@ -98,14 +97,3 @@ def test_a_chart_says_what_it_draws() -> None:
     assert "&lt;b&gt;: 1 at step 10; base 2; far 1e+03" in text
     assert text.count("<line") == 1  # one that is far away would flatten the curve
     assert "no value yet" in chart("x", [], {})
-
-
-def test_the_table_of_runs_has_scores_beside_their_baselines(place: Path) -> None:
-    table = table_of_runs(["outputs/first", "<b>"], [Path("outputs/first"), Path("outputs/second")])
-    assert table.count("<tr>") == 3
-    assert "&lt;b&gt;" in table
-    assert '<th scope="col">lora.rank</th>' in table
-    assert "No runs yet" in table_of_runs([], [])
-    assert product(PRODUCTS[0].title) is PRODUCTS[0]
-    with pytest.raises(ConfigError, match="choose one of"):
-        product("spaceship")
