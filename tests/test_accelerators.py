@@ -16,7 +16,7 @@ from stickgen.training.module import MotionModule
 from tests.runs import make_base
 from tests.training.short_runs import adapter_of, settings_of
 
-FOUND = [name for name in ("cuda", "mps") if getattr(torch, name if name == "cuda" else "backends.mps").is_available()]
+FOUND = [name for name, module in {"cuda": torch.cuda, "mps": torch.backends.mps}.items() if module.is_available()]
 """Kinds of accelerators that this machine has."""
 
 
@@ -25,12 +25,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_base(tmp_path_factory.mktemp("base") / "base.safetensors")
 
 
-def trained(folder: Path, base: Path, accelerator: str, **groups: dict[str, Any]) -> FitResult:
+def trained(folder: Path, base: Path, accelerator: str, dtype: str = "float32", **trainer: Any) -> FitResult:
     """Return a short run without dropout, whose masks no two devices draw alike."""
     lora = {"rank": 2, "alpha": 4.0, "dropout": 0.0, "targets": {"attention": ["self_attn"]}}
-    trainer = {"accumulate_grad_batches": 2, "max_epochs": 2, "threads": 1, **groups.pop("trainer", {})}
-    asked = {"checkpoint": str(base), **groups.pop("base", {})}
-    return fit(settings_of(folder, base=asked, lora=lora, trainer={**trainer, "accelerator": accelerator}, **groups))
+    limits = {"accumulate_grad_batches": 2, "max_epochs": 2, "threads": 1, "accelerator": accelerator, **trainer}
+    return fit(settings_of(folder, base={"checkpoint": str(base), "dtype": dtype}, lora=lora, trainer=limits))
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +84,8 @@ def test_a_stopped_run_continues(
 def test_bfloat16_and_the_search_for_a_micro_batch(
     on_gpu: FitResult, accelerator: str, base: Path, tmp_path: Path
 ) -> None:
-    settings = {"micro_batch": "auto", "precision": "auto"}
-    result = trained(tmp_path / "run", base, accelerator, trainer=settings, base={"dtype": "auto"})
-    losses = [json.loads(r.run.metrics.read_text())["scores"]["adapted"]["test"]["pose_mse"] for r in (on_gpu, result)]
+    result = trained(tmp_path / "run", base, accelerator, dtype="auto", micro_batch="auto", precision="auto")
+    losses = [json.loads(r.run.metrics.read_text())["scores"]["adapter"]["test"]["pose_mse"] for r in (on_gpu, result)]
     assert losses[1] == pytest.approx(losses[0], rel=0.05)
 
 

@@ -13,7 +13,7 @@ class MergeConfig:
     checkpoint: Any = "???"
     """A run folder, a .ckpt of one, or an adapter; or a list of them, which are merged together."""
     output: str = "merged_model.pth"
-    """The merged model: .pth (a bare state dict, its settings in a JSON beside it), .safetensors or .onnx."""
+    """The merged model: .pth (a bare state dict that contains its settings), .safetensors or .onnx."""
     base_checkpoint: str | None = None
     """The base's file; null: as recorded by the run or the adapter."""
     allow_other_base: bool = False
