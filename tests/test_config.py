@@ -198,13 +198,6 @@ def test_the_default_base_comes_with_the_project_from_any_directory(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert train().base.checkpoint == str(PROJECT / "assets" / "cmu_base.safetensors")
-    assert train().data.dim is None
-
-
-def test_the_base_of_the_larger_figure_comes_with_sample_motion_of_it() -> None:
-    config = train("base=cmu48", "experiment=style")
-    assert config.base.checkpoint == str(PROJECT / "assets" / "cmu48_base.safetensors")
-    assert config.data.dim == 48
 
 
 def test_the_merge_settings() -> None:
