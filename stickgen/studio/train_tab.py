@@ -42,6 +42,7 @@ def train_tab(studio: Studio) -> tuple[Callable[[], tuple[Any, ...]], list[Any]]
                 )
                 base = gr.Dropdown([_PRESETS_OWN], value=_PRESETS_OWN, label="Base", elem_id="base")
                 prompts = gr.Textbox(
+                    "",  # without a value, Gradio sends None until the section has been opened
                     label="Prompts to watch, one per line",
                     info="drawn after every epoch, which takes time; empty: as the preset has it",
                     lines=2, max_length=4000, elem_id="watched",
