@@ -125,8 +125,9 @@ def train_tab(studio: Studio) -> tuple[Callable[[], tuple[Any, ...]], list[Any]]
         return status(text), studio.watch.charts(folder), gr.skip() if same else pictures, now
 
     data.change(in_one_line(has_curation), data, curated, show_progress="hidden")
-    guess.click(in_one_line(tell_time), asked, [line, command], concurrency_id=TORCH)
-    go.click(in_one_line(start), asked, [line, command, run])
+    guess.click(in_one_line(tell_time), asked, [line, command], concurrency_id=TORCH, show_progress_on=[line])
+    # Elsewhere the mark of an error would hide the command, and the run that is watched.
+    go.click(in_one_line(start), asked, [line, command, run], show_progress_on=[line])
     stop.click(in_one_line(end), run, line)
     resume.click(in_one_line(go_on), run, line)
     gr.on(
