@@ -82,7 +82,7 @@ def generate_tab(studio: Studio) -> tuple[Callable[[], tuple[Any, ...]], list[An
             with gr.Row():
                 form = gr.Dropdown(
                     [(f"{form.suffix}: {form.title}", form.suffix) for form in FORMS],
-                    value=".gif", label="File format", elem_id="form", min_width=140,
+                    value=".gif", label="File format", elem_id="form", min_width=220,
                 )  # fmt: skip
                 save = gr.Button("Download", elem_id="download", min_width=140)
             link = gr.HTML(elem_id="link")
@@ -151,7 +151,7 @@ def generate_tab(studio: Studio) -> tuple[Callable[[], tuple[Any, ...]], list[An
         show_progress_on=[line],
     )
     gr.on(
-        [camera.change, theme.change, trail.release, form.change],
+        [camera.change, theme.change, trail.change, form.change],  # arrow keys do not release a slider
         in_one_line(show),
         [made, *look, form],
         [player, command, link],
