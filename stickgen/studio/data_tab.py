@@ -30,7 +30,9 @@ def data_tab(studio: Studio) -> tuple[Callable[[], tuple[Any, ...]], list[Any]]:
         if count is None or count < 1:
             raise ConfigError(f"clips={count}: at least 1 expected")
         address, opened = studio.files.open(path, int(count))
-        text = f"{opened.state}. Train without the flagged clips: data.curation={as_typed(opened.curation)}"
+        # No counts: the page of clips has its own, which follow each change.
+        kept = as_typed(opened.curation)
+        text = f"Flags and captions are kept in {kept}. Train without the flagged clips: data.curation={kept}"
         return status(text), frame(address, f"Clips of {path.name}", "clips")
 
     go.click(in_one_line(open_file), [file, most], [line, clips])

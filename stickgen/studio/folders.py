@@ -90,7 +90,9 @@ class Folders:
             raise ConfigError(f"name={name[:80]}: letters, digits, _, - and . expected")
         path = self.resolve(f"{self._first}/{name}")
         if path.exists():
-            raise ConfigError(f"{path}: is there already; give the run another name, or resume it")
+            # Resume refuses a run that has saved nothing, so it is no way out of here.
+            also = ", or resume it" if RunFolder(path).holds_results() else ""
+            raise ConfigError(f"{path}: is there already; give the run another name{also}")
         return path
 
     def runs(self) -> list[str]:

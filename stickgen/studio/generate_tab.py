@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ _MOST_MODELS = 6
 """Columns of a picture; more are too narrow to look at."""
 _SLIDERS = 12
 """Weights: one of each adapter, or one for each part of the prompts."""
+_SEED_DIGITS = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,8 @@ def generate_tab(studio: Studio) -> tuple[Callable[[], tuple[Any, ...]], list[An
                 gr.Slider(0, 1.5, 1, step=0.05, visible=False, label="weight", elem_id=f"weight-{number}")
                 for number in range(_SLIDERS)
             ]
+            # In the page, and not on the server: a click sends it together with the values of the same moment.
+            order = gr.Textbox("", visible="hidden", label="what each weight is of", elem_id="order")
             blend = gr.Checkbox(
                 False, label="Blend: one column with the sum of the adapters", visible=False, elem_id="blend"
             )
@@ -79,7 +82,7 @@ def generate_tab(studio: Studio) -> tuple[Callable[[], tuple[Any, ...]], list[An
             with gr.Row():
                 form = gr.Dropdown(
                     [(f"{form.suffix}: {form.title}", form.suffix) for form in FORMS],
-                    value=".gif", label="File format", elem_id="form", min_width=140,
+                    value=".gif", label="File format", elem_id="form", min_width=220,
                 )  # fmt: skip
                 save = gr.Button("Download", elem_id="download", min_width=140)
             link = gr.HTML(elem_id="link")
@@ -88,15 +91,18 @@ def generate_tab(studio: Studio) -> tuple[Callable[[], tuple[Any, ...]], list[An
             )
     look = [camera, theme, trail]
 
-    def sliders(chosen: list[str], texts: str) -> list[Any]:
+    def sliders(chosen: list[str], texts: str, former: str, *values: Any) -> list[Any]:
         if len(chosen) > _MOST_MODELS:
             raise ConfigError(f"{len(chosen)} models: at most {_MOST_MODELS} fit side by side")
         adapters = [name for name in chosen if name != _BASE and has_weight(studio.folders.resolve(name))]
-        parts = _parts_shown(adapters, texts)
-        named = [f"Weight of {name}" + f", part {part + 1}" * (parts > 1) for name in adapters for part in range(parts)]
-        shown = [gr.update(visible=True, label=name) for name in named]
-        hidden = [gr.update(visible=False)] * (_SLIDERS - len(named))
-        return [gr.update(visible=len(adapters) > 1), *shown, *hidden]
+        weighted = _weights(adapters, _parts_shown(adapters, texts), former, values)
+        shown = [
+            gr.update(visible=True, label=f"Weight of {name}" + f", part {part + 1}" * (len(weights) > 1), value=weight)
+            for name, weights in weighted.items()
+            for part, weight in enumerate(weights)
+        ]
+        hidden = [gr.update(visible=False)] * (_SLIDERS - len(shown))
+        return [gr.update(visible=len(adapters) > 1), _order(weighted), *shown, *hidden]
 
     def generate(*values: Any) -> Iterator[tuple[Any, ...]]:
         asked = _asked(studio, *values[:-4])
@@ -131,21 +137,21 @@ def generate_tab(studio: Studio) -> tuple[Callable[[], tuple[Any, ...]], list[An
     gr.on(
         [models.change, prompts.blur],
         in_one_line(sliders),
-        [models, prompts],
-        [blend, *weights],
+        [models, prompts, order, *weights],
+        [blend, order, *weights],
         show_progress="hidden",
     )
     gr.on(
         [go.click],
         in_one_line(generate),
-        [prompts, models, blend, *weights, seconds, seed, start, clip, *look, form],
+        [prompts, models, blend, order, *weights, seconds, seed, start, clip, *look, form],
         [made, line, player, command, link],
         concurrency_id=TORCH,
         concurrency_limit=1,
         show_progress_on=[line],
     )
     gr.on(
-        [camera.change, theme.change, trail.release, form.change],
+        [camera.change, theme.change, trail.change, form.change],  # arrow keys do not release a slider
         in_one_line(show),
         [made, *look, form],
         [player, command, link],
@@ -169,12 +175,35 @@ def _parts_shown(adapters: Sequence[str], texts: str) -> int:
     return parts if parts * len(adapters) <= _SLIDERS else 1
 
 
-def _asked(studio: Studio, prompts: str, models: list[str], blend: bool, *values: Any) -> Asked:
-    weights, (seconds, seed, start, clip) = iter(values[:_SLIDERS]), values[_SLIDERS:]
+def _order(weighted: Mapping[str, Sequence[float]]) -> str:
+    """Return what each slider is of, one a line, as :func:`_weights` reads it."""
+    return "\n".join(f"{part} {name}" for name, weights in weighted.items() for part in range(len(weights)))
+
+
+def _weights(adapters: Sequence[str], parts: int, former: str, values: Sequence[float]) -> dict[str, tuple[float, ...]]:
+    """Return the weights of each adapter, one for each part.
+
+    An adapter keeps its weights when others are chosen and when the prompts get other parts; a part that is new has
+    the weight of the first one.
+
+    Args:
+        adapters: those that are chosen now.
+        parts: how many weights each has.
+        former: what each slider is of, since the sliders may be of a former choice.
+        values: of the sliders.
+    """
+    known = dict(zip(former.splitlines(), values, strict=False))
+    return {
+        name: tuple(float(known.get(f"{part} {name}", known.get(f"0 {name}", 1))) for part in range(parts))
+        for name in adapters
+    }
+
+
+def _asked(studio: Studio, prompts: str, models: list[str], blend: bool, order: str, *values: Any) -> Asked:
+    weights, (seconds, seed, start, clip) = values[:_SLIDERS], values[_SLIDERS:]
     paths = [DEFAULT_BASE if name == _BASE else studio.folders.resolve(name) for name in models]
     adapters = [name for name, path in zip(models, paths, strict=True) if name != _BASE and has_weight(path)]
-    parts = _parts_shown(adapters, prompts)
-    weighted = {name: tuple(float(next(weights)) for _ in range(parts)) for name in adapters}
+    weighted = _weights(adapters, _parts_shown(adapters, prompts), order, weights)
     labels = ["base" if name == _BASE else label for name, label in zip(models, labels_of(models), strict=True)]
     named = [(label, path, weighted.get(name, ())) for name, label, path in zip(models, labels, paths, strict=True)]
     return Asked(
@@ -191,7 +220,8 @@ def _asked(studio: Studio, prompts: str, models: list[str], blend: bool, *values
 def _seed(text: str) -> int | None:
     if not text.strip():
         return None
-    if not text.strip().isdigit():
+    # isdecimal, since isdigit is true of a superscript, which int refuses; as it refuses thousands of digits.
+    if not text.strip().isdecimal() or len(text) > _SEED_DIGITS:
         raise ConfigError(f"seed={text[:40]}: a whole number expected, or nothing")
     return int(text)
 

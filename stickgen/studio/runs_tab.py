@@ -69,7 +69,7 @@ def runs_tab(studio: Studio) -> tuple[Callable[[], tuple[Any, ...]], list[Any]]:
         return f'<figure><img src="{address}" alt="{text}"><figcaption>{text}</figcaption></figure>'
 
     compare.click(in_one_line(put_side_by_side), [first, second, by, prompts], pair, concurrency_id=TORCH)
-    write.click(in_one_line(make), [run, kind], [written, command], concurrency_id=TORCH)
+    write.click(in_one_line(make), [run, kind], [written, command], concurrency_id=TORCH, show_progress_on=[written])
     draw.click(in_one_line(show_sweep), sweep, picture)
 
     def lists() -> tuple[Any, ...]:

@@ -42,6 +42,7 @@ def train_tab(studio: Studio) -> tuple[Callable[[], tuple[Any, ...]], list[Any]]
                 )
                 base = gr.Dropdown([_PRESETS_OWN], value=_PRESETS_OWN, label="Base", elem_id="base")
                 prompts = gr.Textbox(
+                    "",  # without a value, Gradio sends None until the section has been opened
                     label="Prompts to watch, one per line",
                     info="drawn after every epoch, which takes time; empty: as the preset has it",
                     lines=2, max_length=4000, elem_id="watched",
@@ -124,8 +125,9 @@ def train_tab(studio: Studio) -> tuple[Callable[[], tuple[Any, ...]], list[Any]]
         return status(text), studio.watch.charts(folder), gr.skip() if same else pictures, now
 
     data.change(in_one_line(has_curation), data, curated, show_progress="hidden")
-    guess.click(in_one_line(tell_time), asked, [line, command], concurrency_id=TORCH)
-    go.click(in_one_line(start), asked, [line, command, run])
+    guess.click(in_one_line(tell_time), asked, [line, command], concurrency_id=TORCH, show_progress_on=[line])
+    # Elsewhere the mark of an error would hide the command, and the run that is watched.
+    go.click(in_one_line(start), asked, [line, command, run], show_progress_on=[line])
     stop.click(in_one_line(end), run, line)
     resume.click(in_one_line(go_on), run, line)
     gr.on(

@@ -73,7 +73,11 @@ def test_a_new_run_lies_in_the_first_folder_and_takes_no_others_place(folders: F
     for name in ("", "..", "a/b", "/a", ".hidden", "a b", "x" * 101, "a\nb"):
         with pytest.raises(ConfigError, match="letters, digits"):
             folders.new_run(name)
-    with pytest.raises(ConfigError, match="is there already"):
+    with pytest.raises(ConfigError, match=r"is there already; give the run another name$"):
+        folders.new_run("sneaky")
+    (tmp_path / "outputs" / "sneaky" / "checkpoints").mkdir(exist_ok=True)
+    (tmp_path / "outputs" / "sneaky" / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(ConfigError, match=r"another name, or resume it$"):
         folders.new_run("sneaky")
     with pytest.raises(ConfigError, match="no folder for new runs"):
         Folders([tmp_path / "clips.pt"]).new_run("a")

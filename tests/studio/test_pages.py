@@ -177,6 +177,11 @@ def test_mistakes_are_one_line(page: Page) -> None:
     fill(page, "#prompts textarea", " ")
     push(page, "#generate")
     page.wait("document.body.textContent.includes('prompt: none given')")
+    fill(page, "#prompts textarea", "a person walks")
+    for seed in ("²", "1.5", "9" * 5000):
+        fill(page, "#seed textarea, #seed input", seed)
+        push(page, "#generate")
+        page.wait(f"document.body.textContent.includes({f'seed={seed[:40]}: a whole number expected'!r})")
     assert not page.get("document.body.textContent.includes('Traceback')")
 
 
@@ -255,6 +260,42 @@ def test_a_run_is_started_watched_stopped_and_resumed(page: Page, place: Path, m
     page.wait("document.querySelectorAll('#charts svg').length >= 3")
     page.wait("document.querySelector('#motions img')?.naturalWidth > 0")
     assert "a person's walk, $HOME = [1]" in text_of(page, "#motions")
+
+
+def test_a_preset_and_data_are_enough(page: Page) -> None:
+    # Sections that were never opened have no boxes in the page yet.
+    tab(page, "Train")
+    tick(page, "#preset", "quickstart:")
+    push(page, "#estimate")
+    page.wait("document.querySelector('#train-status').textContent.includes('estimated from one step')")
+
+
+def test_a_weight_stays_with_its_adapter(page: Page) -> None:
+    def weights() -> dict[str, str]:
+        shown = "[...document.querySelectorAll('[id^=weight-]')].filter((e) => e.offsetParent)"
+        pair = "(e) => [e.querySelector('label').textContent.trim(), e.querySelector('input[type=number]').value]"
+        return dict(page.get(f"{shown}.map({pair})"))
+
+    first, second = "outputs/first", "outputs/second"
+    for name in (first, second):
+        tick(page, "#models", name)
+    page.wait("document.querySelector('#weight-1')?.offsetParent != null")
+    for number, weight in enumerate(("0.3", "0.9")):
+        fill(page, f"#weight-{number} input[type=number]", weight)
+        page.press("Tab")
+    both = weights()
+    assert sorted(both.values()) == ["0.3", "0.9"]
+    fill(page, "#prompts textarea", "a person walks. [1] a person waves.")
+    page.press("Tab")
+    page.wait("document.querySelector('#weight-3')?.offsetParent != null")
+    assert weights() == {f"{name}, part {part}": weight for name, weight in both.items() for part in (1, 2)}
+    fill(page, "#prompts textarea", "a person walks")
+    page.press("Tab")
+    page.wait("document.querySelector('#weight-2')?.offsetParent == null")
+    gone = next(iter(both)).removeprefix("Weight of ")
+    tick(page, "#models", gone)
+    page.wait("document.querySelector('#weight-1')?.offsetParent == null")
+    assert weights() == dict([*both.items()][1:])
 
 
 def test_runs_are_listed_compared_and_merged(page: Page, place: Path) -> None:
