@@ -60,7 +60,11 @@ def main() -> None:
 
     def asked(seed: int) -> Asked:
         return Asked(
-            ["a person walks forward"], [Column("model", (Weighted(arguments.model),))], arguments.seconds, seed
+            ["a person walks forward"],
+            [Column("model", (Weighted(arguments.model),))],
+            arguments.seconds,
+            seed,
+            options=models.options,
         )
 
     cold = measured(asked(0), models, shelf)

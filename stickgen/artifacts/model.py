@@ -1,6 +1,6 @@
 """Models on disk, in whichever form: a base, a run of either kind, an adapter with the base it names."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from stickgen.artifacts.adapter import (
@@ -23,6 +23,7 @@ from stickgen.config import TrainConfig
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.files import check_exists
 from stickgen.model import StickFigureTransformer
+from stickgen.text.encoder import TextEncoder
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,14 @@ class ModelOptions:
         allow_other_base: put adapters on ``base`` even where they were trained on another, with a warning.
         encoder: hub id or folder of the text encoder; None: the hub id that a base's record names.
         encoder_id: the id of an encoder that is given as a folder, see :class:`~stickgen.text.encoder.TextEncoder`.
+        kept: text encoders that stay loaded from one generation to the next, by name; None: none does.
     """
 
     base: Path | None = None
     allow_other_base: bool = False
     encoder: str | None = None
     encoder_id: str | None = None
+    kept: dict[str, TextEncoder] | None = field(default=None, compare=False)
 
     def load(self, path: str) -> "LoadedModel":
         """Return :func:`load_model` of a path.

@@ -100,7 +100,7 @@ def generate_with(
         _check_parts(label, len(by_part), request)
     bases = [(label, by_part[0].record.text_encoder) for label, by_part in columns]
     prompts = list(dict.fromkeys(part.text for script in request.scripts for part in script))
-    texts = embed_prompts(bases, prompts, options.encoder, options.encoder_id)
+    texts = embed_prompts(bases, prompts, options.encoder, options.encoder_id, kept=options.kept)
     made = [
         _of_model(label, by_part, dict(zip(prompts, text, strict=True)), request, check)
         for (label, by_part), text in zip(columns, texts, strict=True)

@@ -158,14 +158,14 @@ def has_weight(run: Path) -> bool:
 
 
 class LoadedModels:
-    """Models that were used last; one that was trained further since is read again.
+    """Models that were used last; one that was trained further since is read again. Text encoders stay too.
 
     Args:
         options: how they are loaded.
     """
 
     def __init__(self, options: ModelOptions) -> None:
-        self.options = options
+        self.options = replace(options, kept={})
         self._loaded: OrderedDict[str, tuple[float, tuple[LoadedModel, ...]]] = OrderedDict()
         self._lock = threading.Lock()
 

@@ -1,6 +1,6 @@
 """Prompts to vectors: each base reads them in the encoder that its captions were embedded by."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ def embed_prompts(
     encoder_id: str | None = None,
     *,
     option: str = "--encoder",
+    kept: MutableMapping[str, TextEncoder] | None = None,
 ) -> list[Tensor]:
     """Return for each base the prompts ``[B, E]``; an encoder is loaded once, however many bases share it.
 
@@ -26,6 +27,7 @@ def embed_prompts(
         encoder: hub id or folder; None: the hub id that a record names.
         encoder_id: the id of an encoder that is given as a folder, see :class:`~stickgen.text.encoder.TextEncoder`.
         option: what names an encoder, for messages.
+        kept: encoders that were loaded before, by name, to which new ones are added; None: none is kept.
 
     Raises:
         ConfigError: a record names no encoder and none is given, or the one given does not embed as its base's did:
@@ -41,7 +43,9 @@ def embed_prompts(
                 f"{label}: its base does not say which text encoder embedded its captions; name it with {option}"
             )
         if name not in made:
-            loaded = TextEncoder(name, encoder_id=encoder_id)
+            loaded = (kept or {}).get(name) or TextEncoder(name, encoder_id=encoder_id)
+            if kept is not None:
+                kept[name] = loaded
             made[name] = loaded.record, torch.from_numpy(loaded.encode(prompts))
         ours, text = made[name]
         if names := encoder_difference(ours, record):

