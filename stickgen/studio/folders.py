@@ -82,12 +82,13 @@ class Folders:
         """Return the folder of a new run, in the first folder.
 
         Raises:
-            ConfigError: the name has other characters than letters, digits, ``_``, ``-`` and ``.``, or is taken.
+            ConfigError: the name is too long, has other characters than letters, digits, ``_``, ``-`` and ``.``, or is
+                taken.
         """
         if self._first is None:
             raise ConfigError("no folder for new runs; start the studio with one: stickgen studio outputs/")
         if not _NAME.fullmatch(name):
-            raise ConfigError(f"name={name[:80]}: letters, digits, _, - and . expected")
+            raise ConfigError(f"name={name[:80]}: up to 100 letters, digits, _, - and . expected")
         path = self.resolve(f"{self._first}/{name}")
         if path.exists():
             # Resume refuses a run that has saved nothing, so it is no way out of here.
