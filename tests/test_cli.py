@@ -126,6 +126,8 @@ def test_info_prints_what_a_bug_report_needs(
     assert "torch " in lines["packages"]
     assert f"{os.cpu_count()} cores" in lines["processor"]
     assert "0.0625 ×" in lines["bfloat16 on cpu"]
+    of_pytorch = "AVX512" in lines["processor"]
+    assert lines["generation"].strip() == ("PyTorch's products" if of_pytorch else "weights divided among threads")
     assert any(key.startswith("device") for key in lines)
 
 

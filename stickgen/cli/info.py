@@ -11,6 +11,7 @@ def info() -> None:
 
     from stickgen.artifacts.run import environment
     from stickgen.config import PROJECT
+    from stickgen.generation.stepping import has_few_rows
     from stickgen.training.precision import bfloat16_speed, device_type
 
     facts = environment()
@@ -28,6 +29,7 @@ def info() -> None:
         f"bfloat16 on {kind}": f"{bfloat16_speed(kind):.3g} × the speed of float32 in matrix products"
         for kind in dict.fromkeys(("cpu", device))
     }
+    lines["generation"] = "weights divided among threads" if has_few_rows(torch.ones(1, 1)) else "PyTorch's products"
     width = max(map(len, lines))
     for name, value in lines.items():
         typer.echo(f"{name:<{width}}  {value}")
