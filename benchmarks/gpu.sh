@@ -49,6 +49,6 @@ for devices in 1 2; do
   "$python" train.py experiment=quickstart trainer=ddp trainer.devices="$devices" trainer.accelerator=$accelerator \
     callbacks.progress_bar=false hydra.run.dir="$run" > "$run.log" 2>&1 || { cat "$run.log"; exit 1; }
   echo "$devices × $accelerator: $((SECONDS - started)) s"
-  grep 'pose' "$run/report.md" 2> /dev/null || tail -n 12 "$run.log"
+  grep -E 'results|frozen base|adapter' "$run.log"
 done
 section "Done"
