@@ -19,8 +19,8 @@ from stickgen.model.layers import Encoder
 from stickgen.model.motion_code import POSTURE, WIDTH
 from stickgen.motion.bones import bone_count, within
 
-MEASURED = 2 + len(POSTURE)
-"""Numbers of what steering has measured: speed, place, posture."""
+MEASURED = 2 + 3 * len(POSTURE)
+"""Numbers of what steering has measured: speed, place; posture, its variance and the latest difference from it."""
 
 
 class Cached(NamedTuple):
@@ -233,8 +233,10 @@ class _StepEncoder(nn.Module):
 
 
 def _packed(measured: Measured) -> Tensor:
-    return torch.cat((measured.speed[:, None], measured.ahead[:, None], measured.posture), dim=-1)
+    of_posture = measured.posture, measured.variance, measured.apart
+    return torch.cat((measured.speed[:, None], measured.ahead[:, None], *of_posture), dim=-1)
 
 
 def _unpacked(measured: Tensor) -> Measured:
-    return Measured(measured[:, 0], measured[:, 2:], measured[:, 1])
+    posture, variance, apart = measured[:, 2:].chunk(3, dim=-1)
+    return Measured(measured[:, 0], posture, variance, apart, measured[:, 1])

@@ -60,8 +60,8 @@ PACE = (0, 1, 2, *range(_SPEEDS.start, _SPEEDS.stop))
 MEANS = (0, 2, *(track.at for track in _TRACKS.values()), *range(_SPEEDS.start, _SPEEDS.stop))
 """The means in a code, which a few frames tell already; deviations take a whole clip."""
 
-POSTURE = tuple(place for place in _TRACKS if not place[0].endswith("ankle"))
-"""The numbers of a posture, by joint and axis: where the body is above its feet."""
+POSTURE = tuple(_TRACKS)
+"""The numbers of a posture, by joint and axis."""
 
 _START = 11
 _SUMMARY = 30

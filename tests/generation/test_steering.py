@@ -1,3 +1,4 @@
+import math
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -6,11 +7,11 @@ import pytest
 import torch
 
 from stickgen.generation import rollout
-from stickgen.generation.steering import FASTEST, FASTEST_PLACE, FREE_PLACE, GAINS, STILL, Steering
+from stickgen.generation.steering import FASTEST, FASTEST_PLACE, FREE_PLACE, GAINS, STILL, SWINGS, Steering
 from stickgen.model import StickFigureTransformer
 from stickgen.model.code_bank import CodeBank
 from stickgen.model.motion_code import POSTURE, WIDTH, limb_speed, motion_code, posture, posture_and_steps
-from stickgen.motion.skeleton import FPS, rest_pose, skeleton_of
+from stickgen.motion.skeleton import FPS, STICK_5, rest_pose, skeleton_of
 
 REST = torch.tensor(rest_pose(20))
 
@@ -124,6 +125,38 @@ def test_a_posture_within_the_clips_own_movement_is_left_alone() -> None:
         for _ in range(200):
             steering.see(frame, frame)
         assert bool(skeleton_of(20).to_joints(steering.next().push[0, 0])[neck, 0] > 1e-4) is pushed
+
+
+def nodding(swing: float, frames: int = 200) -> torch.Tensor:
+    """A figure whose neck and head sway about its pelvis by so much to either side, once a second."""
+    motion = bent(0.0, frames)
+    for at in range(frames):
+        motion[at] = bent(swing * math.sin(2 * math.pi * at / FPS), 1)[0]
+    return motion
+
+
+@pytest.mark.parametrize("dim", [20, 48])
+def test_a_body_that_sways_less_than_its_code_is_moved_farther_out_and_one_that_sways_more_is_moved_back(
+    dim: int,
+) -> None:
+    figure = skeleton_of(dim)
+
+    def pushes(asked: float, made: float) -> tuple[torch.Tensor, torch.Tensor]:
+        steering = Steering(motion_code(nodding(asked)[:, 0])[None], dim)
+        pushed, places = [], []
+        for before, frame in pairwise(nodding(made)):
+            steering.see(before, frame)
+            pushed.append(figure.to_joints(steering.next().push[0, 0])[figure.joint("neck"), 0])
+            joints = STICK_5.to_joints(frame[0])
+            places.append(joints[STICK_5.joint("neck"), 0] - joints[STICK_5.joint("pelvis"), 0])
+        return torch.stack(pushed[-FPS:]), torch.stack(places[-FPS:])
+
+    push, place = pushes(asked=0.1, made=0.04)
+    assert float((push * place).sum() / place.square().sum()) == pytest.approx(SWINGS[1], abs=0.01)
+    push, place = pushes(asked=0.04, made=0.1)
+    assert float((push * place).sum() / place.square().sum()) == pytest.approx(SWINGS[0], abs=0.02)
+    push, place = pushes(asked=0.1, made=0.1)
+    assert float(push.abs().max()) < 0.1 * FASTEST
 
 
 def pushed_along(speed: float, made: float, begun: float | None = None, frames: int = 75) -> float:
