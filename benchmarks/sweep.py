@@ -54,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="jobs at once")
-    parser.add_argument("--experiment", default="sample", help="what the jobs train; sample")
+    parser.add_argument("--experiment", default="sample", help="preset of conf/experiment that the jobs train")
     parser.add_argument("--store", action="store_true", help="jobs at once share a store, jobs in turn have none")
     parser.add_argument("--report", type=Path, help="folder for the report on the last sweep")
     parser.add_argument("--json", type=Path)

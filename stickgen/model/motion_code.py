@@ -125,7 +125,7 @@ def posture(codes: Tensor) -> tuple[Tensor, Tensor]:
 
     Both are in body heights, in the order of :data:`POSTURE`.
     """
-    tracks = [_TRACKS[place] for place in POSTURE]
+    tracks = _TRACKS.values()
     usual = codes.new_tensor([track.usual for track in tracks])
     mean, deviation = (
         codes[..., [track.at + more for track in tracks]] / SIZE * codes.new_tensor([t.typical[more] for t in tracks])

@@ -127,7 +127,7 @@ def test_a_posture_within_the_clips_own_movement_is_left_alone() -> None:
         assert bool(skeleton_of(20).to_joints(steering.next().push[0, 0])[neck, 0] > 1e-4) is pushed
 
 
-def nodding(swing: float, frames: int = 200) -> torch.Tensor:
+def swaying(swing: float, frames: int = 200) -> torch.Tensor:
     """A figure whose neck and head sway about its pelvis by so much to either side, once a second."""
     motion = bent(0.0, frames)
     for at in range(frames):
@@ -142,9 +142,9 @@ def test_a_body_that_sways_less_than_its_code_is_moved_farther_out_and_one_that_
     figure = skeleton_of(dim)
 
     def pushes(asked: float, made: float) -> tuple[torch.Tensor, torch.Tensor]:
-        steering = Steering(motion_code(nodding(asked)[:, 0])[None], dim)
+        steering = Steering(motion_code(swaying(asked)[:, 0])[None], dim)
         pushed, places = [], []
-        for before, frame in pairwise(nodding(made)):
+        for before, frame in pairwise(swaying(made)):
             steering.see(before, frame)
             pushed.append(figure.to_joints(steering.next().push[0, 0])[figure.joint("neck"), 0])
             joints = STICK_5.to_joints(frame[0])
