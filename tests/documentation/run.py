@@ -6,6 +6,7 @@ import re
 import runpy
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ def run(command: Command, folder: Path) -> str | None:
     added = SHORT.get(program if program == "train" else arguments[0] if arguments else "", [])
     if program == "train" and not re.search(r"base\.checkpoint|pretrain", command.text):
         added = [*added, _BASE]
+    if program == "train":
+        time.sleep(1 - time.time() % 1)  # a run's folder is named by the second, and a reader's runs are further apart
     if " -m " in command.text:
         added = [*added, "hydra.sweep.dir=outputs/grid-sweep/2026-01-31_12-00-00"]  # as the pages call it
     return _forked(_be, program, [*_globbed(arguments, folder), *added], folder)
