@@ -15,7 +15,7 @@ from stickgen.model.motion_code import motion_code, with_code, without
 from stickgen.motion.bones import at_rest, bone_shares
 from stickgen.motion.physics import body_physics
 from stickgen.motion.resampling import resample
-from stickgen.motion.skeleton import FPS, Skeleton, skeleton_of
+from stickgen.motion.skeleton import FPS, Skeleton, other_side, skeleton_of
 
 BLEND_FRAMES = 12
 """Frames from the end of the rest to the clip's own first frame: half a second, as people set off."""
@@ -137,15 +137,10 @@ def sides_swapped(motion: Tensor) -> Tensor:
 @functools.cache
 def _swap_order(skeleton: Skeleton) -> list[int]:
     """Return, for every number of a frame, the position of the one that takes its place."""
-
-    def other(joint: str) -> str:
-        side, _, rest = joint.partition("_")
-        return f"{ {'left': 'right', 'right': 'left'}[side] }_{rest}" if side in ("left", "right") else joint
-
     ends = [(segment.start, segment.end) for segment in skeleton.segments]
     order: list[int] = []
     for start, end in ends:
-        swapped = (other(start), other(end))
+        swapped = (other_side(start), other_side(end))
         # The pelvis runs from one side to the other: its mirror image is itself, end for end.
         at = 4 * ends.index(swapped if swapped in ends else swapped[::-1])
         order += [at, at + 1, at + 2, at + 3] if swapped in ends else [at + 2, at + 3, at, at + 1]

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stickgen.model.motion_code import MEANS, PACE, WIDTH
-from stickgen.motion.bones import bone_count
+from stickgen.model.motion_code import PACE, WIDTH, log_likelihood, mirrored_code
+from stickgen.motion.bones import bone_count, sides_swapped
 
 NEARNESS = 0.03
 """Difference of cosine similarity by which a caption's share of the draw falls to 1/e."""
@@ -103,35 +103,49 @@ class CodeBank:
         Args:
             texts: ``[B, E]``; rows of zeros, no caption, draw among all.
             seed: of the draws, one after the other; None: of the codes of the nearest captions the most typical.
-            given: codes of the frames that each motion goes on from, ``[B, WIDTH]``: of the codes of the nearest
-                captions those that move and stand like them are preferred, and without a seed the most alike is taken.
+            given: codes of the frames that each motion goes on from, ``[B, WIDTH]``: the codes of clips that the frames
+                could be from are preferred, and without a seed the most likely is taken. All codes are of clips
+                that were turned to +x, so they are tried in a mirror too.
         """
         texts = texts.detach().cpu().float()
         likeness = F.normalize(texts[:, :-WIDTH], dim=-1) @ F.normalize(self.texts[:, :-WIDTH], dim=-1).T
-        at = self._drawn(likeness, seed, given)
+        if given is not None:
+            both = self._and_mirror_images()
+            at = _picked(both._log_chance(likeness) + log_likelihood(given, both.codes), seed)
+            return Drawn(both.codes[at], both.bones[at])
+        at = self._drawn(likeness, seed)
         codes = self.codes[at]
-        if given is None and self.of_base:
+        if self.of_base:
             likeness[:, self.of_base :] += PREFERENCE
             # Without a caption nothing is nearer than anything else.
             of_base = (self.text_of[at] < self.of_base) & texts.any(dim=1)
-            at = torch.where(of_base, self._drawn(likeness, seed, None), at)
+            at = torch.where(of_base, self._drawn(likeness, seed), at)
             paced = self.codes[at]
             paced[:, PACE] = codes[:, PACE]
             codes = paced
         return Drawn(codes, self.bones[at])
 
-    def _drawn(self, likeness: Tensor, seed: int | None, given: Tensor | None) -> Tensor:
+    def _drawn(self, likeness: Tensor, seed: int | None) -> Tensor:
         """Return the positions ``[B]`` of codes drawn by the likeness ``[B, N]`` of captions; see :meth:`draw`."""
-        chance = torch.log_softmax(likeness[:, self.text_of] / NEARNESS, dim=-1)
-        if given is not None:
-            chance -= torch.cdist(given[:, MEANS], self.codes[:, MEANS]).square()
-        elif seed is None:
+        chance = self._log_chance(likeness)
+        if seed is None:
             # The nearest by caption, and of those the one nearest to their mean.
             chance -= torch.cdist(chance.exp() @ self.codes, self.codes).square()
-        if seed is None:
-            return chance.argmax(dim=-1)
-        generator = torch.Generator().manual_seed(seed)
-        return torch.multinomial(chance.softmax(dim=-1), 1, generator=generator).squeeze(1)
+        return _picked(chance, seed)
+
+    def _log_chance(self, likeness: Tensor) -> Tensor:
+        """Return the logarithm of each code's share of the draw by the captions alone, ``[B, M]``."""
+        return torch.log_softmax(likeness[:, self.text_of] / NEARNESS, dim=-1)
+
+    def _and_mirror_images(self) -> "CodeBank":
+        """Return these codes and after them their mirror images, whose captions are the same."""
+        bones = sides_swapped(self.bones) if self.bones.shape[1] > 1 else self.bones
+        return replace(
+            self,
+            codes=torch.cat((self.codes, mirrored_code(self.codes))),
+            text_of=self.text_of.repeat(2),
+            bones=torch.cat((self.bones, bones)),
+        )
 
     def to_plain(self) -> dict[str, Any]:
         """Return it as strings and numbers, in half precision, for a file's record."""
@@ -168,6 +182,14 @@ class CodeBank:
         if not (isinstance(of_base, int) and 0 <= of_base <= len(texts)):
             raise ValueError("a number of captions is impossible")
         return cls(F.pad(texts, (0, plain["width"] - texts.shape[1])), codes, text_of, bones, of_base)
+
+
+def _picked(chance: Tensor, seed: int | None) -> Tensor:
+    """Return the position of one of M codes for each row ``[B, M]`` of log chances: without a seed, the likeliest."""
+    if seed is None:
+        return chance.argmax(dim=-1)
+    generator = torch.Generator().manual_seed(seed)
+    return torch.multinomial(chance.softmax(dim=-1), 1, generator=generator).squeeze(1)
 
 
 def _packed(numbers: Tensor) -> str:

@@ -6,12 +6,14 @@ In training the clip's own is given; in generation one is drawn from those of th
 nearest to the prompt (:mod:`stickgen.model.code_bank`). Another draw is another motion of the same action.
 """
 
+import functools
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from stickgen.motion.skeleton import FPS, STICK_5, to_stick_5
+from stickgen.motion.skeleton import FPS, STICK_5, other_side, to_stick_5
 
 LATER = 10
 """Frames from the first one that the beginning is described by to the second."""
@@ -57,11 +59,18 @@ _SPEEDS = slice(24, 28)
 PACE = (0, 1, 2, *range(_SPEEDS.start, _SPEEDS.stop))
 """How fast a clip gets on and its limbs move: what an action decides more than a style does."""
 
-MEANS = (0, 2, *(track.at for track in _TRACKS.values()), *range(_SPEEDS.start, _SPEEDS.stop))
-"""The means in a code, which a few frames tell already; deviations take a whole clip."""
-
 POSTURE = tuple(_TRACKS)
 """The numbers of a posture, by joint and axis."""
+
+_WEIGHTS = {"advance": 2.0, "limbs": 0.25, "posture": 0.1}
+"""What a number of each kind counts in the likelihood of a few frames. They are a moment of the clip: its pace is seen
+in them, but a posture changes with every step, and is for the caption to say."""
+
+_LEAST = {"advance": 0.1, "posture": 0.03}
+"""Deviations that are added to the clips' own, in body heights a second and body heights."""
+
+_FACTOR = 1.5
+"""What limbs are typically faster or slower by in a moment of a clip."""
 
 _START = 11
 _SUMMARY = 30
@@ -134,6 +143,37 @@ def posture(codes: Tensor) -> tuple[Tensor, Tensor]:
     return mean + usual, deviation
 
 
+def mirrored_code(codes: Tensor) -> Tensor:
+    """Return the codes ``[..., WIDTH]`` of clips in a mirror (:func:`stickgen.data.augment.mirrored`)."""
+    order, signs = _mirror()
+    return codes[..., order] * codes.new_tensor(signs)
+
+
+def log_likelihood(given: Tensor, codes: Tensor) -> Tensor:
+    """Return how well a few frames fit clips, up to a constant.
+
+    Each number of the frames' code is taken as normally distributed about the clip's, with the clip's own deviation
+    where its code has it.
+
+    Args:
+        given: codes of the frames, ``[B, WIDTH]``.
+        codes: of the clips, ``[M, WIDTH]``.
+
+    Returns:
+        ``[B, M]``.
+    """
+    mean, deviation = posture(codes)
+    stands = _normal(posture(given)[0][:, None] - mean, deviation, _LEAST["posture"])
+    travels = _normal(advance(given)[:, None] - advance(codes), codes[:, 1] / SIZE * 0.5, _LEAST["advance"])
+    seen, told = ((code[:, _SPEEDS].clamp(min=0) / SIZE + _LEAST["advance"]).log() for code in (given, codes))
+    faster = -0.5 * ((seen[:, None] - told) / math.log(_FACTOR)).square()
+    return (
+        _WEIGHTS["advance"] * travels
+        + _WEIGHTS["limbs"] * faster.sum(dim=-1)
+        + _WEIGHTS["posture"] * stands.sum(dim=-1)
+    )
+
+
 def posture_and_steps(before: Tensor, frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return for a single frame what codes tell of a clip.
 
@@ -177,6 +217,37 @@ def _pose(body: Tensor, pelvis: Tensor, frame: int) -> Tensor:
     come = pelvis[frame, 0] - pelvis[0, 0]
     rest = (body[frame, _JOINTS["neck"], 0] / 0.1, (pelvis[frame, 1] - 0.47) / 0.1, come / 0.4)
     return torch.cat((limbs.flatten(), torch.stack(rest)))
+
+
+@functools.cache
+def _mirror() -> tuple[list[int], list[float]]:
+    """Return, for every number of a code, the position of the one that takes its place in a mirror, and its sign."""
+    order, signs = list(range(WIDTH)), [1.0] * WIDTH
+
+    def place(at: int, source: int, axis: str) -> None:
+        order[at] = source
+        signs[at] = -1.0 if axis == "x" else 1.0
+
+    place(0, 0, "x")  # the pelvis' speed
+    for (joint, axis), track in _TRACKS.items():
+        other = _TRACKS[other_side(joint), axis]
+        place(track.at, other.at, axis)
+        place(track.at + 1, other.at + 1, "")
+    for limb, name in enumerate(_LIMBS):
+        opposite = _LIMBS.index(other_side(name))
+        place(_SPEEDS.start + limb, _SPEEDS.start + opposite, "")
+        for start in (_SUMMARY, _SUMMARY + _START):
+            place(start + 2 * limb, start + 2 * opposite, "x")
+            place(start + 2 * limb + 1, start + 2 * opposite + 1, "y")
+    for start in (_SUMMARY, _SUMMARY + _START):
+        for at in (2 * len(_LIMBS), 2 * len(_LIMBS) + 2):  # the neck, and how far the figure has come
+            place(start + at, start + at, "x")
+    return order, signs
+
+
+def _normal(difference: Tensor, deviation: Tensor, least: float) -> Tensor:
+    variance = deviation.square() + least**2
+    return -0.5 * (difference.square() / variance + variance.log())
 
 
 def _deviation(track: Tensor) -> Tensor:

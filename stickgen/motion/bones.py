@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stickgen.motion.skeleton import STICK_5, STICK_12, Skeleton, rest_pose, skeleton_of
+from stickgen.motion.skeleton import STICK_5, STICK_12, Skeleton, other_side, rest_pose, skeleton_of
 
 _BONES = {
     STICK_5: (
@@ -63,6 +63,13 @@ def bone_shares(motion: Tensor) -> Tensor:
     tree = _tree(skeleton, motion.device)
     longest = _vectors(tree, skeleton.to_joints(motion)).norm(dim=-1).amax(dim=0)
     return (longest / tree.usual).clamp(*SHARES)
+
+
+def sides_swapped(shares: Tensor) -> Tensor:
+    """Return the bones ``[..., N]`` of the mirror image of a body: left and right limbs exchanged."""
+    bones = next(bones for bones in _BONES.values() if len(bones) == shares.shape[-1])
+    names = [child for _, child, _ in bones]
+    return shares[..., [names.index(other_side(name)) for name in names]]
 
 
 def within(frames: Tensor, shares: Tensor) -> Tensor:

@@ -110,6 +110,12 @@ SKELETONS: dict[int, Skeleton] = {s.dim: s for s in (STICK_5, STICK_12)}
 """The known figures by the numbers of a frame."""
 
 
+def other_side(joint: str) -> str:
+    """Return the name of the joint on the other side of the body: ``right_knee`` for ``left_knee``."""
+    side, _, part = joint.partition("_")
+    return f"{ {'left': 'right', 'right': 'left'}[side] }_{part}" if side in ("left", "right") else joint
+
+
 def skeleton_of(dim: int) -> Skeleton:
     """Return the figure whose frames have ``dim`` numbers.
 

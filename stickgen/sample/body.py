@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from stickgen.motion.skeleton import STICK_12
+from stickgen.motion.skeleton import STICK_12, other_side
 
 Floats = NDArray[np.float64]
 
@@ -210,10 +210,4 @@ def mirror(joints: Floats, view: str) -> Floats:
     flipped = joints * np.array([-1.0, 1.0])
     if view == SIDE:
         return flipped
-    swapped = {"left": "right", "right": "left"}
-    names = [
-        f"{swapped[side]}_{rest}" if side in swapped else name
-        for name in STICK_12.joints
-        for side, _, rest in [name.partition("_")]
-    ]
-    return flipped[:, [STICK_12.joint(name) for name in names]]
+    return flipped[:, [STICK_12.joint(other_side(name)) for name in STICK_12.joints]]

@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from stickgen.model.code_bank import CodeBank
-from stickgen.model.motion_code import WIDTH
+from stickgen.model.motion_code import WIDTH, mirrored_code
 
 
 def texts(*directions: int) -> Tensor:
@@ -121,3 +121,14 @@ def test_given_frames_prefer_codes_of_their_speed_within_the_caption() -> None:
     apart = CodeBank.of(list(texts(0, 0)), codes)
     drawn = [float(apart.draw(texts(0), seed, torch.full((1, WIDTH), 4.0)).codes[0, 0]) for seed in range(20)]
     assert drawn == [4.0] * 20
+
+
+def test_frames_that_go_the_other_way_draw_a_code_in_a_mirror() -> None:
+    code = torch.rand(WIDTH, generator=torch.Generator().manual_seed(0))
+    bones = torch.tensor([1.0, 0.9, 1.1, 0.95, 1.05])
+    one = CodeBank.of(list(texts(0)), [code], [bones])
+    for seed in (None, 0):
+        drawn = one.draw(texts(0), seed, mirrored_code(code)[None])
+        assert torch.equal(drawn.codes[0], mirrored_code(code))
+        assert drawn.bones.tolist() == [pytest.approx([1.0, 1.1, 0.9, 1.05, 0.95])], "its left limbs are the right ones"
+        assert torch.equal(one.draw(texts(0), seed, code[None]).codes[0], code)
