@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from stickgen.motion.bones import SHARES, at_rest, bone_shares, within
+from stickgen.data.augment import mirrored
+from stickgen.motion.bones import SHARES, at_rest, bone_shares, sides_swapped, within
 from stickgen.motion.skeleton import rest_pose, skeleton_of
 
 BONES = {20: 5, 48: 15}
@@ -64,3 +65,12 @@ def test_a_limb_that_never_stretches_counts_as_a_little_short() -> None:
     joints[skeleton.joint("left_wrist")] = joints[skeleton.joint("neck")]
     joints[skeleton.joint("right_wrist")] = joints[skeleton.joint("neck")] + torch.tensor([0.0, 2.0])
     assert bone_shares(skeleton.from_joints(joints)[None])[3:].tolist() == pytest.approx(list(SHARES))
+
+
+@pytest.mark.parametrize("dim", [20, 48])
+def test_a_mirror_image_has_its_left_bones_on_the_right(dim: int) -> None:
+    body = 1 + 0.1 * torch.rand(BONES[dim], generator=torch.Generator().manual_seed(0))
+    motion = at_rest(dim, body)[None]
+    shares = bone_shares(motion)
+    torch.testing.assert_close(bone_shares(mirrored(motion)), sides_swapped(shares))
+    assert not torch.equal(sides_swapped(shares), shares)
