@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from stickgen.artifacts.model import ModelOptions, label_and_path, load_model
+from stickgen.artifacts.model import ModelOptions, load_model
+from stickgen.artifacts.model_name import label_and_path
 from stickgen.generation import GenerationRequest, until_exploded
 from stickgen.generation.generate import generate_with
 from stickgen.motion.skeleton import FPS

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stickgen.artifacts.model import label_and_path, load_model
+from stickgen.artifacts.model import load_model
+from stickgen.artifacts.model_name import label_and_path
 from stickgen.export.web import PAGE
 from stickgen.generation import rollout
 from tests.browser import Page, browser, served

@@ -1,3 +1,5 @@
+import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,18 @@ from stickgen.data.file import open_clips, pack
 from stickgen.mocap.importers.npz import JOINT_ARCHIVE
 from stickgen.mocap.importers.registry import find_sources
 from stickgen.model import StickFigureTransformer
+
+
+SCRIPTS = sorted(path for path in Path(study.__file__).parent.glob("*.py") if "__main__" in path.read_text())
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_every_script_finds_what_it_imports(script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [str(script), "--help"])
+    monkeypatch.syspath_prepend(str(script.parent))
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(script), run_name="__main__")
+    assert ended.value.code == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc, which Linux has")
