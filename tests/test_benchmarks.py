@@ -12,7 +12,6 @@ from stickgen.mocap.importers.npz import JOINT_ARCHIVE
 from stickgen.mocap.importers.registry import find_sources
 from stickgen.model import StickFigureTransformer
 
-
 SCRIPTS = sorted(path for path in Path(study.__file__).parent.glob("*.py") if "__main__" in path.read_text())
 
 
