@@ -18,7 +18,6 @@ from stickgen.model.functional import RotaryTable
 from stickgen.model.layers import Encoder
 from stickgen.model.motion_code import POSTURE, WIDTH
 from stickgen.motion.bones import bone_count, within
-from stickgen.motion.ground import above_ground
 
 MEASURED = 2 + 3 * len(POSTURE)
 """Numbers of what steering has measured: speed, place; posture, its variance and the latest difference from it."""
@@ -130,7 +129,7 @@ class StepGraph(nn.Module):
         kept = _unpacked(given["measured"])
         steering.measured = Measured(*(torch.where(begins, a, b) for a, b in zip(fresh, kept, strict=True)))
         made = self.model(frame, text, cache=cache, noise=noise, steer=steering.next(), **conditions)
-        made = above_ground(within(made, given["bones"]), 0.0)  # the page's motion starts from rest
+        made = within(made, given["bones"])
         # The first step is the one from what was given.
         steering.see(frame[-1], made[0])
         seen = [torch.where(begins, a, b) for a, b in zip(fresh, steering.measured, strict=True)]

@@ -18,7 +18,6 @@ from stickgen.model.body_frame import Steer
 from stickgen.model.code_bank import Drawn
 from stickgen.model.motion_code import motion_code, with_code, without
 from stickgen.motion.bones import at_rest, bone_shares, within
-from stickgen.motion.ground import above_ground, ground_of
 from stickgen.motion.skeleton import FPS
 
 DEPARTURE = 0.6
@@ -86,7 +85,7 @@ def rollout(
                 steer = None if steering is None else Steer(*(part.to(read) for part in steering.next()))
                 made = stepping(read, inputs.text, **inputs.conditions(at), cache=cache, noise=noise, steer=steer)[-1:]
                 if inputs.drawn is not None:
-                    made = above_ground(within(made, inputs.drawn.bones), inputs.ground)
+                    made = within(made, inputs.drawn.bones)
             # The first step is the one from what was given.
             if steering is not None and step:
                 steering.see(read[-1], made[0])
@@ -177,8 +176,6 @@ class RolloutInputs:
     """What steers the motion; None where the model cannot be steered."""
     begun: Tensor | None
     """The given frames' codes."""
-    ground: Tensor
-    """Heights below which no foot of a steered motion goes, ``[B]``."""
 
     @classmethod
     def of(
@@ -208,7 +205,6 @@ class RolloutInputs:
             raise _shape("text_embedding", f"[B, {settings['embedding_dim']}]", text)
         clips = text.shape[0]
         given, drawn, begun = seed_frames, None, None
-        ground = torch.zeros(clips)
         if given is not None and (given.ndim != 3 or len(given) == 0 or given.shape[1:] != (clips, dim)):
             raise _shape("seed_frames", f"[T0, {clips}, {dim}]", given)
         if model.code_bank is not None:
@@ -222,7 +218,6 @@ class RolloutInputs:
                 given = at_rest(dim, bones)[None]
             else:
                 bones = torch.maximum(bones, bone_shares(given.cpu()))
-                ground = ground_of(given.cpu())
             if model.body_frame is not None:
                 drawn = Drawn(codes.to(like.device), bones.to(like.device))
                 begun = None if begun is None else begun.to(like.device)
@@ -245,7 +240,7 @@ class RolloutInputs:
             if not bool(torch.isfinite(tensor).all()):
                 raise GenerationError(f"{name}: finite numbers expected, NaN or infinity found")
         tracks = {name: track.to(like.device) for name, track in tracks.items()}
-        return cls(text.to(like), given.to(like), tracks, drawn, begun, ground.to(like))
+        return cls(text.to(like), given.to(like), tracks, drawn, begun)
 
     def conditions(self, at: slice) -> dict[str, Tensor]:
         """Return the conditions of some frames, as arguments of the model's forward."""
