@@ -39,7 +39,7 @@ class AugmentConfig:
     trainer.cache_frozen store what frozen layers make of them."""
 
     mirror: float = 0.0
-    """Share of clips shown in a mirror: x turned round, left and right limbs exchanged."""
+    """Share of clips shown in a mirror, of those that do not start from rest: x turned round, limbs exchanged."""
     swap_sides: float = 0.0
     """Share of clips whose left and right limbs are exchanged and x kept: who walks to +x still does."""
     speed: float = 1.0

@@ -207,6 +207,9 @@ class RolloutInputs:
         given, drawn, begun = seed_frames, None, None
         if given is not None and (given.ndim != 3 or len(given) == 0 or given.shape[1:] != (clips, dim)):
             raise _shape("seed_frames", f"[T0, {clips}, {dim}]", given)
+        for name, tensor in (("text_embedding", text), ("seed_frames", given)):
+            if tensor is not None and not bool(torch.isfinite(tensor).all()):
+                raise GenerationError(f"{name}: finite numbers expected, NaN or infinity found")
         if model.code_bank is not None:
             if given is not None and len(given) > 1:
                 begun = torch.stack([motion_code(motion) for motion in given.cpu().unbind(1)])
@@ -236,9 +239,6 @@ class RolloutInputs:
             tracks["camera_data"] = _track("cameras", cameras, (length, clips, 3)).to(like)
         if partners is not None:
             tracks["partner_motion"] = _track("partners", partners, (length, clips, dim)).to(like)
-        for name, tensor in (("text_embedding", text), ("seed_frames", given)):
-            if not bool(torch.isfinite(tensor).all()):
-                raise GenerationError(f"{name}: finite numbers expected, NaN or infinity found")
         tracks = {name: track.to(like.device) for name, track in tracks.items()}
         return cls(text.to(like), given.to(like), tracks, drawn, begun)
 

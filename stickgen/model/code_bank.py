@@ -102,10 +102,10 @@ class CodeBank:
 
         Args:
             texts: ``[B, E]``; rows of zeros, no caption, draw among all.
-            seed: of the draws, one after the other; None: of the codes of the nearest captions the most typical.
+            seed: of the draws, one after the other; None: the most typical code of the nearest captions.
             given: codes of the frames that each motion goes on from, ``[B, WIDTH]``: the codes of clips that the frames
                 could be from are preferred, and without a seed the most likely is taken. All codes are of clips
-                that were turned to +x, so they are tried in a mirror too.
+                that were turned to +x where they moved to −x, so they are tried in a mirror too.
         """
         texts = texts.detach().cpu().float()
         likeness = F.normalize(texts[:, :-WIDTH], dim=-1) @ F.normalize(self.texts[:, :-WIDTH], dim=-1).T
@@ -139,12 +139,11 @@ class CodeBank:
 
     def _and_mirror_images(self) -> "CodeBank":
         """Return these codes and after them their mirror images, whose captions are the same."""
-        bones = sides_swapped(self.bones) if self.bones.shape[1] > 1 else self.bones
         return replace(
             self,
             codes=torch.cat((self.codes, mirrored_code(self.codes))),
             text_of=self.text_of.repeat(2),
-            bones=torch.cat((self.bones, bones)),
+            bones=torch.cat((self.bones, sides_swapped(self.bones))),
         )
 
     def to_plain(self) -> dict[str, Any]:

@@ -63,14 +63,14 @@ POSTURE = tuple(_TRACKS)
 """The numbers of a posture, by joint and axis."""
 
 _WEIGHTS = {"advance": 2.0, "limbs": 0.25, "posture": 0.1}
-"""What a number of each kind counts in the likelihood of a few frames. They are a moment of the clip: its pace is seen
-in them, but a posture changes with every step, and is for the caption to say."""
+"""Weights of the terms of a likelihood. A few frames show the pace of a clip, but posture changes with every step, so
+it counts little."""
 
-_LEAST = {"advance": 0.1, "posture": 0.03}
-"""Deviations that are added to the clips' own, in body heights a second and body heights."""
+_LEAST = {"advance": 0.1, "limbs": 0.1, "posture": 0.03}
+"""What is added to the clips' own deviations, and to the limbs' speeds, in body heights (a second)."""
 
 _FACTOR = 1.5
-"""What limbs are typically faster or slower by in a moment of a clip."""
+"""Typical ratio of the limbs' speed in a few frames to that of the whole clip."""
 
 _START = 11
 _SUMMARY = 30
@@ -152,8 +152,8 @@ def mirrored_code(codes: Tensor) -> Tensor:
 def log_likelihood(given: Tensor, codes: Tensor) -> Tensor:
     """Return how well a few frames fit clips, up to a constant.
 
-    Each number of the frames' code is taken as normally distributed about the clip's, with the clip's own deviation
-    where its code has it.
+    Posture and advance are taken as normally distributed about the clip's, with its own deviations, and the logarithms
+    of the limbs' speeds with a fixed one. The terms are weighted, since numbers of a few frames depend on each other.
 
     Args:
         given: codes of the frames, ``[B, WIDTH]``.
@@ -165,7 +165,7 @@ def log_likelihood(given: Tensor, codes: Tensor) -> Tensor:
     mean, deviation = posture(codes)
     stands = _normal(posture(given)[0][:, None] - mean, deviation, _LEAST["posture"])
     travels = _normal(advance(given)[:, None] - advance(codes), codes[:, 1] / SIZE * 0.5, _LEAST["advance"])
-    seen, told = ((code[:, _SPEEDS].clamp(min=0) / SIZE + _LEAST["advance"]).log() for code in (given, codes))
+    seen, told = ((code[:, _SPEEDS].clamp(min=0) / SIZE + _LEAST["limbs"]).log() for code in (given, codes))
     faster = -0.5 * ((seen[:, None] - told) / math.log(_FACTOR)).square()
     return (
         _WEIGHTS["advance"] * travels

@@ -66,7 +66,9 @@ def bone_shares(motion: Tensor) -> Tensor:
 
 
 def sides_swapped(shares: Tensor) -> Tensor:
-    """Return the bones ``[..., N]`` of the mirror image of a body: left and right limbs exchanged."""
+    """Return the bones ``[..., N]`` or ``[..., 1]`` of the mirror image of a body: left and right limbs exchanged."""
+    if shares.shape[-1] == 1:
+        return shares
     bones = next(bones for bones in _BONES.values() if len(bones) == shares.shape[-1])
     names = [child for _, child, _ in bones]
     return shares[..., [names.index(other_side(name)) for name in names]]
