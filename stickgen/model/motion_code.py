@@ -66,6 +66,9 @@ _WEIGHTS = {"advance": 2.0, "limbs": 0.25, "posture": 0.1}
 """Weights of the terms of a likelihood. A few frames show the pace of a clip, but posture changes with every step, so
 it counts little."""
 
+_SPEED_DEVIATION = 0.5
+"""What the deviation of the pelvis' speed is divided by in a code, in body heights a second."""
+
 _LEAST = {"advance": 0.1, "limbs": 0.1, "posture": 0.03}
 """What is added to the clips' own deviations, and to the limbs' speeds, in body heights (a second)."""
 
@@ -98,7 +101,7 @@ def motion_code(motion: Tensor) -> Tensor:
         place: ((_read(body, place).mean() - usual) / mean, _deviation(_read(body, place)) / deviation)
         for place, (_, usual, (mean, deviation)) in _TRACKS.items()
     }
-    numbers = [speed.mean(), _deviation(speed) / 0.5, speed.abs().mean()]
+    numbers = [speed.mean(), _deviation(speed) / _SPEED_DEVIATION, speed.abs().mean()]
     numbers += [*told.pop(("pelvis", "y")), (pelvis[:, 1].min() - 0.44) / 0.1]
     numbers += [number for pair in told.values() for number in pair]
     numbers += [velocity[:, _JOINTS[name]].norm(dim=-1).mean() for name in _LIMBS]
@@ -164,7 +167,9 @@ def log_likelihood(given: Tensor, codes: Tensor) -> Tensor:
     """
     mean, deviation = posture(codes)
     stands = _normal(posture(given)[0][:, None] - mean, deviation, _LEAST["posture"])
-    travels = _normal(advance(given)[:, None] - advance(codes), codes[:, 1] / SIZE * 0.5, _LEAST["advance"])
+    travels = _normal(
+        advance(given)[:, None] - advance(codes), codes[:, 1] / SIZE * _SPEED_DEVIATION, _LEAST["advance"]
+    )
     seen, told = ((code[:, _SPEEDS].clamp(min=0) / SIZE + _LEAST["limbs"]).log() for code in (given, codes))
     faster = -0.5 * ((seen[:, None] - told) / math.log(_FACTOR)).square()
     return (

@@ -242,6 +242,13 @@ def test_given_frames_are_a_beginning_of_their_own(build: Build, monkeypatch: py
     assert read[-1][0, -2:].tolist() == [1.0, 0.0]
 
 
+def test_given_frames_that_are_not_finite_are_refused_before_a_code_is_drawn(build: Build) -> None:
+    broken = SEED[:, :1].clone()
+    broken[0, 0, 3] = float("nan")
+    with pytest.raises(GenerationError, match="seed_frames: finite numbers expected"):
+        rollout(coded(build), torch.eye(8 + WIDTH)[:1], 2, broken, seed=0)
+
+
 def test_frames_depart_from_their_mean_by_a_share_of_the_predicted_spread(build: Build) -> None:
     model = build(pose_output="velocity", pose_frame="body")
     drawn = rollout(model, TEXT, 6, SEED, seed=2)

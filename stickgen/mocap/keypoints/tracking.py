@@ -8,6 +8,7 @@ from scipy.optimize import linear_sum_assignment
 
 from stickgen.mocap.keypoints.layouts import body_size
 from stickgen.mocap.projection import BODY_JOINTS
+from stickgen.motion.skeleton import other_side
 
 MAX_STEP = 0.35
 """Farthest that a person may be from the predicted place, in body sizes; beyond, it is someone else."""
@@ -15,10 +16,7 @@ MAX_STEP = 0.35
 _STEADINESS = 0.6
 """Share of the former velocity in the new one: a single frame's displacement is mostly noise."""
 
-_MIRRORED = [
-    BODY_JOINTS.index(name.replace("left", "LEFT").replace("right", "left").replace("LEFT", "right"))
-    for name in BODY_JOINTS
-]
+_MIRRORED = [BODY_JOINTS.index(other_side(name)) for name in BODY_JOINTS]
 
 
 @dataclass(frozen=True)
