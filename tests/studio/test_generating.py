@@ -1,3 +1,4 @@
+import io
 import re
 import shlex
 from dataclasses import replace
@@ -5,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from stickgen.artifacts.model import ModelOptions
 from stickgen.artifacts.model_name import Weighted
@@ -52,7 +54,7 @@ def models() -> LoadedModels:
         (MIXED, Style(), [".npz"]),
     ],
 )
-def test_the_command_writes_the_downloaded_file_byte_for_byte(
+def test_the_command_writes_the_file_that_is_downloaded(
     place: Path, models: LoadedModels, monkeypatch: pytest.MonkeyPatch, asked: Asked, style: Style, suffixes: list[str]
 ) -> None:
     panels = make(asked, models)
@@ -64,9 +66,20 @@ def test_the_command_writes_the_downloaded_file_byte_for_byte(
     assert run_command(monkeypatch, *words[1:at], *several, "--overwrite", *words[at + 2 :]) == 0
     for output in outputs:
         found, expected = as_file(panels, style, output), Path(output).read_bytes()
+        if output.endswith(".mp4"):
+            # Its encoder once wrote one picture in two bytes less, of the same motion on the same machine.
+            difference = np.abs(_pictures(found).astype(int) - _pictures(expected))
+            assert difference.mean() < 0.01, output
+            continue
         if output.endswith(".motion"):  # which has the time in it
             found, expected = (re.sub(rb'"created_at": "[^"]*"', b"", content) for content in (found, expected))
         assert found == expected, output
+
+
+def _pictures(video: bytes) -> NDArray[np.uint8]:
+    """Decode a video, [frames, height, width, 3]."""
+    with pytest.importorskip("av").open(io.BytesIO(video)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
 def test_the_first_second_is_shown_while_the_rest_is_made(place: Path, models: LoadedModels) -> None:
