@@ -21,6 +21,6 @@ def code_bank(clips: Sequence[Clip]) -> CodeBank:
     codes, bones = [], []
     for clip in read:
         first, turned = rest_start(clip.motion, clip.length // 2)
-        bones.append(bone_shares(clip.motion))
+        bones.append(bone_shares(vary(clip, Variation(mirror=turned)).motion))
         codes.append(motion_code(vary(clip, Variation(start=first, mirror=turned)).motion))
     return CodeBank.of([clip.embedding for clip in read], codes, bones)

@@ -13,7 +13,7 @@ from torch import Tensor
 from stickgen.model.motion_code import PACE, WIDTH, log_likelihood, mirrored_code
 from stickgen.motion.bones import bone_count, sides_swapped
 
-NEARNESS = 0.03
+NEARNESS = 0.01
 """Difference of cosine similarity by which a caption's share of the draw falls to 1/e."""
 
 PREFERENCE = 0.12
