@@ -125,6 +125,7 @@ def studies(steps: int, step_ratio: float = STEP_RATIO) -> dict[str, dict[str, l
             "even pace": ["objective.input_pace=0"],
             "no prior clips": ["objective.prior_clips=0"],
             "no starts from rest": ["data.augment.rest_start=0"],
+            "no mirrored clips": ["data.augment.mirror=0"],
             "no noise, no drift": ["objective.input_noise=0", "objective.input_drift=0"],
             "no contact": ["objective.weights.contact=0"],
         },

@@ -9,6 +9,7 @@ from stickgen.data.augment import BLEND_FRAMES, Variation, mirrored, vary
 from stickgen.data.code_bank import code_bank
 from stickgen.data.variations import CODE_START, CODE_SUMMARY, Varying
 from stickgen.model.motion_code import WIDTH, motion_code
+from stickgen.motion.skeleton import STICK_5
 from stickgen.sample import sample_sequences
 from tests.random_clips import random_clip
 
@@ -32,6 +33,19 @@ def test_clips_are_described_as_they_set_off_from_rest() -> None:
     assert float(walk[0]) > 0.1
     torch.testing.assert_close(turned, walk, atol=1e-5, rtol=0)
     torch.testing.assert_close(wave, motion_code(clips()[2].motion))
+
+
+def test_a_turned_clips_left_bones_are_the_right_ones() -> None:
+    walk = clips()[0].motion.clone()
+    wrist = STICK_5.joint("left_wrist")
+    joints = STICK_5.to_joints(walk)
+    neck = joints[:, STICK_5.joint("neck")]
+    joints[:, wrist] = neck + 0.9 * (joints[:, wrist] - neck)
+    uneven = STICK_5.from_joints(joints)
+    read = [replace(clip, motion=motion) for clip, motion in zip(clips(), (uneven, mirrored(uneven)), strict=False)]
+    straight, turned = code_bank(read).bones
+    assert float(straight[3]) < float(straight[4])
+    torch.testing.assert_close(turned, straight)
 
 
 def test_of_many_clips_every_nth_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

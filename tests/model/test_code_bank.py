@@ -132,3 +132,23 @@ def test_frames_that_go_the_other_way_draw_a_code_in_a_mirror() -> None:
         assert torch.equal(drawn.codes[0], mirrored_code(code))
         assert drawn.bones.tolist() == [pytest.approx([1.0, 1.1, 0.9, 1.05, 0.95])], "its left limbs are the right ones"
         assert torch.equal(one.draw(texts(0), seed, code[None]).codes[0], code)
+
+
+def test_a_mirror_image_of_an_adapters_code_is_drawn_with_its_bones() -> None:
+    generator = torch.Generator().manual_seed(0)
+    base, styled = (torch.rand(WIDTH, generator=generator) for _ in range(2))
+    bones = torch.tensor([1.0, 0.9, 1.1, 0.95, 1.05])
+    both = CodeBank.of(list(texts(0)), [base]) + CodeBank.of(list(texts(1)), [styled], [bones])
+    drawn = both.draw(texts(1), given=mirrored_code(styled)[None])
+    assert torch.equal(drawn.codes[0], mirrored_code(styled))
+    assert drawn.bones.tolist() == [pytest.approx([1.0, 1.1, 0.9, 1.05, 0.95])]
+    (code,) = both.draw(texts(0), given=mirrored_code(styled)[None]).codes
+    assert any(torch.equal(code, own) for own in (base, mirrored_code(base))), "a caption keeps to its own codes"
+
+
+def test_a_caption_that_adds_a_view_is_hardly_drawn() -> None:
+    """The likeness 0.93 is that of a caption and the same with ", seen at an angle" in the shipped base's encoder."""
+    plain, angled = texts(0)[0], near(0.93)[0]
+    views = CodeBank.of([plain, angled], [torch.full((WIDTH,), value) for value in (0.0, 0.5)])
+    drawn = [float(views.draw(texts(0), seed).codes[0, 0]) for seed in range(200)]
+    assert 0 <= drawn.count(0.5) <= 4
