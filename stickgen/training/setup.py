@@ -127,7 +127,7 @@ def build_model(config: TrainConfig, data: ClipDataModule) -> BuiltModel:
     model.set_dropout(config.base.dropout)
     model.train()
     adapted = 0
-    prior = _prior_clips(model, config) if config.objective.prior_clips else []
+    prior = _prior_clips(model, fingerprint, config) if config.objective.prior_clips else []
     codes = code_bank(data.split.train) if model.settings["motion_code"] else None
     if codes is not None:
         below = model.code_bank if config.lora.enabled else None
@@ -155,13 +155,13 @@ def build_model(config: TrainConfig, data: ClipDataModule) -> BuiltModel:
     return BuiltModel(model, record, fingerprint, path, adapted, codes)
 
 
-def _prior_clips(model: StickFigureTransformer, config: TrainConfig) -> list[Clip]:
+def _prior_clips(model: StickFigureTransformer, fingerprint: str | None, config: TrainConfig) -> list[Clip]:
     count = config.objective.prior_clips
-    if not config.lora.enabled or model.code_bank is None:
+    if not config.lora.enabled or model.code_bank is None or fingerprint is None:
         raise ConfigError(
             f"objective.prior_clips={count}: is for adapters on a base with motion codes; leave it at 0 for other runs"
         )
-    return prior_clips(model, count, config.seed)
+    return prior_clips(model, fingerprint, count, config.seed)
 
 
 def _reframed(model: StickFigureTransformer, base: BaseConfig) -> StickFigureTransformer:
