@@ -7,7 +7,17 @@ import pytest
 import torch
 
 from stickgen.generation import rollout
-from stickgen.generation.steering import FASTEST, FASTEST_PLACE, FREE_PLACE, GAINS, STILL, SWINGS, Steering
+from stickgen.generation.steering import (
+    CALM,
+    FASTEST,
+    FASTEST_PLACE,
+    FREE_PLACE,
+    GAINS,
+    LEAST_OF_CALM,
+    STILL,
+    SWINGS,
+    Steering,
+)
 from stickgen.model import StickFigureTransformer
 from stickgen.model.code_bank import CodeBank
 from stickgen.model.motion_code import POSTURE, WIDTH, limb_speed, motion_code, posture, posture_and_steps
@@ -40,6 +50,14 @@ def test_steps_grow_where_a_clip_is_slower_than_its_code_and_shrink_where_it_is_
     assert slower == pytest.approx(1.02, abs=1e-3)
     assert equal == pytest.approx(1, abs=1e-3)
     assert fast == pytest.approx(0.96, abs=1e-3)
+
+
+def test_figures_that_hardly_move_are_calmed_more() -> None:
+    codes = torch.stack([motion_code(motion) for motion in gliding(0.9 * CALM, 1.1 * CALM).unbind(1)])
+    steering = Steering(codes, 20)
+    for before, frame in pairwise(gliding(3.0, 3.0, frames=100)):
+        steering.see(before, frame)
+    assert steering.next().gain.flatten().tolist() == pytest.approx([LEAST_OF_CALM, GAINS[0]])
 
 
 def test_a_code_that_stands_still_does_not_freeze_its_clip() -> None:
