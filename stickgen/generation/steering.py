@@ -25,13 +25,14 @@ STEP_MEMORY = 12
 """Frames that a speed is averaged over: half a second, about a step."""
 
 GAINS = (0.9, 1.08)
-"""Bounds of what steps are multiplied by. A gain of 1.1 in every frame made some rollouts explode."""
+"""Bounds of what steps are multiplied by; slow codes have a smaller lower bound, :data:`LEAST_OF_CALM`. A gain of 1.1 in
+every frame made some rollouts explode."""
 
 CALM = 0.3
-"""Body heights a second: codes that are slower than that have :data:`LEAST_OF_CALM` as the lower bound."""
+"""Body heights a second: codes below this speed are slow."""
 
 LEAST_OF_CALM = 0.8
-"""Most of the motion of a figure that hardly moves is departures from the mean, so it needs smaller steps."""
+"""Lower bound of what the steps of slow codes are multiplied by: most of their motion is departures from the mean."""
 
 STILL = 0.05
 """Body heights a second: slower codes are held to this speed, for nobody stands quite still."""
