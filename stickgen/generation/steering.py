@@ -25,8 +25,8 @@ STEP_MEMORY = 12
 """Frames that a speed is averaged over: half a second, about a step."""
 
 GAINS = (0.9, 1.08)
-"""Bounds of what steps are multiplied by; slow codes have a smaller lower bound, :data:`LEAST_OF_CALM`. A gain of 1.1 in
-every frame made some rollouts explode."""
+"""Bounds of what steps are multiplied by; slow codes have a smaller lower bound, :data:`LEAST_OF_CALM`. A gain of 1.1
+in every frame made some rollouts explode."""
 
 CALM = 0.3
 """Body heights a second: codes below this speed are slow."""
