@@ -7,7 +7,7 @@ from stickgen.data.clips import Clip
 from stickgen.data.variations import rest_start
 from stickgen.model.code_bank import MOST_CODES, CodeBank
 from stickgen.model.motion_code import motion_code
-from stickgen.motion.bones import bone_shares
+from stickgen.motion.bones import bone_shares, sides_swapped
 
 
 def code_bank(clips: Sequence[Clip]) -> CodeBank:
@@ -21,6 +21,7 @@ def code_bank(clips: Sequence[Clip]) -> CodeBank:
     codes, bones = [], []
     for clip in read:
         first, turned = rest_start(clip.motion, clip.length // 2)
-        bones.append(bone_shares(vary(clip, Variation(mirror=turned)).motion))
+        own = bone_shares(clip.motion)
+        bones.append(sides_swapped(own) if turned else own)
         codes.append(motion_code(vary(clip, Variation(start=first, mirror=turned)).motion))
     return CodeBank.of([clip.embedding for clip in read], codes, bones)

@@ -24,15 +24,14 @@ CORRECTION = 0.4
 STEP_MEMORY = 12
 """Frames that a speed is averaged over: half a second, about a step."""
 
-GAINS = (0.9, 1.08)
-"""Bounds of what steps are multiplied by; slow codes have a smaller lower bound, :data:`LEAST_OF_CALM`. A gain of 1.1
-in every frame made some rollouts explode."""
+SLOW = 0.3
+"""Body heights a second: most of the motion of slower codes is departures from the mean."""
 
-CALM = 0.3
-"""Body heights a second: codes below this speed are slow."""
+LEAST_GAIN = (0.8, 0.9)
+"""What steps are multiplied by at least: those of slow codes, and of others."""
 
-LEAST_OF_CALM = 0.8
-"""Lower bound of what the steps of slow codes are multiplied by: most of their motion is departures from the mean."""
+MOST_GAIN = 1.08
+"""What steps are multiplied by at most. 1.1 in every frame made some rollouts explode."""
 
 STILL = 0.05
 """Body heights a second: slower codes are held to this speed, for nobody stands quite still."""
@@ -102,7 +101,7 @@ class Steering:
 
     def __init__(self, codes: Tensor, dim: int, begun: Tensor | None = None) -> None:
         self._speed_asked = limb_speed(codes).clamp(min=STILL)
-        self._least_gain = torch.where(self._speed_asked < CALM, LEAST_OF_CALM, GAINS[0])
+        self._least_gain = torch.where(self._speed_asked < SLOW, *LEAST_GAIN)
         self._posture_asked, self._deviation_asked = posture(codes)
         self._joints_moved = _joints_moved(dim).to(codes.device)
         self._advance = advance(codes) / FPS
@@ -123,7 +122,7 @@ class Steering:
     def next(self) -> Steer:
         """Return what is done to the next step."""
         gain = 1 + CORRECTION * (1 - self.measured.speed / self._speed_asked)
-        gain = gain.clamp(max=GAINS[1]).maximum(self._least_gain)
+        gain = gain.clamp(max=MOST_GAIN).maximum(self._least_gain)
         away = self._posture_asked - self.measured.posture
         away = away.sign() * (away.abs() - FREE * self._deviation_asked).clamp(min=0)
         wider = (self._deviation_asked + LEAST_SWING) / (self.measured.variance.sqrt() + LEAST_SWING) - 1

@@ -7,6 +7,7 @@ Prior preservation as of DreamBooth (Ruiz et al. 2023, arXiv:2208.12242) and, fo
 import numpy as np
 import torch
 
+from stickgen.artifacts.record import fingerprint
 from stickgen.data.clips import Clip
 from stickgen.generation.rollout import rollout
 from stickgen.model import StickFigureTransformer
@@ -15,17 +16,16 @@ from stickgen.model.code_bank import CodeBank
 FRAMES = 100
 """Four seconds: what follows is more of the same."""
 
-
 _latest: tuple[tuple[object, ...], list[Clip]] | None = None
 """What was asked for last, and the answer: the jobs of a sweep share a process, and most of them ask for the same."""
 
 
-def prior_clips(model: StickFigureTransformer, fingerprint: str, count: int, seed: int = 0) -> list[Clip]:
+def prior_clips(model: StickFigureTransformer, of_weights: str, count: int, seed: int = 0) -> list[Clip]:
     """Let a base move from rest to captions of its own training.
 
     Args:
         model: the bare base, with motion codes.
-        fingerprint: of its weights.
+        of_weights: the fingerprint of its weights.
         count: how many clips.
         seed: of the choice of captions and of the motion.
 
@@ -35,8 +35,8 @@ def prior_clips(model: StickFigureTransformer, fingerprint: str, count: int, see
     global _latest
     bank = model.code_bank
     assert bank is not None
-    of_bank = [tensor.numpy().tobytes() for tensor in (bank.texts, bank.codes, bank.text_of, bank.bones)]
-    asked = (fingerprint, *of_bank, next(model.parameters()).dtype, torch.get_num_threads(), count, seed)
+    of_bank = fingerprint({name: value for name, value in vars(bank).items() if isinstance(value, torch.Tensor)})
+    asked = (of_weights, of_bank, next(model.parameters()).dtype, torch.get_num_threads(), count, seed)
     if _latest is None or _latest[0] != asked:
         _latest = (asked, _made(model, bank, count, seed))
     return list(_latest[1])

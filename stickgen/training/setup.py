@@ -157,10 +157,11 @@ def build_model(config: TrainConfig, data: ClipDataModule) -> BuiltModel:
 
 def _prior_clips(model: StickFigureTransformer, fingerprint: str | None, config: TrainConfig) -> list[Clip]:
     count = config.objective.prior_clips
-    if not config.lora.enabled or model.code_bank is None or fingerprint is None:
+    if not config.lora.enabled or model.code_bank is None:
         raise ConfigError(
             f"objective.prior_clips={count}: is for adapters on a base with motion codes; leave it at 0 for other runs"
         )
+    assert fingerprint is not None  # only a base that was read has codes
     return prior_clips(model, fingerprint, count, config.seed)
 
 

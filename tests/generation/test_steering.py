@@ -8,12 +8,12 @@ import torch
 
 from stickgen.generation import rollout
 from stickgen.generation.steering import (
-    CALM,
     FASTEST,
     FASTEST_PLACE,
     FREE_PLACE,
-    GAINS,
-    LEAST_OF_CALM,
+    LEAST_GAIN,
+    MOST_GAIN,
+    SLOW,
     STILL,
     SWINGS,
     Steering,
@@ -46,18 +46,18 @@ def test_steps_grow_where_a_clip_is_slower_than_its_code_and_shrink_where_it_is_
     for before, frame in pairwise(made):
         steering.see(before, frame)
     slow, slower, equal, fast = steering.next().gain.flatten().tolist()
-    assert slow == pytest.approx(GAINS[1])
+    assert slow == pytest.approx(MOST_GAIN)
     assert slower == pytest.approx(1.02, abs=1e-3)
     assert equal == pytest.approx(1, abs=1e-3)
     assert fast == pytest.approx(0.96, abs=1e-3)
 
 
 def test_figures_that_hardly_move_are_calmed_more() -> None:
-    codes = torch.stack([motion_code(motion) for motion in gliding(0.9 * CALM, 1.1 * CALM).unbind(1)])
+    codes = torch.stack([motion_code(motion) for motion in gliding(0.9 * SLOW, 1.1 * SLOW).unbind(1)])
     steering = Steering(codes, 20)
     for before, frame in pairwise(gliding(3.0, 3.0, frames=100)):
         steering.see(before, frame)
-    assert steering.next().gain.flatten().tolist() == pytest.approx([LEAST_OF_CALM, GAINS[0]])
+    assert steering.next().gain.flatten().tolist() == pytest.approx(list(LEAST_GAIN))
 
 
 def test_a_code_that_stands_still_does_not_freeze_its_clip() -> None:

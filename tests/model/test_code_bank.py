@@ -151,4 +151,4 @@ def test_a_caption_that_adds_a_view_is_hardly_drawn() -> None:
     plain, angled = texts(0)[0], near(0.93)[0]
     views = CodeBank.of([plain, angled], [torch.full((WIDTH,), value) for value in (0.0, 0.5)])
     drawn = [float(views.draw(texts(0), seed).codes[0, 0]) for seed in range(200)]
-    assert 0 <= drawn.count(0.5) <= 4
+    assert drawn.count(0.5) <= 4
