@@ -5,7 +5,7 @@ These are ``stickgen.load``, ``stickgen.fit`` and the classes of what they retur
 
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -27,6 +27,7 @@ from stickgen.override_errors import override_mistake
 from stickgen.render import Panel, save
 from stickgen.reports.page import page
 from stickgen.reports.scenes import Scene
+from stickgen.text.encoder import TextEncoder
 from stickgen.training import FitResult, job_settings
 from stickgen.training import fit as fit_config
 
@@ -65,6 +66,7 @@ class Model(LoadedModel):
     """
 
     label: str
+    _encoders: dict[tuple[str, str | None], TextEncoder] = field(default_factory=dict, init=False)
 
     def generate(
         self,
@@ -75,7 +77,7 @@ class Model(LoadedModel):
         encoder: str | None = None,
         encoder_id: str | None = None,
     ) -> Motion:
-        """Generate a motion from text, as ``stickgen generate`` does.
+        """Generate a motion from text, as ``stickgen generate`` does. The text encoder stays loaded for the next one.
 
         Args:
             prompt: what the figure does.
@@ -88,7 +90,8 @@ class Model(LoadedModel):
             StickgenError: see :func:`stickgen.generation.generate`.
         """
         request = GenerationRequest([prompt], round(seconds * FPS), seed=seed)
-        made = generate_with([(self.label, self)], request, ModelOptions(encoder=encoder, encoder_id=encoder_id))
+        options = ModelOptions(encoder=encoder, encoder_id=encoder_id, kept=self._encoders)
+        made = generate_with([(self.label, self)], request, options)
         return Motion(**vars(made[0]))
 
     def __repr__(self) -> str:

@@ -17,7 +17,7 @@ def embed_prompts(
     encoder_id: str | None = None,
     *,
     option: str = "--encoder",
-    kept: MutableMapping[str, TextEncoder] | None = None,
+    kept: MutableMapping[tuple[str, str | None], TextEncoder] | None = None,
 ) -> list[Tensor]:
     """Return for each base the prompts ``[B, E]``; an encoder is loaded once, however many bases share it.
 
@@ -27,7 +27,7 @@ def embed_prompts(
         encoder: hub id or folder; None: the hub id that a record names.
         encoder_id: the id of an encoder that is given as a folder, see :class:`~stickgen.text.encoder.TextEncoder`.
         option: what names an encoder, for messages.
-        kept: encoders that were loaded before, by name, to which new ones are added; None: none is kept.
+        kept: encoders that were loaded before, by name and given id, to which new ones are added; None: none is kept.
 
     Raises:
         ConfigError: a record names no encoder and none is given, or the one given does not embed as its base's did:
@@ -43,9 +43,9 @@ def embed_prompts(
                 f"{label}: its base does not say which text encoder embedded its captions; name it with {option}"
             )
         if name not in made:
-            loaded = (kept or {}).get(name) or TextEncoder(name, encoder_id=encoder_id)
+            loaded = (kept or {}).get((name, encoder_id)) or TextEncoder(name, encoder_id=encoder_id)
             if kept is not None:
-                kept[name] = loaded
+                kept[name, encoder_id] = loaded
             made[name] = loaded.record, torch.from_numpy(loaded.encode(prompts))
         ours, text = made[name]
         if names := encoder_difference(ours, record):
