@@ -78,7 +78,7 @@ class LoRAConfig(LoRASettings):
     enabled: bool = True
     """false trains every weight of the base instead; the other settings of this group then have no effect."""
     layers: list[int] | None = None
-    """Numbers of the encoder layers to adapt, of those that the targets name; null: all."""
+    """Numbers of the encoder layers to adapt, of those that the targets name; -1 is the last; null: all."""
     targets: dict[str, list[str]] = field(default_factory=dict)
     """Target groups by name, each a list of module names; the adapted layers are their union."""
 

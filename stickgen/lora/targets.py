@@ -23,8 +23,9 @@ def match_targets(model: nn.Module, target_modules: Iterable[str], layers: Itera
         model: any module.
         target_modules: the targets.
         layers: of modules inside numbered blocks, such as ``transformer_encoder.layers.3.ffn.gate_proj``, take only
-            those in blocks of these numbers. What lies in no block, such as ``pose_decoder.0``, is not concerned (PEFT
-            leaves it out). None: all.
+            those in blocks of these numbers. -1 means the last of them, and one below the first means none, so that
+            one list serves models of any depth. What lies in no block, such as ``pose_decoder.0``, is not concerned
+            (PEFT leaves it out). None: all.
 
     Raises:
         AdapterError: the list is empty, or a target or a number names no Linear layer. The message lists near matches,
@@ -52,11 +53,13 @@ def module_paths(state: Iterable[str]) -> list[str]:
 def _in_blocks(paths: list[str], wanted: set[int]) -> list[str]:
     blocks = {path: _block(path) for path in paths}
     there = sorted({number for number in blocks.values() if number is not None})
+    numbers = {there[number] if number < 0 else number for number in wanted if number >= -len(there)}
+    found = [path for path, number in blocks.items() if number is None or number in numbers]
+    if wanted and found and numbers <= set(there):
+        return found
     if not there:
-        raise AdapterError(f"layers {sorted(wanted)}: the targets lie in no numbered block; leave layers out")
-    if not wanted or not wanted <= set(there):
-        raise AdapterError(f"layers {sorted(wanted)}: the targets lie in layers {', '.join(map(str, there))}")
-    return [path for path, number in blocks.items() if number is None or number in wanted]
+        raise AdapterError(f"layers {sorted(wanted)}: the targets lie in no numbered block; set layers to null")
+    raise AdapterError(f"layers {sorted(wanted)}: the targets lie in layers {', '.join(map(str, there))}")
 
 
 def _block(path: str) -> int | None:

@@ -151,7 +151,10 @@ def test_adapted_layers_are_still_found(transformer) -> None:
     [
         (["q_proj"], [1], encoder("q_proj", layers=range(1, 2))),
         (["q_proj"], [0, 1], encoder("q_proj")),
+        (["q_proj"], [-1], encoder("q_proj", layers=range(1, 2))),
+        (["q_proj"], [-3, -2, 1], encoder("q_proj")),
         (["ffn", "pose_decoder"], [0], encoder(*FFN, layers=range(1)) + POSE),
+        (["pose_decoder"], [-2, -1], POSE),
     ],
 )
 def test_a_subset_of_the_layers(transformer, targets: list[str], layers: list[int], paths: list[str]) -> None:
@@ -163,8 +166,9 @@ def test_a_subset_of_the_layers(transformer, targets: list[str], layers: list[in
     [
         (["q_proj"], [2], r"layers \[2\]: the targets lie in layers 0, 1"),
         (["q_proj"], [0, 7], r"layers \[0, 7\]"),
+        (["q_proj"], [-3], r"layers \[-3\]: the targets lie in layers 0, 1"),
         (["q_proj"], [], r"layers \[\]"),
-        (["pose_decoder"], [0], r"layers \[0\]: the targets lie in no numbered block; leave layers out"),
+        (["pose_decoder"], [0], r"layers \[0\]: the targets lie in no numbered block; set layers to null"),
     ],
 )
 def test_layers_that_are_not_there(transformer, targets: list[str], layers: list[int], message: str) -> None:
