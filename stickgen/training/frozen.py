@@ -7,8 +7,11 @@ import functools
 import hashlib
 import json
 import logging
+import os
+import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,6 +36,9 @@ FOLDER = "frozen"
 
 SHARE = 0.25
 """Of the free disk, what "auto" may take."""
+
+UNUSED_DAYS = 7
+"""After so long without a run that opens it, a store is deleted when another one is made."""
 
 FORMAT = 1
 """Goes up whenever stored numbers would differ from those that training computes now."""
@@ -115,7 +121,7 @@ class _Store:
         """Return why the layers' output is not always the same, and what to do; None where it is."""
         base, objective = self.config.base, self.config.objective
         if not self.layers or not self.config.lora.enabled:
-            return "no layer below the first adapter; adapt only the last ones, as in 'lora.layers=[6,7]'"
+            return "no layer below the first adapter; adapt only the last ones, as in 'lora.layers=[-2,-1]'"
         if base.dropout:
             return f"base.dropout={base.dropout:g} changes the frozen layers' output in every step; set it to 0"
         if objective.feed_actions:
@@ -176,7 +182,10 @@ class _Store:
                 waits = True
                 time.sleep(_POLL_SECONDS)
             else:
+                _delete_unused(self.folder)
                 break
+        with suppress(OSError):  # a store of another user, or one that was deleted since
+            os.utime(states)
         return found
 
     def key(self) -> str:
@@ -216,7 +225,7 @@ class _Store:
         started = time.monotonic()
         shape, rows = (variants, clips), (self.rows, self.width)
         made = write_hidden(folder, key, self.layers, shape, rows, getattr(torch, self.dtype), self._computed())
-        log.info("%s: stored after %.0f s; it may be deleted when no run needs it", folder, time.monotonic() - started)
+        log.info("%s: stored after %.0f s; deleted when no run has used it for a week", folder, time.monotonic() - started)
         return made
 
     def _computed(self) -> Computed:
@@ -243,6 +252,15 @@ class _Store:
             if time.monotonic() - shown > _PROGRESS_SECONDS:
                 shown = time.monotonic()
                 log.info("frozen layers: %d of %d passes over a clip", done, total)
+
+
+def _delete_unused(folder: Path) -> None:
+    for states in folder.glob("*/states"):
+        with suppress(OSError, FolderInUseError, OutputError):
+            if time.time() - states.stat().st_mtime > UNUSED_DAYS * 24 * 3600:
+                with folder_lock(states.parent):
+                    shutil.rmtree(states)
+                states.parent.rmdir()
 
 
 def _hidden(model: StickFigureTransformer, batch: Batch, layers: int, causal: bool) -> torch.Tensor:

@@ -1,5 +1,7 @@
 """Frozen layers below the first adapter, computed once and read from the disk."""
 
+import os
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -133,6 +135,25 @@ def test_jobs_on_the_same_layers_and_clips_share_a_store(
     for number, changes in enumerate(others):
         _build(top_run(tmp_path / str(number), base, **changes))
     assert len(set(made)) == len(made) == len(folders(tmp_path)) == 1 + len(others)
+
+
+def test_a_store_that_no_run_opens_for_a_week_is_deleted_when_another_is_made(tmp_path: Path, base: Path) -> None:
+    for seed in (0, 1, 2):
+        _build(top_run(tmp_path / "run", base, seed=seed))
+    place = tmp_path / "frozen"
+    assert len(folders(tmp_path)) == 3
+    eight_days_ago = time.time() - 8 * 24 * 3600
+    other = place / "notes"
+    other.mkdir()
+    for folder in place.glob("*/states"):
+        os.utime(folder, (eight_days_ago, eight_days_ago))
+    _build(top_run(tmp_path / "run", base, seed=1))  # opens its own, and makes none
+    assert len(folders(tmp_path)) == 4
+    used = {folder.parent for folder in place.glob("*/states") if folder.stat().st_mtime > eight_days_ago + 60}
+    _build(top_run(tmp_path / "run", base, seed=3))
+    assert len(used) == 1
+    assert len(folders(tmp_path)) == 3
+    assert {*used, other} < set(place.iterdir())
 
 
 def test_a_job_waits_for_the_one_that_makes_the_store(
