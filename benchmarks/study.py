@@ -102,8 +102,7 @@ def studies(steps: int, step_ratio: float = STEP_RATIO) -> dict[str, dict[str, l
         "alpha": {f"alpha {alpha}": [f"lora.alpha={alpha}"] for alpha in (4, 8, 16, 32, 64)},
         "targets": {name: [f"lora/targets={group}"] for name, group in groups.items()},
         "top": {
-            "all layers": [],
-            "all layers, 4 variants": [VARIANTS],
+            "all layers": [VARIANTS],
             **{
                 f"last {k}": [f"lora.layers=[{','.join(map(str, range(LAYERS - k, LAYERS)))}]", VARIANTS]
                 for k in (6, 4, 2, 1)
@@ -122,6 +121,8 @@ def studies(steps: int, step_ratio: float = STEP_RATIO) -> dict[str, dict[str, l
         },
         "style": {
             "whole recipe": [],
+            "last four layers": ["lora.layers=[-4,-3,-2,-1]"],
+            "the same, four variations": ["lora.layers=[-4,-3,-2,-1]", VARIANTS],
             "even pace": ["objective.input_pace=0"],
             "no prior clips": ["objective.prior_clips=0"],
             "no starts from rest": ["data.augment.rest_start=0"],
