@@ -51,6 +51,24 @@ def test_the_readme_is_one_page_whose_commands_can_be_pasted() -> None:
         assert not re.search(r"<[a-z ]+>|…", block), block
 
 
+def test_the_results_of_the_readme_are_those_of_the_page_of_results() -> None:
+    readme = _section((ROOT / "README.md").read_text(encoding="utf-8"), "## Results")
+    page = _section((ROOT / "docs" / "results.md").read_text(encoding="utf-8"), "## Styles on the shipped base")
+    rows = [
+        [cell.strip(" *").partition(" ±")[0] for cell in line.split("|")]
+        for line in page.partition("| three styles")[0].splitlines()
+    ]
+    models = readme.splitlines()[4:]
+    assert len([line for line in models if line.startswith("|")]) == 8
+    for line in models:
+        figures = re.findall(r"\d[\d.]*(?:e-\d)?(?: %)?(?=\**\s\|)", line)
+        assert not figures or any(set(figures) <= set(row) for row in rows), f"{line}: run the commands of the page"
+
+
+def _section(text: str, heading: str) -> str:
+    return text.partition(f"{heading}\n")[2].partition("\n## ")[0]
+
+
 def test_the_counterparts_of_stick_gen_and_peft_exist() -> None:
     text = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
     counterparts = [re.split(r"(?<!\\)\|", line)[2] for line in text.splitlines() if line.startswith("| `")]
