@@ -54,12 +54,11 @@ def _in_blocks(paths: list[str], wanted: set[int]) -> list[str]:
     blocks = {path: _block(path) for path in paths}
     there = sorted({number for number in blocks.values() if number is not None})
     numbers = {there[number] if number < 0 else number for number in wanted if number >= -len(there)}
-    found = [path for path, number in blocks.items() if number is None or number in numbers]
-    if wanted and found and numbers <= set(there):
-        return found
-    if not there:
+    if not there and (numbers or not wanted):
         raise AdapterError(f"layers {sorted(wanted)}: the targets lie in no numbered block; set layers to null")
-    raise AdapterError(f"layers {sorted(wanted)}: the targets lie in layers {', '.join(map(str, there))}")
+    if there and not (numbers and numbers <= set(there)):
+        raise AdapterError(f"layers {sorted(wanted)}: the targets lie in layers {', '.join(map(str, there))}")
+    return [path for path, number in blocks.items() if number is None or number in numbers]
 
 
 def _block(path: str) -> int | None:

@@ -166,7 +166,7 @@ def test_a_subset_of_the_layers(transformer, targets: list[str], layers: list[in
     [
         (["q_proj"], [2], r"layers \[2\]: the targets lie in layers 0, 1"),
         (["q_proj"], [0, 7], r"layers \[0, 7\]"),
-        (["q_proj"], [-3], r"layers \[-3\]: the targets lie in layers 0, 1"),
+        (["q_proj", "pose_decoder"], [-3], r"layers \[-3\]: the targets lie in layers 0, 1"),
         (["q_proj"], [], r"layers \[\]"),
         (["pose_decoder"], [0], r"layers \[0\]: the targets lie in no numbered block; set layers to null"),
     ],
