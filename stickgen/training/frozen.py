@@ -225,7 +225,7 @@ class _Store:
         started = time.monotonic()
         shape, rows = (variants, clips), (self.rows, self.width)
         made = write_hidden(folder, key, self.layers, shape, rows, getattr(torch, self.dtype), self._computed())
-        log.info("%s: stored after %.0f s; deleted when no run has used it for a week", folder, time.monotonic() - started)
+        log.info("%s: stored after %.0f s; kept for a week after its last use", folder, time.monotonic() - started)
         return made
 
     def _computed(self) -> Computed:
