@@ -122,7 +122,7 @@ def studies(steps: int, step_ratio: float = STEP_RATIO) -> dict[str, dict[str, l
         "style": {
             "whole recipe": [],
             "last four layers": ["lora.layers=[-4,-3,-2,-1]"],
-            "the same, four variations": ["lora.layers=[-4,-3,-2,-1]", VARIANTS],
+            "last four layers, four variations": ["lora.layers=[-4,-3,-2,-1]", VARIANTS],
             "even pace": ["objective.input_pace=0"],
             "no prior clips": ["objective.prior_clips=0"],
             "no starts from rest": ["data.augment.rest_start=0"],

@@ -8,8 +8,10 @@ the key of what the rows were computed from and the digest of both files.
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,8 @@ class HiddenStates:
         return rows if rows.dtype == torch.float32 else rows.view(torch.bfloat16).float()
 
     def _mapped(self) -> np.ndarray:
+        with suppress(OSError):  # another user's
+            os.utime(self.folder)  # stores that nobody opens for long are deleted
         return np.load(self.folder / ROWS, mmap_mode="r", allow_pickle=False)
 
     def __getstate__(self) -> dict[str, Any]:

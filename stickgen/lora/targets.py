@@ -23,13 +23,14 @@ def match_targets(model: nn.Module, target_modules: Iterable[str], layers: Itera
         model: any module.
         target_modules: the targets.
         layers: of modules inside numbered blocks, such as ``transformer_encoder.layers.3.ffn.gate_proj``, take only
-            those in blocks of these numbers. -1 means the last of them, and one below the first means none, so that
-            one list serves models of any depth. What lies in no block, such as ``pose_decoder.0``, is not concerned
-            (PEFT leaves it out). None: all.
+            those in blocks of these numbers. -1 means the last block in which targets lie. A negative number that counts
+            past the first is ignored, so that one list serves models of any depth. What lies in no block, such as
+            ``pose_decoder.0``, is not concerned (PEFT leaves it out). None: all.
 
     Raises:
-        AdapterError: the list is empty, or a target or a number names no Linear layer. The message lists near matches,
-            or, for a regular expression that matches layers, the targets that mean the same layers.
+        AdapterError: the list is empty, a target names no Linear layer, a number no block, or the negative numbers none
+            of the blocks. The message lists near matches, or, for a regular expression that matches layers, the
+            targets that mean the same layers.
     """
     targets = list(dict.fromkeys(target_modules))
     if not targets:

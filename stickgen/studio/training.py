@@ -53,7 +53,7 @@ _TOP_LAYERS = ("experiment=style", "lora.layers=[-4,-3,-2,-1]", "data.augment.va
 PRESETS = {
     "style": Preset("a style, from a few dozen clips", ("experiment=style",)),
     "card": Preset("the model card's recipe, for thousands of clips"),
-    "top layers": Preset("a style, in the last four layers only: sooner, and less is forgotten", _TOP_LAYERS),
+    "top layers": Preset("a style, in the last four layers only, which is faster", _TOP_LAYERS),
     "full": Preset("all weights, no adapter", ("lora.enabled=false",), adapts=False),
     "quickstart": Preset("a check of the installation, on a tiny base", ("experiment=quickstart",)),
 }

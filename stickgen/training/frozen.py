@@ -7,7 +7,6 @@ import functools
 import hashlib
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from stickgen import __version__
 from stickgen.config import TrainConfig
 from stickgen.data.batch import Batch
 from stickgen.data.datamodule import ClipDataModule
-from stickgen.data.hidden import Computed, HiddenStates, free_bytes, open_hidden, write_hidden
+from stickgen.data.hidden import FILES, Computed, HiddenStates, free_bytes, open_hidden, write_hidden
 from stickgen.errors import ConfigError, FolderInUseError, OutputError
 from stickgen.locks import folder_lock
 from stickgen.model import StickFigureTransformer
@@ -38,7 +37,7 @@ SHARE = 0.25
 """Of the free disk, what "auto" may take."""
 
 UNUSED_DAYS = 7
-"""After so long without a run that opens it, a store is deleted when another one is made."""
+"""After so long without a run that opens it, a store is deleted when a run looks for its own."""
 
 FORMAT = 1
 """Goes up whenever stored numbers would differ from those that training computes now."""
@@ -81,6 +80,8 @@ def with_frozen_stored(config: TrainConfig, data: ClipDataModule, built: BuiltMo
         return config
     store = _Store(config, data, built, "float32" if asked == "auto" else asked)
     objection = store.objection()
+    if not objection:
+        _delete_unused(store.folder)
     if asked != "auto":
         if objection:
             raise ConfigError(f"trainer.cache_frozen={asked}: {objection}; or set trainer.cache_frozen=null")
@@ -182,10 +183,7 @@ class _Store:
                 waits = True
                 time.sleep(_POLL_SECONDS)
             else:
-                _delete_unused(self.folder)
                 break
-        with suppress(OSError):  # a store of another user, or one that was deleted since
-            os.utime(states)
         return found
 
     def key(self) -> str:
@@ -257,10 +255,16 @@ class _Store:
 def _delete_unused(folder: Path) -> None:
     for states in folder.glob("*/states"):
         with suppress(OSError, FolderInUseError, OutputError):
-            if time.time() - states.stat().st_mtime > UNUSED_DAYS * 24 * 3600:
+            if _unused(states):
                 with folder_lock(states.parent):
-                    shutil.rmtree(states)
-                states.parent.rmdir()
+                    if _unused(states):  # no job has opened it meanwhile
+                        shutil.rmtree(states)
+
+
+def _unused(states: Path) -> bool:
+    """Return whether it is a store, and old; nothing else that lies there is deleted."""
+    is_store = {path.name for path in states.iterdir()} == set(FILES)
+    return is_store and time.time() - states.stat().st_mtime > UNUSED_DAYS * 24 * 3600
 
 
 def _hidden(model: StickFigureTransformer, batch: Batch, layers: int, causal: bool) -> torch.Tensor:

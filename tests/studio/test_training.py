@@ -28,6 +28,7 @@ def test_every_preset_can_be_trained(place: Path, preset: str) -> None:
     assert config.lora.enabled == (preset != "full")
     if preset != "full":
         assert (config.lora.rank, list(config.lora.targets)) == (4, ["attention"])
+    assert config.lora.layers == ([-4, -3, -2, -1] if preset == "top layers" else None)
 
 
 def test_texts_arrive_as_they_were_typed(place: Path) -> None:

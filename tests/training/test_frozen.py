@@ -137,23 +137,29 @@ def test_jobs_on_the_same_layers_and_clips_share_a_store(
     assert len(set(made)) == len(made) == len(folders(tmp_path)) == 1 + len(others)
 
 
-def test_a_store_that_no_run_opens_for_a_week_is_deleted_when_another_is_made(tmp_path: Path, base: Path) -> None:
+def test_stores_that_no_run_opens_for_a_week_are_deleted_and_nothing_else(tmp_path: Path, base: Path) -> None:
     for seed in (0, 1, 2):
         _build(top_run(tmp_path / "run", base, seed=seed))
-    place = tmp_path / "frozen"
-    assert len(folders(tmp_path)) == 3
+    stores = list((tmp_path / "frozen").glob("*/states"))
+    others = tmp_path / "frozen" / "mine" / "states"
+    others.mkdir(parents=True)
+    (others / ROWS).touch()
     eight_days_ago = time.time() - 8 * 24 * 3600
-    other = place / "notes"
-    other.mkdir()
-    for folder in place.glob("*/states"):
+    for folder in (*stores[:2], others):
         os.utime(folder, (eight_days_ago, eight_days_ago))
-    _build(top_run(tmp_path / "run", base, seed=1))  # opens its own, and makes none
-    assert len(folders(tmp_path)) == 4
-    used = {folder.parent for folder in place.glob("*/states") if folder.stat().st_mtime > eight_days_ago + 60}
-    _build(top_run(tmp_path / "run", base, seed=3))
-    assert len(used) == 1
-    assert len(folders(tmp_path)) == 3
-    assert {*used, other} < set(place.iterdir())
+    with folder_lock(stores[0].parent):
+        _build(top_run(tmp_path / "run", base, seed=3))
+    assert len(stores) == 3
+    assert [folder.exists() for folder in (*stores, others)] == [True, False, True, True]
+
+
+def test_a_store_that_is_opened_counts_as_used(tmp_path: Path, base: Path) -> None:
+    _build(top_run(tmp_path / "run", base))
+    (states,) = (tmp_path / "frozen").glob("*/states")
+    six_days_ago = time.time() - 6 * 24 * 3600
+    os.utime(states, (six_days_ago, six_days_ago))
+    _build(top_run(tmp_path / "run", base))
+    assert states.stat().st_mtime > six_days_ago + 3600
 
 
 def test_a_job_waits_for_the_one_that_makes_the_store(
