@@ -23,8 +23,8 @@ def match_targets(model: nn.Module, target_modules: Iterable[str], layers: Itera
         model: any module.
         target_modules: the targets.
         layers: of modules inside numbered blocks, such as ``transformer_encoder.layers.3.ffn.gate_proj``, take only
-            those in blocks of these numbers. -1 means the last block in which targets lie. A negative number that counts
-            past the first is ignored, so that one list serves models of any depth. What lies in no block, such as
+            those in blocks of these numbers. -1 means the last block in which targets lie. Negative numbers that count
+            past the first are ignored, so that one list serves models of any depth. What lies in no block, such as
             ``pose_decoder.0``, is not concerned (PEFT leaves it out). None: all.
 
     Raises:
