@@ -7,6 +7,7 @@ Commands in sentences and tables, and those of ``LISTED``, are parsed: their pro
 
 import argparse
 import multiprocessing
+import os
 import shutil
 import sys
 import tempfile
@@ -14,6 +15,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch: a fork of a process with OpenMP threads waits for them for ever
 
 from tests.documentation.files import import_all, make_files
 from tests.documentation.pages import FIRST, LISTED, PARSED, RUN, Command, commands_of
