@@ -68,8 +68,8 @@ SHOWN_OF_STYLE = {
 STEP_RATIO = 0.85
 """Time of an adapter's step over that of a full fine-tuning step, as docs/performance.md has it for these settings."""
 
-LAYERS, VARIANTS = 8, "data.augment.variants=4"
-"""Of the shipped base; of a clip in the study "top"."""
+VARIANTS = "data.augment.variants=4"
+"""Of a clip, where only the last layers are adapted."""
 
 ADAPTER_POINTS = [(16, "1e-3"), (16, "3e-3"), (64, "1e-3"), (64, "2e-3"), (64, "3e-3")]
 
@@ -103,10 +103,7 @@ def studies(steps: int, step_ratio: float = STEP_RATIO) -> dict[str, dict[str, l
         "targets": {name: [f"lora/targets={group}"] for name, group in groups.items()},
         "top": {
             "all layers": [VARIANTS],
-            **{
-                f"last {k}": [f"lora.layers=[{','.join(map(str, range(LAYERS - k, LAYERS)))}]", VARIANTS]
-                for k in (6, 4, 2, 1)
-            },
+            **{f"last {k}": [_last_layers(k), VARIANTS] for k in (6, 4, 2, 1)},
             "decoder": ["lora/targets=[pose_decoder]", VARIANTS],
         },
         "dropout": {f"base dropout {p}": [f"base.dropout={p}"] for p in (0, 0.1)},
@@ -121,8 +118,8 @@ def studies(steps: int, step_ratio: float = STEP_RATIO) -> dict[str, dict[str, l
         },
         "style": {
             "whole recipe": [],
-            "last four layers": ["lora.layers=[-4,-3,-2,-1]"],
-            "last four layers, four variations": ["lora.layers=[-4,-3,-2,-1]", VARIANTS],
+            "last four layers": [_last_layers(4)],
+            "last four layers, four variations": [_last_layers(4), VARIANTS],
             "even pace": ["objective.input_pace=0"],
             "no prior clips": ["objective.prior_clips=0"],
             "no starts from rest": ["data.augment.rest_start=0"],
@@ -132,6 +129,10 @@ def studies(steps: int, step_ratio: float = STEP_RATIO) -> dict[str, dict[str, l
         },
         "drift": {"input drifts": drift, "input drifts, clips shifted": [*drift, "data.augment.shift=8"]},
     }
+
+
+def _last_layers(count: int) -> str:
+    return f"lora.layers=[{','.join(map(str, range(-count, 0)))}]"
 
 
 def main() -> None:

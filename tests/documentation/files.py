@@ -52,8 +52,6 @@ def import_all() -> None:
     import stickgen.reports.inspect
     import stickgen.sweeps.job  # noqa: F401
 
-    torch.set_num_threads(1)
-
 
 def make_files(folder: Path, run: Callable[[Path, str], None]) -> None:
     """Make the files.
