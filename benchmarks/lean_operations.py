@@ -2,13 +2,12 @@
 
     python benchmarks/lean_operations.py --batch 2 8 --dtype float32 bf16 --base-dropout 0 0.1 --cpu-time --threads 1
 
-Each row replaces one operation by PyTorch's own: "norm", "gate" and "attention" of the base, "recompute"
-(activations that the backward pass computes again), "masks" (dropout masks), and "adapters" (the formula of LoRA as it
-is usually written). "every one" replaces all. Rows have processes of their own and take steps in turn.
+Each row replaces one operation by PyTorch's own: "norm" and "attention" of the base, "masks" (dropout masks), and
+"adapters" (the formula of LoRA as it is usually written). "every one" replaces all. Rows have processes of their own
+and take steps in turn.
 """
 
 import argparse
-import contextlib
 import json
 import statistics
 import subprocess
@@ -17,7 +16,7 @@ from typing import Any
 
 import train_step
 
-OPERATIONS = ("norm", "gate", "attention", "recompute", "masks", "adapters")
+OPERATIONS = ("norm", "attention", "masks", "adapters")
 
 
 def replace(operations: list[str]) -> None:
@@ -32,10 +31,6 @@ def replace(operations: list[str]) -> None:
 
     def norm(x: Any, weight: Any, eps: float) -> Any:
         return F.rms_norm(x, (x.shape[-1],), weight, eps)
-
-    def gate(gate: Any, value: Any, mask: Any = None, keep: float = 1.0) -> Any:
-        inner = F.silu(gate) * value
-        return inner if mask is None else inner * mask * keep
 
     def attended(query: Any, key: Any, value: Any, visible: Any, causal: bool, dropout: float) -> Any:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=visible, dropout_p=dropout, is_causal=causal)
@@ -53,18 +48,10 @@ def replace(operations: list[str]) -> None:
             outputs.append(F.linear(x, weight, bias) + update * scaling)
         return tuple(outputs)
 
-    @contextlib.contextmanager
-    def kept_as_they_are(activation: Any, compute: Any) -> Any:
-        yield
-
     if "norm" in operations:
         layers.rms_norm = norm
-    if "gate" in operations:
-        layers.swiglu = gate
     if "attention" in operations:
         layers.attention = attended
-    if "recompute" in operations:
-        layers.recomputed = kept_as_they_are
     if "masks" in operations:
         for module in (stickgen.dropout, attention, stickgen.lora.functional):
             module.keep_mask = masks

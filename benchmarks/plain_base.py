@@ -1,7 +1,7 @@
 """The base as one writes it with PyTorch's own operations: what an adapter library meets when it is given such a model.
 
-stickgen's base has backward passes of its own for norm, rotation, gate and dropout, and every contender that runs on it
-gains by them. This is the same function, of the same weights, without them.
+stickgen's base has operations of its own for norm, dropout and, in bfloat16, attention, and every contender that runs
+on it gains by them. This is the same function, of the same weights, without them.
 """
 
 import torch

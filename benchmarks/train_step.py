@@ -13,6 +13,7 @@ the same dropout and precision. PEFT is not a dependency: `pip install peft` fir
 stickgen          its LoRA, the step's clips divided into micro-batches by its own measured search; in bf16 its base is
                   kept in bfloat16 (base.dtype), while the others' computes under autocast
 stickgen_whole    the same, all clips in one pass
+stickgen_2        the same, two clips a pass (trainer.micro_batch=2): the least memory
 full, peft,       full fine-tuning, PEFT's LoRA and the formula as usually written, all clips in one pass, on
 plain             stickgen's base with its lean backward passes
 top1, top2, top4, the same with adapters in the last so many layers and the pose decoder, all clips in one pass; with
@@ -37,7 +38,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-CONTENDERS = ("stickgen", "stickgen_whole", "full", "peft", "plain", "full_torch", "peft_torch")
+CONTENDERS = ("stickgen", "stickgen_whole", "stickgen_2", "full", "peft", "plain", "full_torch", "peft_torch")
 TOP = tuple(f"top{k}{stored}" for k in (1, 2, 4, 6) for stored in ("", "_stored"))
 OTHERS = ("stickgen_compiled", "full_torch_compiled", "peft_torch_compiled", *TOP)
 LAYERS = 8
@@ -280,6 +281,8 @@ def peak_mib(worker: "subprocess.Popen[str]") -> float:
 def compare(task: Task, names: list[str], runs: int) -> dict[str, Any]:
     """Let the contenders take steps in turn at the settings of a task; return the figures of each."""
     tasks = {name: replace(task, contender=name) for name in names}
+    if "stickgen_2" in tasks:
+        tasks["stickgen_2"] = replace(tasks["stickgen_2"], micro_batch=2)
     first = "stickgen" if "stickgen" in names else names[0]
     if first == "stickgen":
         search = start_worker(replace(tasks[first], micro_batch=0))

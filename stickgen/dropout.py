@@ -46,22 +46,18 @@ def kept(x: Tensor, mask: Tensor, out: Tensor | None = None) -> Tensor:
         # The bits of half a word times one or zero: nothing is widened, which takes twice as long as the product.
         made = torch.mul(x.view(torch.int16), mask, out=None if out is None else out.view(torch.int16))
         return made.view(x.dtype)
-    # As bytes: a CPU widens those to x's type six times as fast as it does booleans.
-    return torch.mul(x, mask.view(torch.uint8) if mask.dtype == torch.bool else mask, out=out)
+    # Not a product: that would first widen the mask to x's type, which takes as long again.
+    return torch.where(mask.bool(), x, x.new_zeros(()), out=out)
 
 
 class Dropout(nn.Dropout):
     """``nn.Dropout``, drawn with :func:`keep_mask` on a CPU and by PyTorch's own kernel elsewhere."""
 
-    def draw(self, x: Tensor) -> tuple[Tensor | None, float]:
-        """Return :func:`keep_mask` for x: (None, 1) in evaluation mode."""
-        return keep_mask(x.shape, self.p if self.training else 0.0, x.device, x.dtype)
-
     def forward(self, x: Tensor) -> Tensor:
         """Return x itself in evaluation mode, and otherwise with entries dropped and the mean kept."""
         if x.device.type != "cpu":
             return F.dropout(x, self.p, self.training)
-        mask, keep = self.draw(x)
+        mask, keep = keep_mask(x.shape, self.p if self.training else 0.0, x.device, x.dtype)
         return x if mask is None else _Dropped.apply(x, mask, keep)
 
 

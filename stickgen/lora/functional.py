@@ -1,7 +1,7 @@
 """The adapted layers' arithmetic, written for weights that are frozen.
 
 Plain autograd keeps a dropped copy of the input and a mask for every adapter. Here the layers that read one input share
-one mask and one pass over the input, and only the input itself, the mask and the rank-sized products are kept.
+one dropped input, and only that, its mask and the rank-sized products are kept.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,8 @@ class _LoRALinears(Function):
         rows = x.shape.numel() // x.shape[-1]
         flat = x_cast.reshape(rows, x.shape[-1])
         flat_mask = None if mask is None else mask.view_as(flat)
-        inner = _dropped(flat, flat_mask) @ _stacked(down, dtype).T
+        dropped = flat if flat_mask is None else kept(flat, flat_mask)
+        inner = dropped @ _stacked(down, dtype).T
         inner *= scale
         outputs = []
         for weight, bias, b, part in zip(weights, biases, up, _parts(inner, down), strict=True):
@@ -56,7 +57,7 @@ class _LoRALinears(Function):
             y = F.linear(x_cast, weight.to(dtype), None if bias is None else bias.to(dtype))
             y.view(rows, y.shape[-1]).addmm_(part, b.to(dtype).T)
             outputs.append(y)
-        ctx.save_for_backward(flat, flat_mask, inner, *tensors)
+        ctx.save_for_backward(dropped, flat_mask, inner, *tensors)
         ctx.scale = scale
         ctx.x_dtype, ctx.x_shape = x.dtype, x.shape
         return tuple(outputs)
@@ -64,15 +65,15 @@ class _LoRALinears(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        flat, mask, inner, *tensors = ctx.saved_tensors
+        dropped, mask, inner, *tensors = ctx.saved_tensors
         weights, down, up = tensors[0::4], tensors[2::4], tensors[3::4]
-        dtype = flat.dtype
-        flat_grads = [grad.reshape(flat.shape[0], grad.shape[-1]) for grad in grads]
+        dtype = dropped.dtype
+        flat_grads = [grad.reshape(dropped.shape[0], grad.shape[-1]) for grad in grads]
         # Turned round: with the long dimension on the right, the product is three times as fast.
         grad_up = [(part.T @ g).T for g, part in zip(flat_grads, _parts(inner, down), strict=True)]
         grad_inner = torch.cat([g @ b.to(dtype) for g, b in zip(flat_grads, up, strict=True)], dim=1)
         grad_inner *= ctx.scale
-        grad_down = _parts(grad_inner.T @ _dropped(flat, mask), down, dim=0)
+        grad_down = _parts(grad_inner.T @ dropped, down, dim=0)
         grad_x = None
         if ctx.needs_input_grad[0]:  # nothing before the first adapter needs any
             total = grad_inner @ _stacked(down, dtype)
@@ -96,10 +97,6 @@ def _dtype(x: Tensor) -> torch.dtype:
 def _stacked(down: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     """All layers' lora_A as one, ``[sum of ranks, in]``: their thin products are then a single one."""
     return torch.cat([a.to(dtype) for a in down])
-
-
-def _dropped(flat: Tensor, mask: Tensor | None) -> Tensor:
-    return flat if mask is None else kept(flat, mask)
 
 
 def _parts(stacked: Tensor, down: Sequence[Tensor], dim: int = 1) -> Sequence[Tensor]:

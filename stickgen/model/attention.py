@@ -16,6 +16,9 @@ _ROWS = 64
 """The sequence is padded to a multiple, since a CPU's softmax and products are several times as fast on rows of whole
 vectors."""
 
+_CACHED = 2**21
+"""Bytes of attention weights that are worked on at once: what a core's own cache holds, rather than the memory."""
+
 
 def attention(
     query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, causal: bool, dropout: float
@@ -44,21 +47,22 @@ class _BlockAttention(Function):
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None, causal: bool, dropout: float
     ) -> Tensor:
-        batch, length = query.shape[0], query.shape[2]
+        batch, heads, length, size = query.shape
         q, k, v = _padded(query, query.shape[-1] ** -0.5), _padded(key), _padded(value)
         hidden = _hidden_keys(visible, causal, length, q)
-        out = torch.empty(batch, q.shape[1], *query.shape[1::2], dtype=query.dtype).transpose(1, 2)
+        out = query.new_empty(batch, length, heads, size).transpose(1, 2)
         masks = []
-        for rows, seen in _blocks(q.shape[1], causal):
-            weights = _weights(q[:, rows], k[:, seen], hidden, causal)
+        for clips, each, rows, seen in _blocks(q, heads, causal):
+            weights = _weights(q[each, rows], k[each, seen], hidden, clips)
             mask, ctx.keep = keep_mask(weights.shape, dropout, weights.device, weights.dtype)
             masks.append(mask)
             if mask is not None:
                 weights = kept(weights, mask, out=weights)
-            out[:, :, rows] = torch.bmm(weights, v[:, seen]).unflatten(0, (batch, -1))
+            out[clips, :, rows] = torch.bmm(weights, v[each, seen]).unflatten(0, (-1, heads))[
+                :, :, : length - rows.start
+            ]
         ctx.save_for_backward(q, k, v, hidden, *masks)
         ctx.causal, ctx.shape = causal, query.shape
-        out = out[:, :, :length]
         return out if ctx.keep == 1 else out.mul_(ctx.keep)
 
     @staticmethod
@@ -67,19 +71,19 @@ class _BlockAttention(Function):
         q, k, v, hidden, *masks = ctx.saved_tensors
         grad = _padded(grad, ctx.keep)
         grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        for (rows, seen), mask in zip(_blocks(q.shape[1], ctx.causal), masks, strict=True):
-            weights = _weights(q[:, rows], k[:, seen], hidden, ctx.causal)
-            grad_weights = torch.bmm(grad[:, rows], v[:, seen].mT)
+        batch, heads, length, size = ctx.shape
+        for (clips, each, rows, seen), mask in zip(_blocks(q, heads, ctx.causal), masks, strict=True):
+            weights = _weights(q[each, rows], k[each, seen], hidden, clips)
+            grad_weights = torch.bmm(grad[each, rows], v[each, seen].mT)
             if mask is None:
                 dropped = weights
             else:
                 dropped = kept(weights, mask)
                 grad_weights = kept(grad_weights, mask, out=grad_weights)
-            grad_v[:, seen] += torch.bmm(dropped.mT, grad[:, rows])
+            grad_v[each, seen] += torch.bmm(dropped.mT, grad[each, rows])
             grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, weights.dtype)
-            grad_q[:, rows] = torch.bmm(grad_scores, k[:, seen])
-            grad_k[:, seen] += torch.bmm(grad_scores.mT, q[:, rows])
-        batch, _, length, size = ctx.shape
+            grad_q[each, rows] = torch.bmm(grad_scores, k[each, seen])
+            grad_k[each, seen] += torch.bmm(grad_scores.mT, q[each, rows])
         grad_q.mul_(size**-0.5)
         by_head = (part.unflatten(0, (batch, -1))[:, :, :length] for part in (grad_q, grad_k, grad_v))
         return *by_head, None, None, None
@@ -97,12 +101,12 @@ def _padded(x: Tensor, scale: float = 1.0) -> Tensor:
 def _hidden_keys(visible: Tensor | None, causal: bool, length: int, like: Tensor) -> Tensor:
     """Return what is added to scores, −∞ where a key is hidden.
 
-    Causal: ``[rows, rows]``, for a block's own positions; those before them are all seen, padding never is.
+    Causal: ``[1, 1, rows, rows]``, for a block's own positions; those before them are all seen, padding never is.
     Otherwise ``[B or 1, 1, 1, padded L]``.
     """
     if causal:
         rows = _rows(like.shape[1])
-        hidden = torch.ones(rows, rows, dtype=torch.bool, device=like.device).triu_(1)
+        hidden = torch.ones(1, 1, rows, rows, dtype=torch.bool, device=like.device).triu_(1)
     else:
         hidden = torch.ones(1 if visible is None else len(visible), 1, 1, like.shape[1], dtype=torch.bool)
         hidden[..., :length] = False if visible is None else ~visible
@@ -117,19 +121,25 @@ def _rows(length: int) -> int:
     return 2 * _ROWS if length % (2 * _ROWS) == 0 else _ROWS
 
 
-def _blocks(length: int, causal: bool) -> Iterator[tuple[slice, slice]]:
-    """Yield the queries of each block and the keys that any of them may see."""
-    rows = _rows(length)
-    for start in range(0, length, rows):
-        end = start + rows
-        yield slice(start, end), slice(0, end if causal else length)
+def _blocks(q: Tensor, heads: int, causal: bool) -> Iterator[tuple[slice, slice, slice, slice]]:
+    """Yield each block's clips, their heads in ``q [B·H, padded L, size]``, its queries and the keys they may see."""
+    length, rows = q.shape[1], _rows(q.shape[1])
+    clips = max(1, _CACHED // (heads * rows * length * q.itemsize))
+    for first in range(0, q.shape[0], clips * heads):
+        each = slice(first, min(first + clips * heads, q.shape[0]))
+        for start in range(0, length, rows):
+            end = start + rows
+            yield (
+                slice(first // heads, each.stop // heads),
+                each,
+                slice(start, end),
+                slice(0, end if causal else length),
+            )
 
 
-def _weights(q: Tensor, k: Tensor, hidden: Tensor, causal: bool) -> Tensor:
-    """Return the softmax for queries ``[B·H, rows, size]``, scaled, over keys ``[B·H, seen, size]``."""
+def _weights(q: Tensor, k: Tensor, hidden: Tensor, clips: slice) -> Tensor:
+    """Return the softmax for queries ``[clips·H, rows, size]``, scaled, over keys ``[clips·H, seen, size]``."""
     scores = torch.bmm(q, k.mT)
-    if causal:
-        scores[:, :, -len(hidden) :] += hidden
-    else:
-        scores.view(len(hidden), -1, *scores.shape[1:]).add_(hidden)
+    hidden = hidden[clips] if len(hidden) > 1 else hidden
+    scores.unflatten(0, (len(hidden), -1))[..., -hidden.shape[-1] :] += hidden
     return torch.softmax(scores, dim=-1, dtype=scores.dtype)

@@ -1,18 +1,14 @@
-"""Rotation, norm and gate of the transformer; norm and gate have backward passes of their own.
+"""Rotation and norm of the transformer; the norm has a backward pass of its own.
 
-Written out in plain operations, these keep several copies of their input for the backward pass and make many passes
-over memory; on a frozen base they then cost as much as matrix products do. The formulas are the plain ones.
+In plain operations, a norm keeps several copies of its input for the backward pass. The formulas are the plain ones.
 """
 
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
-
-from stickgen.dropout import kept
 
 RotaryTable = tuple[Tensor, Tensor]
 """Of every position's angles the cosines, twice, and the sines, negated and as they are: each ``[L, head_dim]``."""
@@ -25,18 +21,6 @@ def rotate(x: Tensor, table: RotaryTable) -> Tensor:
     """
     cos, sin = (part.to(x.dtype) for part in table)
     return (x * cos).addcmul_(x.roll(x.shape[-1] // 2, dims=-1), sin)
-
-
-def swiglu(gate: Tensor, value: Tensor, mask: Tensor | None = None, keep: float = 1.0) -> Tensor:
-    """Return ``dropout(silu(gate) · value)`` (Shazeer 2020, arXiv:2002.05202); silu is computed again for the gradient.
-
-    Args:
-        gate: ``[..., d]``.
-        value: ``[..., d]``.
-        mask: bool ``[..., d]``, which entries dropout keeps; None where it drops none.
-        keep: the factor that then keeps the mean.
-    """
-    return _SwiGLU.apply(gate, value, mask, keep) if torch.is_grad_enabled() else _gated(gate, value, mask, keep)
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -73,25 +57,3 @@ def _normed(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=width)
     scale = norm.square_().div_(x.shape[-1]).add_(eps).rsqrt_().to(x.dtype)
     return (x * scale).mul_(weight), scale
-
-
-class _SwiGLU(Function):
-    @staticmethod
-    def forward(ctx: Any, gate: Tensor, value: Tensor, mask: Tensor | None, keep: float) -> Tensor:
-        ctx.save_for_backward(gate, value, mask)
-        ctx.keep = keep
-        return _gated(gate, value, mask, keep)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        gate, value, mask = ctx.saved_tensors
-        if mask is not None:
-            grad = kept(grad, mask).mul_(ctx.keep)
-        grad_gate = torch.ops.aten.silu_backward(grad * value, gate)
-        return grad_gate, F.silu(gate).mul_(grad), None, None
-
-
-def _gated(gate: Tensor, value: Tensor, mask: Tensor | None, keep: float) -> Tensor:
-    out = F.silu(gate).mul_(value)
-    return out if mask is None else kept(out, mask, out=out).mul_(keep)

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stickgen.dropout import Dropout
 from stickgen.model.attention import attention
 from stickgen.model.cache import KeyValueCache, LayerCache, new_visible
-from stickgen.model.functional import RotaryTable, rms_norm, rotate, swiglu
-from stickgen.model.recompute import recomputed
+from stickgen.model.functional import RotaryTable, rms_norm, rotate
 
 RMS_EPS = 1e-6
 ROPE_BASE = 10000.0
@@ -107,10 +107,7 @@ class SwiGLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``output(dropout(silu(gate(x)) · value(x)))``, ``[B, L, d]``."""
         gate, value = read_together(x, (self.gate_proj, self.value_proj))
-        mask, keep = self.dropout.draw(gate)
-        inner = swiglu(gate, value, mask, keep)
-        with recomputed(inner, lambda: swiglu(gate, value, mask, keep)):
-            return self.output_proj(inner)
+        return self.output_proj(self.dropout(F.silu(gate) * value))
 
 
 class EncoderLayer(nn.Module):
@@ -132,13 +129,8 @@ class EncoderLayer(nn.Module):
     ) -> Tensor:
         """Return the layer's output, ``[B, L, d]``; arguments as of :meth:`SelfAttention.forward`."""
         dtype = self._dtype(x.device.type)
-        normed = self.norm1(x).to(dtype)
-        with recomputed(normed, lambda: self.norm1(x).to(dtype)):
-            attended = self.self_attn(normed, table, mask, causal, cache)
-        middle = x + self.dropout1(attended)
-        normed = self.norm2(middle).to(dtype)
-        with recomputed(normed, lambda: self.norm2(middle).to(dtype)):
-            return middle + self.ffn(normed)
+        x = x + self.dropout1(self.self_attn(self.norm1(x).to(dtype), table, mask, causal, cache))
+        return x + self.ffn(self.norm2(x).to(dtype))
 
     def _dtype(self, device: str) -> torch.dtype:
         """What the products are computed in."""

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stickgen.model.functional import RotaryTable, rms_norm, rotate, swiglu
+from stickgen.model.functional import RotaryTable, rms_norm, rotate
 
 
 def made(*shape: int, seed: int = 0) -> Tensor:
@@ -24,21 +24,14 @@ def test_rotation_equals_the_plain_formula() -> None:
     torch.testing.assert_close(rotate(x, table(5, 4)), expected)
 
 
-def test_norm_and_gate_equal_torchs() -> None:
-    x, weight, other = made(2, 5, 8), made(8, seed=1), made(2, 5, 8, seed=2)
+def test_norm_equals_torchs() -> None:
+    x, weight = made(2, 5, 8), made(8, seed=1)
     torch.testing.assert_close(rms_norm(x, weight, 1e-6), F.rms_norm(x, (8,), weight, 1e-6))
-    torch.testing.assert_close(swiglu(x, other), F.silu(x) * other)
 
 
 def test_gradients_are_those_of_the_functions() -> None:
     assert torch.autograd.gradcheck(lambda x: rotate(x, table(5, 4)), made(2, 3, 5, 8))
     assert torch.autograd.gradcheck(lambda x, w: rms_norm(x, w, 1e-6), (made(2, 5, 8), made(8, seed=1)))
-    assert torch.autograd.gradcheck(swiglu, (made(2, 5, 8), made(2, 5, 8, seed=2)))
-    mask = torch.rand(2, 5, 8, generator=torch.Generator().manual_seed(3)) < 0.5
-    assert torch.autograd.gradcheck(lambda g, v: swiglu(g, v, mask, 2.0), (made(2, 5, 8), made(2, 5, 8, seed=2)))
-    torch.testing.assert_close(
-        swiglu(made(2, 5, 8), made(2, 5, 8), mask, 2.0), swiglu(made(2, 5, 8), made(2, 5, 8)) * mask * 2
-    )
 
 
 def test_rotation_of_a_transposed_view_as_attention_has_it() -> None:
@@ -49,12 +42,8 @@ def test_rotation_of_a_transposed_view_as_attention_has_it() -> None:
 
 
 def test_without_gradients_the_same_numbers_come_out() -> None:
-    x, weight, other = made(2, 3, 5, 8), made(8, seed=1), made(2, 3, 5, 8, seed=2)
-    operations = (
-        lambda: rotate(x, table(5, 4)),
-        lambda: swiglu(x, other),
-        lambda: rms_norm(x, weight, 1e-6),
-    )
+    x, weight = made(2, 3, 5, 8), made(8, seed=1)
+    operations = (lambda: rotate(x, table(5, 4)), lambda: rms_norm(x, weight, 1e-6))
     for operation in operations:
         with torch.no_grad():
             plain = operation()
@@ -71,20 +60,19 @@ def test_the_norm_of_a_frozen_weight_computes_no_gradient_for_it() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_stays_in_its_width_and_near_the_exact_values(dtype: torch.dtype) -> None:
-    x, weight, other = made(2, 4, 64).detach(), made(64, seed=1).detach(), made(2, 4, 64, seed=2).detach()
+    x, weight = made(2, 4, 64).detach(), made(64, seed=1).detach()
     turned = rotate(x.to(dtype).unsqueeze(1), tuple(part.float() for part in table(4, 32)))  # type: ignore[arg-type]
     for half, exact in (
         (rms_norm(x.to(dtype), weight.to(dtype), 1e-6), F.rms_norm(x, (64,), weight, 1e-6)),
-        (swiglu(x.to(dtype), other.to(dtype)), F.silu(x) * other),
         (turned, rotate(x.unsqueeze(1), table(4, 32))),
     ):
         assert half.dtype == dtype
         torch.testing.assert_close(half.double(), exact, rtol=0.03, atol=0.03)
 
 
-@pytest.mark.parametrize("operation", ["rotate", "swiglu", "rms_norm"])
+@pytest.mark.parametrize("operation", ["rotate", "rms_norm"])
 def test_only_the_inputs_are_kept_for_the_backward_pass(operation: str) -> None:
-    x, weight, other = made(2, 3, 5, 8), made(8, seed=1), made(2, 3, 5, 8, seed=2)
+    x, weight = made(2, 3, 5, 8), made(8, seed=1)
     kept: list[Tensor] = []
 
     def pack(tensor: Tensor) -> Tensor:
@@ -94,10 +82,8 @@ def test_only_the_inputs_are_kept_for_the_backward_pass(operation: str) -> None:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         if operation == "rotate":
             rotate(x, table(5, 4))
-        elif operation == "swiglu":
-            swiglu(x, other)
         else:
             rms_norm(x, weight, 1e-6)
     full = [tensor for tensor in kept if tensor.shape == x.shape]
-    inputs = {"rotate": set(), "swiglu": {x.data_ptr(), other.data_ptr()}, "rms_norm": {x.data_ptr()}}[operation]
+    inputs = {"rotate": set(), "rms_norm": {x.data_ptr()}}[operation]
     assert {tensor.data_ptr() for tensor in full} == inputs
