@@ -22,7 +22,13 @@ class PlainLayer(nn.Module):
         self.norm1, self.norm2, self.dropout1 = layer.norm1, layer.norm2, layer.dropout1
 
     def forward(
-        self, x: Tensor, table: tuple[Tensor, Tensor], mask: Tensor | None, causal: bool, cache: None = None
+        self,
+        x: Tensor,
+        table: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        causal: bool,
+        cache: None = None,
+        lengths: None = None,
     ) -> Tensor:
         """Return the layer's output, as :class:`EncoderLayer` does."""
         attention, ffn = self.self_attn, self.ffn
@@ -55,7 +61,8 @@ class PlainLayer(nn.Module):
 
 
 def plainly_written(model: StickFigureTransformer) -> StickFigureTransformer:
-    """Replace a base's layers by plain ones, in place; call it before adapters are injected."""
+    """Replace a base's layers by plain ones, which read padding too, in place; call it before adapters are injected."""
+    model._lengths = lambda padding_mask, causal: None  # type: ignore[method-assign]
     layers = model.transformer_encoder.layers
     for index, layer in enumerate(layers):
         layers[index] = PlainLayer(layer)

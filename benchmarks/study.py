@@ -4,14 +4,16 @@
 
 trains every case of a study with every seed through train.py, scores them together with `stickgen evaluate`, prints a
 table, and writes all figures to <out>/<study>.json and .png, those of a part of its cases to a file that names them.
-Finished runs of the same settings are kept: an interrupted study goes on.
+Finished runs of the same settings are kept: an interrupted study goes on. With --times, it prints the seconds of each
+case's fastest run and its test error instead, which needs no scoring.
 
     full        an adapter beside full fine-tuning at equal steps, each at two learning rates, and at the better one in
                 equal time
     rank        rank 2 to 32, alpha twice the rank
     alpha       alpha 4 to 64 at rank 8
     targets     which layers are adapted
-    top         adapters in the last layers, trained from what the layers below give for four variants of each clip
+    top         adapters in the last layers, trained from what the layers below give for four variants of each clip,
+                beside the same adapter trained by PEFT on PyTorch's own operations (peft_run.py)
     dropout     of the frozen base while the adapter trains
     shots       how many clips there are to train on
     forgetting  what is gained against what is forgotten, by rate and scale, of adapters and of full fine-tuning
@@ -21,11 +23,13 @@ Finished runs of the same settings are kept: an interrupted study goes on.
 
 import argparse
 import hashlib
+import json
 import os
 import re
+import statistics
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -71,6 +75,9 @@ STEP_RATIO = 0.85
 VARIANTS = "data.augment.variants=4"
 """Of a clip, where only the last layers are adapted."""
 
+PEFT = "PEFT, all layers"
+"""Trained by peft_run.py."""
+
 ADAPTER_POINTS = [(16, "1e-3"), (16, "3e-3"), (64, "1e-3"), (64, "2e-3"), (64, "3e-3")]
 
 
@@ -105,6 +112,8 @@ def studies(steps: int, step_ratio: float = STEP_RATIO) -> dict[str, dict[str, l
             "all layers": [VARIANTS],
             **{f"last {k}": [_last_layers(k), VARIANTS] for k in (6, 4, 2, 1)},
             "decoder": ["lora/targets=[pose_decoder]", VARIANTS],
+            # In bfloat16 under autocast: the base's own bfloat16 is stickgen's.
+            PEFT: [VARIANTS, "base.dtype=float32"],
         },
         "dropout": {f"base dropout {p}": [f"base.dropout={p}"] for p in (0, 0.1)},
         "shots": {
@@ -149,6 +158,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--step-ratio", type=float, default=STEP_RATIO, help="see benchmarks/train_step.py")
     parser.add_argument("--only", nargs="+", help="cases, by label")
+    parser.add_argument("--times", action="store_true")
     parser.add_argument("--set", nargs="+", default=[], help="settings of train.py for every case")
     args = parser.parse_args()
     with report_errors():
@@ -178,14 +188,18 @@ def _study(args: argparse.Namespace) -> None:
     if unknown := set(args.only or ()) - set(cases):
         raise StickgenError(f"--only {', '.join(unknown)}: {', '.join(cases)} expected")
     cases = {label: settings for label, settings in cases.items() if not args.only or label in args.only}
-    models = []
-    for label, settings in cases.items():
-        for seed in args.seeds:
+    folders: dict[str, list[RunFolder]] = {label: [] for label in cases}
+    for seed in args.seeds:
+        for label, settings in cases.items():
             all_settings = [*common, *settings, f"seed={seed}", f"name={args.study}"]
             digest = hashlib.sha256("\n".join(all_settings).encode()).hexdigest()[:8]
             folder = args.out / args.study / f"{_plain(label)}-{seed}-{digest}"
-            _train(folder, all_settings)
-            models.append(f"{label}={folder}")
+            _train("benchmarks/peft_run.py" if label == PEFT else "train.py", folder, all_settings)
+            folders[label].append(RunFolder(folder))
+    if args.times:
+        _print_times(folders)
+        return
+    models = [f"{label}={run.path}" for label, runs in folders.items() for run in runs]
     files = [args.data, *([args.own] if args.own else [])]
     scores = evaluate(models, files)
     report = scores.report
@@ -202,14 +216,25 @@ def _plain(label: str) -> str:
     return re.sub(r"[^A-Za-z0-9.-]+", "_", label)
 
 
-def _train(folder: Path, settings: list[str]) -> None:
+def _print_times(folders: Mapping[str, Sequence[RunFolder]]) -> None:
+    print("\n| | s a run | test pose MSE |\n| --- | ---: | ---: |")
+    for label, runs in folders.items():
+        metrics = [json.loads(run.metrics.read_text(encoding="utf-8")) for run in runs]
+        errors = [found["scores"][found["trained"]]["test"]["pose_mse"] for found in metrics]
+        spread = f" ± {statistics.stdev(errors):.2e}" if len(errors) > 1 else ""
+        # From the settings to the last scores: what is written first, and last.
+        seconds = min(run.metrics.stat().st_mtime - run.config.stat().st_mtime for run in runs)
+        print(f"| {label} | {seconds:.0f} | {statistics.mean(errors):.3e}{spread} |")
+
+
+def _train(script: str, folder: Path, settings: list[str]) -> None:
     if RunFolder(folder).metrics.is_file():
         return
-    command = [sys.executable, "train.py", *settings, f"hydra.run.dir={folder.resolve()}"]
+    command = [sys.executable, script, *settings, f"hydra.run.dir={folder.resolve()}"]
     print("$", "python", *command[1:], flush=True)
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "COLUMNS": "120"}, capture_output=True, text=True)
     if done.returncode:
-        raise StickgenError(f"{folder}: train.py failed: {done.stderr.strip().splitlines()[-1]}")
+        raise StickgenError(f"{folder}: {script} failed: {done.stderr.strip().splitlines()[-1]}")
 
 
 def _draw_tradeoff(report: Report, path: Path) -> None:

@@ -10,6 +10,7 @@ from stickgen.dropout import Dropout
 from stickgen.model.attention import attention
 from stickgen.model.cache import KeyValueCache, LayerCache, new_visible
 from stickgen.model.functional import RotaryTable, rms_norm, rotate
+from stickgen.model.packing import packed, unpacked
 
 RMS_EPS = 1e-6
 ROPE_BASE = 10000.0
@@ -71,24 +72,35 @@ class SelfAttention(nn.Module):
         self.rope = RotaryEmbedding(d_model // nhead)
 
     def forward(
-        self, x: Tensor, table: RotaryTable, mask: Tensor | None, causal: bool, cache: LayerCache | None = None
+        self,
+        x: Tensor,
+        table: RotaryTable,
+        mask: Tensor | None,
+        causal: bool,
+        cache: LayerCache | None = None,
+        lengths: Sequence[int] | None = None,
     ) -> Tensor:
         """Attend.
 
         Args:
-            x: ``[B, L, d]``.
+            x: ``[B, L, d]``, or with ``lengths`` packed, ``[N, d]``.
             table: rotary table of the L positions.
             mask: bool, broadcast to ``[B, H, L, keys]``, True where a key may be seen; None where all may. Not with
                 ``causal``.
             causal: position i sees positions 0 to i only.
             cache: keys and values of the positions before these, which it then holds too.
+            lengths: positions of each clip, where x is packed; L is then the largest. Only with ``causal``.
         """
-        query, key, value = map(self._heads, read_together(x, (self.q_proj, self.k_proj, self.v_proj)))
+        projected = read_together(x, (self.q_proj, self.k_proj, self.v_proj))
+        if lengths is not None:
+            projected = [unpacked(part, lengths, max(lengths)) for part in projected]
+        query, key, value = map(self._heads, projected)
         query, key = rotate(query, table), rotate(key, table)
         if cache is not None:
             key, value = cache.extend(key, value)
         attended = attention(query, key, value, mask, causal, self.dropout if self.training else 0.0)
-        return self.out_proj(attended.transpose(1, 2).flatten(2))
+        attended = attended.transpose(1, 2).flatten(2)
+        return self.out_proj(attended if lengths is None else packed(attended, lengths))
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.nhead, -1)).transpose(1, 2)
@@ -125,11 +137,17 @@ class EncoderLayer(nn.Module):
         self.dropout1 = Dropout(dropout)
 
     def forward(
-        self, x: Tensor, table: RotaryTable, mask: Tensor | None, causal: bool, cache: LayerCache | None = None
+        self,
+        x: Tensor,
+        table: RotaryTable,
+        mask: Tensor | None,
+        causal: bool,
+        cache: LayerCache | None = None,
+        lengths: Sequence[int] | None = None,
     ) -> Tensor:
-        """Return the layer's output, ``[B, L, d]``; arguments as of :meth:`SelfAttention.forward`."""
+        """Return the layer's output in the shape of x; arguments as of :meth:`SelfAttention.forward`."""
         dtype = self._dtype(x.device.type)
-        x = x + self.dropout1(self.self_attn(self.norm1(x).to(dtype), table, mask, causal, cache))
+        x = x + self.dropout1(self.self_attn(self.norm1(x).to(dtype), table, mask, causal, cache, lengths))
         return x + self.ffn(self.norm2(x).to(dtype))
 
     def _dtype(self, device: str) -> torch.dtype:
@@ -155,6 +173,7 @@ class Encoder(nn.Module):
         *,
         first: int = 0,
         end: int | None = None,
+        lengths: Sequence[int] | None = None,
     ) -> Tensor:
         """Return the hidden states, ``[B, L, d]``.
 
@@ -165,13 +184,19 @@ class Encoder(nn.Module):
             cache: of the positions before these; only with ``causal`` and without a mask.
             first: number of the first layer that computes; ``x`` is then the output of the one below it.
             end: number of the layer before which to stop; None: after the last.
+            lengths: positions of each clip before its padding, which is then left out of all that a layer does to each
+                position alone, and is zero in what is returned. Only with ``causal``.
         """
         past = 0 if cache is None else cache.length
         if past:
             # The kernel's own causal mask supposes that queries and keys begin at the same position.
             mask, causal = new_visible(past, x.shape[1], x.device), False
         rope = self.layers[0].self_attn.rope  # type: ignore[union-attr]
-        table = rope.table(x.shape[1], x.dtype, past)  # type: ignore[union-attr,operator]
+        longest = x.shape[1]
+        if lengths is not None:
+            x = packed(x, lengths)
+        positions = longest if lengths is None else max(lengths)
+        table = rope.table(positions, x.dtype, past)  # type: ignore[union-attr,operator]
         for index, layer in list(enumerate(self.layers))[first:end]:
-            x = layer(x, table, mask, causal, None if cache is None else cache.layer(index))
-        return x
+            x = layer(x, table, mask, causal, None if cache is None else cache.layer(index), lengths)
+        return x if lengths is None else unpacked(x, lengths, longest)

@@ -206,7 +206,9 @@ class StickFigureTransformer(nn.Module):
         else:
             first, tokens = below
         visible = _visible_keys(padding_mask, causal)
-        hidden = self.transformer_encoder(tokens, visible, causal, cache, first=first)[:, -x.shape[1] :]
+        lengths = self._lengths(padding_mask, causal)
+        hidden = self.transformer_encoder(tokens, visible, causal, cache, first=first, lengths=lengths)
+        hidden = hidden[:, -x.shape[1] :]
         if cache is not None:
             cache.remember(x, hidden)
 
@@ -260,7 +262,8 @@ class StickFigureTransformer(nn.Module):
         before = torch.cat((x[:, :1], x[:, :-1]), dim=1)
         tokens = self._tokens(x, before, text_embedding, None, camera_data, partner_motion, padding_mask)
         visible = _visible_keys(padding_mask, causal)
-        return cast("Tensor", self.transformer_encoder(tokens, visible, causal, end=layer))
+        lengths = self._lengths(padding_mask, causal)
+        return cast("Tensor", self.transformer_encoder(tokens, visible, causal, end=layer, lengths=lengths))
 
     @property
     def leaves_to_chance(self) -> bool:
@@ -313,6 +316,17 @@ class StickFigureTransformer(nn.Module):
             if text_embedding is not None:
                 tokens = torch.cat((self.text_projection(text_embedding).unsqueeze(1), tokens), dim=1)
         return cast("Tensor", tokens)
+
+    def _lengths(self, padding_mask: Tensor | None, causal: bool) -> list[int] | None:
+        """Return the positions of each clip, the text's with them, where leaving out the padding saves time.
+
+        On a CPU: a GPU would be asked for the lengths, and given many small copies. Only while training: adapters of
+        single clips (:class:`~stickgen.lora.per_clip.PerClipLinear`) need to know which clip a position belongs to.
+        """
+        if padding_mask is None or not causal or not self.training or padding_mask.device.type != "cpu":
+            return None
+        lengths: list[int] = (~padding_mask).sum(dim=1).add(1).tolist()
+        return None if min(lengths) > padding_mask.shape[1] else lengths
 
     def _pose(self, head: Tensor, x: Tensor, before: Tensor, noise: Tensor | None, steer: Steer | None) -> Tensor:
         """Turn the pose head's output into poses ``[B, T, D]``.

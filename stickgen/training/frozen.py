@@ -39,7 +39,7 @@ SHARE = 0.25
 UNUSED_DAYS = 7
 """After so long without a run that opens it, a store is deleted when a run looks for its own."""
 
-FORMAT = 1
+FORMAT = 2
 """Goes up whenever stored numbers would differ from those that training computes now."""
 
 _EMBEDDINGS = (
