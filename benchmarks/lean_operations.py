@@ -1,4 +1,4 @@
-"""What each lean operation of stickgen is worth: a training step without it, beside the step with all of them.
+"""What each operation of stickgen is worth: a training step without it, beside the step with all of them.
 
     python benchmarks/lean_operations.py --batch 2 8 --dtype float32 bf16 --base-dropout 0 0.1 --cpu-time --threads 1
 

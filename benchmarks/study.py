@@ -13,7 +13,7 @@ case's fastest run and its test error instead, which needs no scoring.
     alpha       alpha 4 to 64 at rank 8
     targets     which layers are adapted
     top         adapters in the last layers, trained from what the layers below give for four variants of each clip,
-                beside the same adapter trained by PEFT on PyTorch's own operations (peft_run.py)
+                beside the same adapter trained by PEFT on PyTorch's own operations (peft_run.py; `pip install peft`)
     dropout     of the frozen base while the adapter trains
     shots       how many clips there are to train on
     forgetting  what is gained against what is forgotten, by rate and scale, of adapters and of full fine-tuning
@@ -29,6 +29,7 @@ import re
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -77,6 +78,9 @@ VARIANTS = "data.augment.variants=4"
 
 PEFT = "PEFT, all layers"
 """Trained by peft_run.py."""
+
+SECONDS = "process_seconds.txt"
+"""In the folder of a run that a study trained: what its process took, imports, stores and scores included."""
 
 ADAPTER_POINTS = [(16, "1e-3"), (16, "3e-3"), (64, "1e-3"), (64, "2e-3"), (64, "3e-3")]
 
@@ -222,8 +226,7 @@ def _print_times(folders: Mapping[str, Sequence[RunFolder]]) -> None:
         metrics = [json.loads(run.metrics.read_text(encoding="utf-8")) for run in runs]
         errors = [found["scores"][found["trained"]]["test"]["pose_mse"] for found in metrics]
         spread = f" ± {statistics.stdev(errors):.2e}" if len(errors) > 1 else ""
-        # From the settings to the last scores: what is written first, and last.
-        seconds = min(run.metrics.stat().st_mtime - run.config.stat().st_mtime for run in runs)
+        seconds = min(float((run.path / SECONDS).read_text(encoding="utf-8")) for run in runs)
         print(f"| {label} | {seconds:.0f} | {statistics.mean(errors):.3e}{spread} |")
 
 
@@ -232,9 +235,11 @@ def _train(script: str, folder: Path, settings: list[str]) -> None:
         return
     command = [sys.executable, script, *settings, f"hydra.run.dir={folder.resolve()}"]
     print("$", "python", *command[1:], flush=True)
+    started = time.perf_counter()
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "COLUMNS": "120"}, capture_output=True, text=True)
     if done.returncode:
         raise StickgenError(f"{folder}: {script} failed: {done.stderr.strip().splitlines()[-1]}")
+    (folder / SECONDS).write_text(f"{time.perf_counter() - started:.1f}\n", encoding="utf-8")
 
 
 def _draw_tradeoff(report: Report, path: Path) -> None:

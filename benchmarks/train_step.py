@@ -15,7 +15,7 @@ stickgen          its LoRA, the step's clips divided into micro-batches by its o
 stickgen_whole    the same, all clips in one pass
 stickgen_2        the same, two clips a pass (trainer.micro_batch=2): the least memory
 full, peft,       full fine-tuning, PEFT's LoRA and the formula as usually written, all clips in one pass, on
-plain             stickgen's base with its lean backward passes
+plain             stickgen's base, with its norm, attention and dropout
 top1, top2, top4, the same with adapters in the last so many layers and the pose decoder, all clips in one pass; with
 top6              _stored, the output of the layers below is read from the disk (stickgen/data/hidden.py)
 full_torch,       full fine-tuning and PEFT's LoRA on the same base written in PyTorch's own operations
@@ -71,9 +71,23 @@ def build(contender: str, base_dropout: float, dtype: str) -> Any:
     contender, _, written = contender.partition("_")
     model = build_eager(contender, base_dropout, dtype, plainly="torch" in written)
     if "compiled" in written:
+        _draw_masks_outside_graphs()
         for layer in model.transformer_encoder.layers:
             layer.compile()
     return model.train()
+
+
+def _draw_masks_outside_graphs() -> None:
+    """Keep dropout masks out of compiled graphs: PyTorch 2.13 cannot make their views of another width again."""
+    import torch
+
+    import stickgen.dropout
+    import stickgen.lora.functional
+    from stickgen.model import attention
+
+    drawn = torch.compiler.disable(stickgen.dropout.keep_mask)
+    for module in (stickgen.dropout, attention, stickgen.lora.functional):
+        module.keep_mask = drawn
 
 
 def build_eager(contender: str, base_dropout: float, dtype: str, *, plainly: bool) -> Any:

@@ -1,3 +1,5 @@
+import copy
+import importlib
 import runpy
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ import torch
 from benchmarks import formats, open_data, study
 from benchmarks.plain_base import plainly_written
 from stickgen.data.file import open_clips, pack
+from stickgen.lora import inject_lora_adapters, load_lora_state_dict
 from stickgen.mocap.importers.npz import JOINT_ARCHIVE
 from stickgen.mocap.importers.registry import find_sources
 from stickgen.model import StickFigureTransformer
@@ -52,6 +55,27 @@ def test_the_plainly_written_base_is_the_same_function() -> None:
         plain = plainly_written(model)(motion, text, return_all_outputs=True)
     for name, value in expected.items():
         torch.testing.assert_close(plain[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_pefts_run_trains_the_same_function_and_saves_it_as_stickgens(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("peft")
+    monkeypatch.syspath_prepend(str(Path(study.__file__).parent))
+    peft_run = importlib.import_module("peft_run")
+    torch.manual_seed(0)
+    theirs = StickFigureTransformer(d_model=32, nhead=4, num_layers=2, embedding_dim=12, causal=True).eval()
+    ours = copy.deepcopy(theirs)
+    peft_run.inject(theirs, ["transformer_encoder", "pose_decoder"], 4, 8.0, 0.05)
+    for name, parameter in theirs.named_parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter.data, std=0.1)
+            assert ".lora_" in name
+    inject_lora_adapters(ours, rank=4, alpha=8.0)
+    load_lora_state_dict(ours, peft_run.state(theirs), settings=peft_run.settings(theirs))
+    motion, text = torch.randn(9, 3, 20), torch.randn(3, 12)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(motion, text), theirs.eval()(motion, text), rtol=1e-4, atol=1e-5)
+    with pytest.raises(SystemExit, match="plain LoRA"):
+        peft_run.inject(ours, ["transformer_encoder"], 4, 8.0, 0.05, use_rslora=True)
 
 
 def test_in_equal_time_full_fine_tuning_takes_as_many_steps_as_an_adapters_time_holds() -> None:

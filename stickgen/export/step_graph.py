@@ -223,7 +223,9 @@ class _StepEncoder(nn.Module):
     cos: Tensor
     sin: Tensor
 
-    def forward(self, x: Tensor, mask: None, causal: bool, cache: _StepCache, *, first: int = 0) -> Tensor:
+    def forward(
+        self, x: Tensor, mask: None, causal: bool, cache: _StepCache, *, first: int = 0, lengths: None = None
+    ) -> Tensor:
         x = torch.where(cache.position == 0, cache.text, x)
         table = self.cos[cache.position], self.sin[cache.position]
         visible = cache.visible()

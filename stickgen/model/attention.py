@@ -17,7 +17,8 @@ _ROWS = 64
 vectors."""
 
 _CACHED = 2**21
-"""Bytes of attention weights that are worked on at once: what a core's own cache holds, rather than the memory."""
+"""Bytes of attention weights that are worked on at once. On a core with 2 MiB of cache, 1 and 3 MiB took 1.1 times as
+long with clips of 250 frames. Dropout's draws depend on it, so it does not depend on the machine."""
 
 
 def attention(
@@ -41,7 +42,7 @@ def attention(
 
 
 class _BlockAttention(Function):
-    """Works by blocks of queries and keeps no attention weights, only their masks; the weights are computed again."""
+    """Works by blocks of clips and queries. It keeps only the masks of attention weights, and computes them again."""
 
     @staticmethod
     def forward(
@@ -51,16 +52,16 @@ class _BlockAttention(Function):
         q, k, v = _padded(query, query.shape[-1] ** -0.5), _padded(key), _padded(value)
         hidden = _hidden_keys(visible, causal, length, q)
         out = query.new_empty(batch, length, heads, size).transpose(1, 2)
-        masks = []
+        masks: list[Tensor | None] = []
+        ctx.keep = 1.0
         for clips, each, rows, seen in _blocks(q, heads, causal):
             weights = _weights(q[each, rows], k[each, seen], hidden, clips)
             mask, ctx.keep = keep_mask(weights.shape, dropout, weights.device, weights.dtype)
             masks.append(mask)
             if mask is not None:
                 weights = kept(weights, mask, out=weights)
-            out[clips, :, rows] = torch.bmm(weights, v[each, seen]).unflatten(0, (-1, heads))[
-                :, :, : length - rows.start
-            ]
+            attended = torch.bmm(weights, v[each, seen]).unflatten(0, (-1, heads))
+            out[clips, :, rows] = attended[:, :, : length - rows.start]  # the last rows may be padding
         ctx.save_for_backward(q, k, v, hidden, *masks)
         ctx.causal, ctx.shape = causal, query.shape
         return out if ctx.keep == 1 else out.mul_(ctx.keep)

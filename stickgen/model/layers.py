@@ -1,4 +1,7 @@
-"""Blocks of the transformer; all take and return ``[B, L, d]``, batch first, which the attention kernel wants."""
+"""Blocks of the transformer; all take and return ``[B, L, d]``, batch first, which the attention kernel wants.
+
+Attention and layers also take packed clips, ``[N, d]`` (:mod:`stickgen.model.packing`).
+"""
 
 from collections.abc import Sequence
 
@@ -59,7 +62,7 @@ class RMSNorm(nn.RMSNorm):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention with rotary positions, through the fused kernel."""
+    """Multi-head self-attention with rotary positions, through a fused kernel."""
 
     def __init__(self, d_model: int, nhead: int, dropout: float) -> None:
         super().__init__()
@@ -93,7 +96,8 @@ class SelfAttention(nn.Module):
         """
         projected = read_together(x, (self.q_proj, self.k_proj, self.v_proj))
         if lengths is not None:
-            projected = [unpacked(part, lengths, max(lengths)) for part in projected]
+            longest = max(lengths)
+            projected = [unpacked(part, lengths, longest) for part in projected]
         query, key, value = map(self._heads, projected)
         query, key = rotate(query, table), rotate(key, table)
         if cache is not None:
@@ -117,7 +121,7 @@ class SwiGLU(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``output(dropout(silu(gate(x)) · value(x)))``, ``[B, L, d]``."""
+        """Return ``output(dropout(silu(gate(x)) · value(x)))``, in the shape of x."""
         gate, value = read_together(x, (self.gate_proj, self.value_proj))
         return self.output_proj(self.dropout(F.silu(gate) * value))
 
@@ -192,10 +196,9 @@ class Encoder(nn.Module):
             # The kernel's own causal mask supposes that queries and keys begin at the same position.
             mask, causal = new_visible(past, x.shape[1], x.device), False
         rope = self.layers[0].self_attn.rope  # type: ignore[union-attr]
-        longest = x.shape[1]
+        positions = longest = x.shape[1]
         if lengths is not None:
-            x = packed(x, lengths)
-        positions = longest if lengths is None else max(lengths)
+            positions, x = max(lengths), packed(x, lengths)
         table = rope.table(positions, x.dtype, past)  # type: ignore[union-attr,operator]
         for index, layer in list(enumerate(self.layers))[first:end]:
             x = layer(x, table, mask, causal, None if cache is None else cache.layer(index), lengths)

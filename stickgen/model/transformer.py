@@ -258,6 +258,8 @@ class StickFigureTransformer(nn.Module):
             causal: likewise.
         """
         causal = self.causal if causal is None else causal
+        if padding_mask is not None:
+            _check_padding(padding_mask, causal)
         x = _batch_first(motion, padding_mask)
         before = torch.cat((x[:, :1], x[:, :-1]), dim=1)
         tokens = self._tokens(x, before, text_embedding, None, camera_data, partner_motion, padding_mask)
@@ -318,10 +320,11 @@ class StickFigureTransformer(nn.Module):
         return cast("Tensor", tokens)
 
     def _lengths(self, padding_mask: Tensor | None, causal: bool) -> list[int] | None:
-        """Return the positions of each clip, the text's with them, where leaving out the padding saves time.
+        """Return the positions of each clip, the text's with them, where the encoder is to leave out padding.
 
-        On a CPU: a GPU would be asked for the lengths, and given many small copies. Only while training: adapters of
-        single clips (:class:`~stickgen.lora.per_clip.PerClipLinear`) need to know which clip a position belongs to.
+        In causal passes, where it follows the real frames. On a CPU: a GPU would be asked for the lengths, and given
+        many small copies. Only while training, since adapters of single clips (``lora/per_clip.py``) need to know which
+        clip a position belongs to.
         """
         if padding_mask is None or not causal or not self.training or padding_mask.device.type != "cpu":
             return None

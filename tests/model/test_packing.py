@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stickgen.lora import inject_lora_adapters
 from stickgen.model import StickFigureTransformer
 from stickgen.model.packing import packed, unpacked
 
@@ -44,16 +45,19 @@ def gradients(model: StickFigureTransformer, padding_mask: Tensor, below: int) -
     return poses.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.parametrize("adapters", [None, "lora", "dora"])
 @pytest.mark.parametrize("below", [0, 2])
 def test_training_without_padding_gives_the_same_poses_and_gradients(
-    below: int, monkeypatch: pytest.MonkeyPatch
+    below: int, adapters: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     padding_mask = torch.arange(9) >= torch.tensor([4, 9, 2])[:, None]
     rows: list[int] = []
     model = base()
-    gate = model.transformer_encoder.layers[2].ffn.gate_proj
-    assert isinstance(gate, nn.Linear)
-    gate.register_forward_hook(lambda layer, inputs, output: rows.append(inputs[0].shape[:-1].numel()))
+    if adapters:
+        inject_lora_adapters(model, rank=2, dropout=0, kind=adapters)
+    last = model.transformer_encoder.layers[2]
+    assert isinstance(last, nn.Module)
+    last.register_forward_hook(lambda layer, inputs, output: rows.append(output.shape[:-1].numel()))
     poses, grads = gradients(model, padding_mask, below)
     monkeypatch.setattr(model, "_lengths", lambda *_: None)
     expected, plain = gradients(model, padding_mask, below)
@@ -64,9 +68,17 @@ def test_training_without_padding_gives_the_same_poses_and_gradients(
         torch.testing.assert_close(gradient, plain[name])
 
 
-@pytest.mark.parametrize("reason", ["evaluation", "bidirectional", "no padding"])
+@pytest.mark.parametrize("reason", ["evaluation", "bidirectional", "no padding", "a GPU"])
 def test_padding_stays_where_it_is_needed_or_costs_nothing(reason: str) -> None:
-    padding_mask = torch.arange(9) >= torch.tensor([9, 9, 9 if reason == "no padding" else 4])[:, None]
-    model = base(causal=reason != "bidirectional")
-    assert model.train(reason != "evaluation")._lengths(padding_mask, model.causal) is None
-    assert base()._lengths(torch.arange(9) >= torch.tensor([9, 4])[:, None], True) == [10, 5]
+    lengths = [9, 9] if reason == "no padding" else [9, 4]
+    padding_mask = torch.arange(9) >= torch.tensor(lengths)[:, None]
+    model = base(causal=reason != "bidirectional").train(reason != "evaluation")
+    mask = padding_mask.to("meta") if reason == "a GPU" else padding_mask
+    assert model._lengths(mask, model.causal) is None
+
+
+def test_a_mask_with_padding_before_real_frames_is_refused() -> None:
+    mask = torch.zeros(3, 9, dtype=torch.bool)
+    mask[1, 2] = True
+    with pytest.raises(ValueError, match="padding must follow"):
+        base().hidden_below(1, torch.zeros(9, 3, 20).double(), torch.zeros(3, 8).double(), padding_mask=mask)
