@@ -14,14 +14,17 @@ from pathlib import Path
 from train_step import PINNED, Task, peak_mib, start_worker, take_turns
 
 
-def row(frames: int, batches: list[int], dtype: str, runs: int, threads: int) -> list[dict[str, float]]:
+def row(frames: int, batches: list[int], given: argparse.Namespace) -> list[dict[str, float]]:
     """Return the figures of every batch size at one length."""
 
     def start(batch: int, **env: str):  # type: ignore[no-untyped-def]
-        return start_worker(Task("stickgen", batch, batch, dtype, threads=threads, frames=frames), **env)
+        task = Task(
+            "stickgen", batch, batch, given.dtype, threads=given.threads, frames=frames, cpu_time=given.cpu_time
+        )
+        return start_worker(task, **env)
 
     workers = {batch: start(batch) for batch in batches}
-    seconds = take_turns(workers, runs)
+    seconds = take_turns(workers, given.runs)
     for worker in workers.values():
         worker.communicate("end\n")
     figures = []
@@ -49,12 +52,13 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "bf16"), default="float32")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu-time", action="store_true", help="measure the processor's time, on a busy machine")
     parser.add_argument("--json", type=Path, help="write the figures here")
     given = parser.parse_args()
     results = []
     print(f"{'frames':>7}{'batch':>6}{'ms/step':>9}{'range':>13}{'frames/s':>10}{'peak MiB':>10}")
     for frames in given.frames:
-        for cell in row(frames, given.batch, given.dtype, given.runs, given.threads):
+        for cell in row(frames, given.batch, given):
             results.append(cell)
             spread = f"{1000 * cell['low']:.0f}-{1000 * cell['high']:.0f}"
             print(

@@ -14,6 +14,7 @@ stickgen          its LoRA, the step's clips divided into micro-batches by its o
                   kept in bfloat16 (base.dtype), while the others' computes under autocast
 stickgen_whole    the same, all clips in one pass
 stickgen_2        the same, two clips a pass (trainer.micro_batch=2): the least memory
+stickgen_padded   all clips in one pass, whose encoder works on their padding too; with --shortest
 full, peft,       full fine-tuning, PEFT's LoRA and the formula as usually written, all clips in one pass, on
 plain             stickgen's base, with its norm, attention and dropout
 top1, top2, top4, the same with adapters in the last so many layers and the pose decoder, all clips in one pass; with
@@ -40,7 +41,7 @@ from typing import Any
 
 CONTENDERS = ("stickgen", "stickgen_whole", "stickgen_2", "full", "peft", "plain", "full_torch", "peft_torch")
 TOP = tuple(f"top{k}{stored}" for k in (1, 2, 4, 6) for stored in ("", "_stored"))
-OTHERS = ("stickgen_compiled", "full_torch_compiled", "peft_torch_compiled", *TOP)
+OTHERS = ("stickgen_padded", "stickgen_compiled", "full_torch_compiled", "peft_torch_compiled", *TOP)
 LAYERS = 8
 TARGETS = ["transformer_encoder", "pose_decoder"]
 RANK, ALPHA, LORA_DROPOUT = 8, 16.0, 0.05
@@ -53,7 +54,10 @@ PINNED = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 @dataclass(frozen=True)
 class Task:
-    """What a contender's process does; passes are of ``micro_batch`` clips, and 0 asks for the fastest size alone."""
+    """What a contender's process does; passes are of ``micro_batch`` clips, and 0 asks for the fastest size alone.
+
+    Clips have ``shortest`` to ``frames`` frames, in even steps; None: all the same.
+    """
 
     contender: str
     batch: int
@@ -62,6 +66,7 @@ class Task:
     base_dropout: float = 0.0
     threads: int = 2
     frames: int = FRAMES
+    shortest: int | None = None
     cpu_time: bool = False
     device: str = "cpu"
 
@@ -70,6 +75,8 @@ def build(contender: str, base_dropout: float, dtype: str) -> Any:
     """Return the model of a contender, ready to train."""
     contender, _, written = contender.partition("_")
     model = build_eager(contender, base_dropout, dtype, plainly="torch" in written)
+    if "padded" in written:
+        model._lengths = lambda padding_mask, causal: None
     if "compiled" in written:
         _draw_masks_outside_graphs()
         for layer in model.transformer_encoder.layers:
@@ -178,6 +185,8 @@ def work(task: Task) -> None:
     torch.manual_seed(1)
     motion = torch.randn(task.frames, batch, DIM).to(task.device)
     text = torch.randn(batch, EMBEDDING).to(task.device)
+    lengths = torch.linspace(task.shortest or task.frames, task.frames, batch).round()
+    padding = (torch.arange(task.frames) >= lengths[:, None]).to(task.device)
     autocast = task.dtype == "bf16" and not contender.startswith(("stickgen", "top"))
     below, made = (lambda part: None), 0.0
     if contender.endswith("_stored"):
@@ -191,7 +200,9 @@ def work(task: Task) -> None:
         for at in range(0, clips, size):
             part = slice(at, at + size)
             with torch.autocast(task.device, dtype=torch.bfloat16, enabled=autocast):
-                outputs = model(motion[:, part], text[part], return_all_outputs=True, below=below(part))
+                mask = padding[part] if bool(padding.any()) else None
+                inputs = motion[:, part], text[part]
+                outputs = model(*inputs, return_all_outputs=True, padding_mask=mask, below=below(part))
                 loss = sum(outputs[name].float().square().mean() for name in ("pose", "action_logits", "physics"))
             (loss * (size / batch)).backward()
 
@@ -331,6 +342,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[2, 8])
     parser.add_argument("--dtype", nargs="+", choices=("float32", "bf16"), default=["float32"])
     parser.add_argument("--base-dropout", type=float, nargs="+", default=[0.0])
+    parser.add_argument("--shortest", type=int, help=f"frames of the shortest clip [default: all have {FRAMES}]")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--contenders", nargs="+", choices=(*CONTENDERS, *OTHERS), default=CONTENDERS)
@@ -346,7 +358,10 @@ def main() -> None:
     for dtype in given.dtype:
         for base_dropout in given.base_dropout:
             for batch in given.batch:
-                task = Task("", batch, batch, dtype, base_dropout, given.threads, FRAMES, given.cpu_time, given.device)
+                task = Task(
+                    "", batch, batch, dtype, base_dropout, given.threads,
+                    shortest=given.shortest, cpu_time=given.cpu_time, device=given.device,
+                )  # fmt: skip
                 result = compare(task, given.contenders, given.runs)
                 results.append(result)
                 settings = f"batch {batch}, {dtype}, base dropout {base_dropout:g}, {given.device}"

@@ -27,7 +27,7 @@ from stickgen.override_errors import override_mistake
 from stickgen.render import Panel, save
 from stickgen.reports.page import page
 from stickgen.reports.scenes import Scene
-from stickgen.text.encoder import TextEncoder
+from stickgen.text.encoder import Encoders
 from stickgen.training import FitResult, job_settings
 from stickgen.training import fit as fit_config
 
@@ -66,7 +66,7 @@ class Model(LoadedModel):
     """
 
     label: str
-    _encoders: dict[tuple[str, str | None], TextEncoder] = field(default_factory=dict, init=False)
+    _encoders: Encoders = field(default_factory=dict, init=False)
 
     def generate(
         self,

@@ -23,7 +23,7 @@ from stickgen.config import TrainConfig
 from stickgen.errors import CheckpointError, ConfigError
 from stickgen.files import check_exists
 from stickgen.model import StickFigureTransformer
-from stickgen.text.encoder import TextEncoder
+from stickgen.text.encoder import Encoders
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,14 @@ class ModelOptions:
         allow_other_base: put adapters on ``base`` even where they were trained on another, with a warning.
         encoder: hub id or folder of the text encoder; None: the hub id that a base's record names.
         encoder_id: the id of an encoder that is given as a folder, see :class:`~stickgen.text.encoder.TextEncoder`.
-        kept: text encoders that stay loaded from one generation to the next, by name and given id; None: none does.
+        kept: text encoders that stay loaded from one generation to the next; None: none does.
     """
 
     base: Path | None = None
     allow_other_base: bool = False
     encoder: str | None = None
     encoder_id: str | None = None
-    kept: dict[tuple[str, str | None], TextEncoder] | None = field(default=None, compare=False)
+    kept: Encoders | None = field(default=None, compare=False)
 
     def load(self, path: str) -> "LoadedModel":
         """Return :func:`load_model` of a path.

@@ -85,6 +85,10 @@ class TextEncoder:
         return rows[[position[text] for text in texts]]
 
 
+Encoders = dict[tuple[str, str | None], TextEncoder]
+"""Loaded text encoders, by name and by the id that was given for them."""
+
+
 def canonical_id(name_or_folder: str) -> str:
     """Return the id under which an encoder is recorded, the same from the hub and from a folder.
 

@@ -1,13 +1,13 @@
 """Prompts to vectors: each base reads them in the encoder that its captions were embedded by."""
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from stickgen.errors import ConfigError
-from stickgen.text.encoder import TextEncoder, encoder_difference
+from stickgen.text.encoder import Encoders, TextEncoder, encoder_difference
 
 
 def embed_prompts(
@@ -17,7 +17,7 @@ def embed_prompts(
     encoder_id: str | None = None,
     *,
     option: str = "--encoder",
-    kept: MutableMapping[tuple[str, str | None], TextEncoder] | None = None,
+    kept: Encoders | None = None,
 ) -> list[Tensor]:
     """Return for each base the prompts ``[B, E]``; an encoder is loaded once, however many bases share it.
 
@@ -27,7 +27,7 @@ def embed_prompts(
         encoder: hub id or folder; None: the hub id that a record names.
         encoder_id: the id of an encoder that is given as a folder, see :class:`~stickgen.text.encoder.TextEncoder`.
         option: what names an encoder, for messages.
-        kept: encoders that were loaded before, by name and given id, to which new ones are added; None: none is kept.
+        kept: encoders that were loaded before, to which new ones are added; None: none is kept.
 
     Raises:
         ConfigError: a record names no encoder and none is given, or the one given does not embed as its base's did:
