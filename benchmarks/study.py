@@ -5,7 +5,7 @@
 trains every case of a study with every seed through train.py, scores them together with `stickgen evaluate`, prints a
 table, and writes all figures to <out>/<study>.json and .png, those of a part of its cases to a file that names them.
 Finished runs of the same settings are kept: an interrupted study goes on. With --times, it prints the seconds of each
-case's fastest run and its test error instead, which needs no scoring.
+case's fastest run and the errors in its metrics.json instead, which needs no scoring.
 
     full        an adapter beside full fine-tuning at equal steps, each at two learning rates, and at the better one in
                 equal time
@@ -221,13 +221,16 @@ def _plain(label: str) -> str:
 
 
 def _print_times(folders: Mapping[str, Sequence[RunFolder]]) -> None:
-    print("\n| | s a run | test pose MSE |\n| --- | ---: | ---: |")
+    print("\n| | s a run | test pose MSE | val pose MSE |\n| --- | ---: | ---: | ---: |")
     for label, runs in folders.items():
         metrics = [json.loads(run.metrics.read_text(encoding="utf-8")) for run in runs]
-        errors = [found["scores"][found["trained"]]["test"]["pose_mse"] for found in metrics]
-        spread = f" ± {statistics.stdev(errors):.2e}" if len(errors) > 1 else ""
+        errors = []
+        for split in ("test", "val"):
+            values = [found["scores"][found["trained"]][split]["pose_mse"] for found in metrics]
+            spread = f" ± {statistics.stdev(values):.2e}" if len(values) > 1 else ""
+            errors.append(f"{statistics.mean(values):.3e}{spread}")
         seconds = min(float((run.path / SECONDS).read_text(encoding="utf-8")) for run in runs)
-        print(f"| {label} | {seconds:.0f} | {statistics.mean(errors):.3e}{spread} |")
+        print(f"| {label} | {seconds:.0f} | {' | '.join(errors)} |")
 
 
 def _train(script: str, folder: Path, settings: list[str]) -> None:
