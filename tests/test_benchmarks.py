@@ -90,6 +90,16 @@ def test_pefts_run_trains_the_same_function_and_saves_it_as_stickgens(monkeypatc
         peft_run.inject(ours, ["transformer_encoder"], 4, 8.0, 0.05, use_rslora=True)
 
 
+def test_a_profile_counts_products_and_bytes_by_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(study.__file__).parent))
+    counted = importlib.import_module("profile_step").counted
+    assert counted("aten::mm", [[8, 3], [3, 5]], 4) == (2 * 8 * 3 * 5, 4 * (24 + 15 + 40))
+    assert counted("aten::addmm_", [[8, 5], [8, 3], [3, 5], [], []], 4) == (2 * 8 * 3 * 5, 4 * (24 + 15 + 40))
+    assert counted("aten::bmm", [[2, 8, 3], [2, 3, 5]], 2) == (2 * 2 * 8 * 3 * 5, 2 * (48 + 30 + 80))
+    assert counted("aten::mul", [[8, 3], [3]], 4) == (0, 4 * (24 + 3 + 24))
+    assert counted("aten::slice", [[8, 3]], 4) == (0, 0)
+
+
 def test_in_equal_time_full_fine_tuning_takes_as_many_steps_as_an_adapters_time_holds() -> None:
     assert study.studies(120)["full"]["full, equal time"][-1] == "trainer.max_steps=102"
     assert study.studies(120, 0.5)["full"]["full, equal time"][-1] == "trainer.max_steps=60"
