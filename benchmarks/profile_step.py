@@ -101,10 +101,10 @@ def main() -> None:
         for name, seconds, operations, moved in found:
             if seconds > SHOWN * total and name.startswith("aten::"):
                 roof = max(operations / rate, moved / bandwidth)
-                print(
-                    f"| {name.removeprefix('aten::')} | {1000 * seconds:.0f} | {seconds / total:.0%} | "
-                    f"{operations / 1e9:.1f} | {moved / 1e6:,.0f} | {1000 * roof:.0f} |"
-                )
+                products = f"{operations / 1e9:.1f}" if operations else "–"
+                read = f"{moved / 1e6:,.0f} | {1000 * roof:.0f}" if moved else "– | –"
+                of_all = f"{1000 * seconds:.0f} | {seconds / total:.0%}"
+                print(f"| {name.removeprefix('aten::')} | {of_all} | {products} | {read} |")
         rest = total - sum(row[1] for row in found if row[1] > SHOWN * total and row[0].startswith("aten::"))
         print(f"| the rest, and what is between | {1000 * rest:.0f} | {rest / total:.0%} | | | |")
 
