@@ -24,10 +24,8 @@ def replace(operations: list[str]) -> None:
     import torch
     import torch.nn.functional as F
 
-    import stickgen.dropout
-    import stickgen.lora.functional
     import stickgen.lora.layer
-    from stickgen.model import attention, layers
+    from stickgen.model import layers
 
     def norm(x: Any, weight: Any, eps: float) -> Any:
         return F.rms_norm(x, (x.shape[-1],), weight, eps)
@@ -53,8 +51,7 @@ def replace(operations: list[str]) -> None:
     if "attention" in operations:
         layers.attention = attended
     if "masks" in operations:
-        for module in (stickgen.dropout, attention, stickgen.lora.functional):
-            module.keep_mask = masks
+        train_step.draw_masks_by(masks)
     if "adapters" in operations:
         stickgen.lora.layer.lora_linears = adapters
 

@@ -57,13 +57,9 @@ def rows(task: train_step.Task) -> list[tuple[str, float, float, float]]:
     torch.set_num_threads(task.threads)
     model = train_step.build(task.contender, task.base_dropout, task.dtype)
     motion, text = torch.randn(task.frames, task.batch, train_step.DIM), torch.randn(task.batch, train_step.EMBEDDING)
-    autocast = task.dtype == "bf16" and not task.contender.startswith(("stickgen", "top"))
 
     def step() -> None:
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-            outputs = model(motion, text, return_all_outputs=True)
-            loss = sum(outputs[name].float().square().mean() for name in ("pose", "action_logits", "physics"))
-        loss.backward()
+        train_step.loss_of(model, task, motion, text).backward()
 
     step()
     step()

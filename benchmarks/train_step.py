@@ -89,12 +89,28 @@ def _draw_masks_outside_graphs() -> None:
     import torch
 
     import stickgen.dropout
+
+    draw_masks_by(torch.compiler.disable(stickgen.dropout.keep_mask))
+
+
+def draw_masks_by(draw: Any) -> None:
+    """Put another function in the place of stickgen's :func:`~stickgen.dropout.keep_mask`, wherever it is called."""
+    import stickgen.dropout
     import stickgen.lora.functional
     from stickgen.model import attention
 
-    drawn = torch.compiler.disable(stickgen.dropout.keep_mask)
     for module in (stickgen.dropout, attention, stickgen.lora.functional):
-        module.keep_mask = drawn
+        module.keep_mask = draw
+
+
+def loss_of(model: Any, task: "Task", *inputs: Any, **others: Any) -> Any:
+    """Return the loss of a training pass, computed as the contender of a task does."""
+    import torch
+
+    autocast = task.dtype == "bf16" and not task.contender.startswith(("stickgen", "top"))
+    with torch.autocast(task.device, dtype=torch.bfloat16, enabled=autocast):
+        outputs = model(*inputs, return_all_outputs=True, **others)
+        return sum(outputs[name].float().square().mean() for name in ("pose", "action_logits", "physics"))
 
 
 def build_eager(contender: str, base_dropout: float, dtype: str, *, plainly: bool) -> Any:
@@ -187,7 +203,6 @@ def work(task: Task) -> None:
     text = torch.randn(batch, EMBEDDING).to(task.device)
     lengths = torch.linspace(task.shortest or task.frames, task.frames, batch).round()
     padding = (torch.arange(task.frames) >= lengths[:, None]).to(task.device)
-    autocast = task.dtype == "bf16" and not contender.startswith(("stickgen", "top"))
     below, made = (lambda part: None), 0.0
     if contender.endswith("_stored"):
         with tempfile.TemporaryDirectory() as folder:  # the file stays mapped after its name is gone
@@ -199,11 +214,8 @@ def work(task: Task) -> None:
     def passes(size: int, clips: int) -> None:
         for at in range(0, clips, size):
             part = slice(at, at + size)
-            with torch.autocast(task.device, dtype=torch.bfloat16, enabled=autocast):
-                mask = padding[part] if bool(padding.any()) else None
-                inputs = motion[:, part], text[part]
-                outputs = model(*inputs, return_all_outputs=True, padding_mask=mask, below=below(part))
-                loss = sum(outputs[name].float().square().mean() for name in ("pose", "action_logits", "physics"))
+            mask = padding[part] if bool(padding.any()) else None
+            loss = loss_of(model, task, motion[:, part], text[part], padding_mask=mask, below=below(part))
             (loss * (size / batch)).backward()
 
     def seconds_a_clip(size: int) -> float:
